@@ -1,0 +1,1 @@
+"""Board tops, host link, boot from flash, toolchain, builds, programming."""

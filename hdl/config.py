@@ -1,0 +1,144 @@
+"""Sizes of a core: the one parameter object from which every width of the hardware is derived."""
+
+import dataclasses
+import json
+import zlib
+
+from amaranth.utils import ceil_log2
+
+__all__ = ["CoreConfig"]
+
+#: Changes whenever the layout of the layer table or of a memory changes, so that an image made for
+#: another layout is refused by its fingerprint.
+LAYOUT_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class CoreConfig:
+    """Sizes of a :class:`hdl.Core`. One per board; a network fits it or is refused by name.
+
+    Parameters
+    ----------
+    lanes : :class:`int`
+        Neurons updated a cycle, P.
+    weight_bits : :class:`int`
+        Width of a signed weight, 2 to 8. A network with narrower weights fits too.
+    tick_bits : :class:`int`
+        Width of an activation code; T is at most ``2**tick_bits - 1``.
+    accumulator_bits : :class:`int`
+        Width of a membrane potential, two's complement.
+    weight_words : :class:`int`
+        Depth of the weight memory, in words of ``lanes`` weights.
+    weight_memory : :class:`str`
+        ``"block"`` (block RAM, may have initial contents) or ``"spram"`` (the single-port RAM of the
+        iCE40 UP5K, which wakes up undefined and must be loaded).
+    membrane_words : :class:`int`
+        Depth of the membrane memory, in words of ``lanes`` potentials. Biases live there too.
+    input_words : :class:`int`
+        Depth of one bank of the input map, in words of :attr:`codes_per_word` codes.
+    map_words : :class:`int`
+        Depth of the map memory between layers, in words of :attr:`codes_per_word` codes.
+    slopes : :class:`int`
+        Depth of the slope memory: one (m, s) pair a layer, or a channel where they differ.
+    layers : :class:`int`
+        Layers that the layer table can hold.
+    """
+
+    lanes: int = 16
+    weight_bits: int = 4
+    tick_bits: int = 4
+    accumulator_bits: int = 16
+    weight_words: int = 16384
+    weight_memory: str = "block"
+    membrane_words: int = 256
+    input_words: int = 256
+    map_words: int = 256
+    slopes: int = 256
+    layers: int = 15
+
+    def __post_init__(self):
+        def check(name, low, high):
+            value = getattr(self, name)
+            if not isinstance(value, int) or not low <= value <= high:
+                raise ValueError(f"{name} must be an integer from {low} to {high}, not {value!r}")
+
+        check("lanes", 1, 256)
+        check("weight_bits", 2, 8)
+        check("tick_bits", 1, 8)
+        check("accumulator_bits", 8, 32)
+        check("weight_words", 2, 1 << 20)
+        check("membrane_words", 2, 1 << 15)
+        check("input_words", 2, 1 << 15)
+        check("map_words", 2, 1 << 15)
+        check("slopes", 2, 1 << 15)
+        check("layers", 1, 63)
+        if self.weight_memory not in ("block", "spram"):
+            raise ValueError(
+                f"weight_memory must be 'block' or 'spram', not {self.weight_memory!r}"
+            )
+        if self.weight_memory == "spram" and (self.weight_width % 64 or self.weight_words != 16384):
+            raise ValueError(
+                "weight_memory 'spram' is four 16384-word memories of 16 bits: lanes * weight_bits "
+                f"must be 64 and weight_words 16384, not {self.weight_width} and "
+                f"{self.weight_words}"
+            )
+        if self.weight_width > 32 and self.weight_width % 32:
+            raise ValueError(
+                "lanes * weight_bits must be at most 32 or a multiple of 32, because weights are "
+                f"loaded 32 bits at a time, not {self.weight_width}"
+            )
+
+    @property
+    def max_ticks(self) -> int:
+        """Largest T that a layer may have."""
+        return (1 << self.tick_bits) - 1
+
+    @property
+    def codes_per_word(self) -> int:
+        """Codes in one word of a spike-time map."""
+        return max(1, 16 // self.tick_bits)
+
+    @property
+    def weight_width(self) -> int:
+        """Bits in one word of the weight memory."""
+        return self.lanes * self.weight_bits
+
+    @property
+    def weight_parts(self) -> int:
+        """32-bit (or narrower) parts in which one word of the weight memory is loaded."""
+        return max(1, self.weight_width // 32)
+
+    @property
+    def weight_address_bits(self) -> int:
+        """Width of a weight memory address."""
+        return ceil_log2(self.weight_words)
+
+    @property
+    def membrane_address_bits(self) -> int:
+        """Width of a membrane memory address."""
+        return ceil_log2(self.membrane_words)
+
+    @property
+    def map_address_bits(self) -> int:
+        """Width of a map word address, large enough for the input map and the maps between layers."""
+        return ceil_log2(max(self.input_words, self.map_words))
+
+    @property
+    def neuron_bits(self) -> int:
+        """Width of a neuron's number within its layer."""
+        return ceil_log2(max(self.input_words, self.map_words) * self.codes_per_word)
+
+    @property
+    def layer_bits(self) -> int:
+        """Width of a layer's number."""
+        return ceil_log2(self.layers + 1)
+
+    def as_dict(self) -> dict[str, int | str]:
+        """The parameters by name, for reports and files."""
+        return dataclasses.asdict(self)
+
+    @property
+    def fingerprint(self) -> int:
+        """CRC-32 of the layout version and every parameter: what an image must have been made for."""
+        text = json.dumps({"layout": LAYOUT_VERSION, **self.as_dict()}, sort_keys=True)
+        return zlib.crc32(text.encode())

@@ -1,0 +1,67 @@
+"""What travels on the core's streams, with widths taken from a :class:`hdl.CoreConfig`."""
+
+from amaranth.hdl import signed
+from amaranth.lib import data, enum
+
+from hdl.config import CoreConfig
+
+__all__ = ["Memory", "code_shape", "load_shape", "logit_shape", "sample_shape", "spike_shape",
+           "statistics_shape"]
+
+
+class Memory(enum.Enum, shape=3):
+    """The memories that the core's load port writes, 32 bits at a time."""
+
+    #: The layer table. Address: 32-bit word.
+    TABLE = 0
+    #: Pixel byte to activation code. Address: pixel; data: code.
+    ENCODER = 1
+    #: Slopes of the requantiser. Address: slope; data: ``m | s << 16``.
+    SLOPES = 2
+    #: Biases. Address: ``word * lanes + lane``; data: the low ``accumulator_bits`` bits.
+    MEMBRANE = 3
+    #: Weights. Address: ``word * weight_parts + part``; data: 32 bits of the word, low part first.
+    WEIGHTS = 4
+
+
+def load_shape() -> data.StructLayout:
+    """One write to one of the core's memories."""
+    return data.StructLayout({"memory": Memory, "address": 24, "data": 32})
+
+
+def sample_shape() -> data.StructLayout:
+    """One input value: a pixel to be encoded, or, when ``raw``, an activation code as it is."""
+    return data.StructLayout({"value": 8, "raw": 1})
+
+
+def code_shape(config: CoreConfig) -> data.StructLayout:
+    """One event: the input neuron in raster order and its activation code ``T - k``, never 0."""
+    return data.StructLayout({"neuron": config.neuron_bits, "code": config.tick_bits})
+
+
+def spike_shape(config: CoreConfig) -> data.StructLayout:
+    """One fired neuron, as seen on the monitor port; its spike tick is ``T - code``."""
+    return data.StructLayout({
+        "layer": config.layer_bits,
+        "neuron": config.neuron_bits,
+        "code": config.tick_bits,
+    })
+
+
+def logit_shape(config: CoreConfig) -> data.StructLayout:
+    """One logit of the output layer; ``winner`` is the argmax so far, the answer when ``last``."""
+    return data.StructLayout({
+        "index": config.neuron_bits,
+        "value": signed(config.accumulator_bits),
+        "winner": config.neuron_bits,
+        "last": 1,
+    })
+
+
+def statistics_shape(config: CoreConfig) -> data.StructLayout:
+    """What one layer did: input events seen, and cycles from its start to its end."""
+    return data.StructLayout({
+        "layer": config.layer_bits,
+        "events": config.neuron_bits + 1,
+        "cycles": 24,
+    })

@@ -1,0 +1,1 @@
+"""Co-simulation: the core in Verilator or Icarus against the golden model, event by event."""

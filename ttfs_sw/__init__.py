@@ -1,0 +1,1 @@
+"""Training, quantisation, the golden model, the artifact, the host client and the CLI."""

@@ -1,0 +1,26 @@
+"""What a command may fail with: one sentence for the user and the exit code that goes with it.
+
+Any exception with an ``exit_code`` attribute is an answer to the user, not a bug: the command line
+prints its message as one line and exits with that code. Packages that may not import this one
+(:mod:`hdl`) give their own exceptions the same attribute.
+"""
+
+__all__ = ["FailureError", "InputError", "ToolError"]
+
+
+class FailureError(Exception):
+    """What was asked for was tried and failed: a mismatch, timing missed, accuracy too low."""
+
+    exit_code = 1
+
+
+class InputError(ValueError):
+    """Usage or bad input: the message names the file or option and says what to do."""
+
+    exit_code = 2
+
+
+class ToolError(Exception):
+    """A tool is missing, too old or failed to start: the message has the command that installs it."""
+
+    exit_code = 3
