@@ -9,7 +9,25 @@ from amaranth.build import Platform
 from hdl.config import CoreConfig
 from ttfs_sw.errors import InputError
 
-__all__ = ["BOARDS", "Board", "find_board"]
+__all__ = ["BOARDS", "Board", "Programmer", "find_board"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Programmer:
+    """One way to write a board's flash: a tool, and its command line for each of the two files.
+
+    Parameters
+    ----------
+    tool : :class:`str`
+        Name of the program.
+    bitstream, image : tuple of :class:`str`
+        Arguments that write the bitstream at 0, and the network image at its offset. ``{file}`` and
+        ``{offset}`` stand for what is written and where.
+    """
+
+    tool: str
+    bitstream: tuple[str, ...]
+    image: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +62,8 @@ class Board:
         Where the network image starts in it; the bitstream, at 0, must end before.
     bitstream_suffix : :class:`str`
         Ending of the file that the programmer takes.
-    program_bitstream, program_image : tuple of :class:`str`
-        Commands that write the two files to the flash; ``{file}`` and ``{offset}`` are filled in.
+    programmers : tuple of :class:`Programmer`
+        Tools that can write the flash, the best first; any one of them will do.
     nextpnr_opts : tuple of :class:`str`
         What helps this device to meet its clock, found by trying (``docs/boards.md``).
     synth_opts : tuple of :class:`str`
@@ -65,8 +83,7 @@ class Board:
     flash_bytes: int
     flash_offset: int
     bitstream_suffix: str
-    program_bitstream: tuple[str, ...]
-    program_image: tuple[str, ...]
+    programmers: tuple[Programmer, ...]
     nextpnr_opts: tuple[str, ...] = ()
     synth_opts: tuple[str, ...] = ()
     notes: str = ""
@@ -75,11 +92,6 @@ class Board:
     def clock_mhz(self) -> float:
         """Frequency of the core's clock in MHz."""
         return self.clock_hz / 1e6
-
-    @property
-    def programmer(self) -> str:
-        """Tool that writes the flash."""
-        return self.program_bitstream[0]
 
 
 def _platform(module: str, name: str) -> Callable[[], Platform]:
@@ -106,7 +118,16 @@ _UP5K = CoreConfig(
     layers=15,
 )
 
-_OPENFPGALOADER = ("openFPGALoader", "--board", "ulx3s", "--unprotect-flash", "--write-flash")
+
+def _openfpgaloader(board: str, *options: str) -> Programmer:
+    """openFPGALoader for one of the boards it knows; it reads back what it wrote."""
+    common = ("--board", board, *options, "--write-flash", "--verify")
+    return Programmer(
+        tool="openFPGALoader",
+        bitstream=(*common, "{file}"),
+        image=(*common, "--offset", "{offset}", "--file-type", "raw", "{file}"),
+    )
+
 
 BOARDS: dict[str, Board] = {
     board.name: board
@@ -123,8 +144,10 @@ BOARDS: dict[str, Board] = {
             flash_bytes=16 << 20,
             flash_offset=0x100000,
             bitstream_suffix=".bin",
-            program_bitstream=("iceprog", "{file}"),
-            program_image=("iceprog", "-o", "{offset}", "{file}"),
+            programmers=(
+                Programmer("iceprog", bitstream=("{file}",), image=("-o", "{offset}", "{file}")),
+                _openfpgaloader("ice40_generic"),
+            ),
             notes="The second port of its USB chip is the serial line.",
         ),
         Board(
@@ -140,10 +163,7 @@ BOARDS: dict[str, Board] = {
             flash_bytes=16 << 20,
             flash_offset=0x200000,
             bitstream_suffix=".bit",
-            program_bitstream=(*_OPENFPGALOADER, "{file}"),
-            program_image=(
-                *_OPENFPGALOADER, "--offset", "{offset}", "--file-type", "raw", "{file}",
-            ),
+            programmers=(_openfpgaloader("ulx3s", "--unprotect-flash"),),
             notes="Its serial line is the FTDI chip's, on connector US1.",
         ),
     )
