@@ -1,0 +1,220 @@
+"""The integer network: what every other form of it, in software or in hardware, must equal.
+
+A silent neuron has code 0 and spike time T; a neuron that fires at tick k has code T - k. This
+module is numpy only; :mod:`ttfs_sw.golden_torch` computes the same with torch.
+"""
+
+import dataclasses
+import importlib.util
+from collections.abc import Callable
+
+import numpy as np
+
+from ttfs_sw.errors import InputError
+from ttfs_sw.network import Layer, Network, NetworkError
+
+__all__ = ["Trace", "encode", "exact_float", "fire", "forward", "refuse_unsupported", "run",
+           "thresholds"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Trace:
+    """Everything that a network did for a batch of images.
+
+    Parameters
+    ----------
+    codes : tuple of :class:`numpy.ndarray`
+        One uint8 ``[images, neurons]`` a spiking layer, in raster order, after pooling.
+    input_codes : :class:`numpy.ndarray`
+        uint8 ``[images, inputs]``.
+    logits : :class:`numpy.ndarray`
+        int64 ``[images, classes]``.
+    ticks : tuple of :class:`int`
+        T of each spiking layer.
+    """
+
+    codes: tuple[np.ndarray, ...]
+    input_codes: np.ndarray
+    logits: np.ndarray
+    ticks: tuple[int, ...]
+
+    @property
+    def winners(self) -> np.ndarray:
+        """The class of each image: its largest logit, the lowest index among equals."""
+        return self.logits.argmax(axis=1)
+
+    def spike_times(self, layer: int) -> np.ndarray:
+        """Spike ticks of a layer, uint8 ``[images, neurons]``; T stands for a silent neuron."""
+        return np.uint8(self.ticks[layer]) - self.codes[layer]
+
+    @property
+    def events(self) -> np.ndarray:
+        """Spikes of each map, int64 ``[images, 1 + spiking layers]``; the input comes first."""
+        maps = (self.input_codes, *self.codes)
+        return np.stack([np.count_nonzero(codes, axis=1) for codes in maps], axis=1)
+
+    @property
+    def spikes_per_neuron(self) -> float:
+        """Mean spikes of a hidden neuron in one image; 0 for a network without hidden neurons."""
+        neurons = sum(codes.size for codes in self.codes)
+        return float(self.events[:, 1:].sum() / neurons) if neurons else 0.0
+
+
+def thresholds(multiplier: int, shift: int, ticks: int) -> np.ndarray:
+    """Return the falling threshold: entry k is the least potential that fires at tick k or before.
+
+    The entries are int64, positive and never rise. A membrane that ramps with slope
+    ``2**shift / multiplier`` per tick and reaches the top of its window fires at the first tick k
+    with ``V >= thresholds[k]``, which is what :func:`fire` computes in one step.
+    """
+    # floor((V m + half) / 2^s) >= c  <=>  V m >= c 2^s - half  <=>  V >= ceil((c 2^s - half) / m)
+    codes = np.arange(ticks, 0, -1, dtype=np.int64)
+    half = (1 << shift) >> 1
+    return -((half - (codes << shift)) // multiplier)
+
+
+def fire(membrane: np.ndarray, layer: Layer) -> np.ndarray:
+    """Return the uint8 codes of int64 potentials ``[images, neurons]`` of a dense layer."""
+    shift = layer.shift.astype(np.int64)
+    # |V| < 2^46 for every network that fits in memory, so V m < 2^62 and nothing overflows.
+    scaled = np.maximum(membrane, 0) * layer.multiplier.astype(np.int64)
+    half = np.left_shift(1, shift) >> 1
+    return np.minimum((scaled + half) >> shift, layer.ticks).astype(np.uint8)
+
+
+def exact_float(layer: Layer, ticks: int) -> type[np.floating]:
+    """Return the narrowest float in which ``codes @ layer.weight`` carries integers exactly.
+
+    The products w a are integers, and whatever the order in which BLAS adds them, and whether it
+    fuses multiplications into additions, every intermediate value is a sum of some of them. That
+    lies between ``ticks`` x the sum of a column's negative weights and ``ticks`` x the sum of its
+    positive ones. Integers up to 2^24 in magnitude are exact in float32, and up to 2^53 in float64,
+    so a column that stays within the limit is computed without rounding. Weights of 8 bits would
+    need 2^38 inputs to leave float64.
+    """
+    weight = layer.weight.astype(np.int64)
+    reach = ticks * max(int(np.maximum(weight, 0).sum(axis=0).max()),
+                        int(np.maximum(-weight, 0).sum(axis=0).max()))
+    return np.float32 if reach <= 1 << 24 else np.float64
+
+
+def refuse_unsupported(network: Network) -> None:
+    """Refuse what this version of the golden model does not compute.
+
+    Raises
+    ------
+    :exc:`ttfs_sw.network.NetworkError`
+        If a layer is not plainly dense; the message names it.
+    """
+    for layer in network.layers:
+        if layer.kind != "dense":
+            raise NetworkError(
+                f"layer {layer.name!r} is {layer.kind}, and this ttfs computes dense layers only; "
+                "use a network of dense layers"
+            )
+        if layer.second_source is not None:
+            raise NetworkError(
+                f"layer {layer.name!r} adds a residual, which this ttfs does not compute; "
+                "use a network without second_source"
+            )
+
+
+def encode(network: Network, pixels: np.ndarray) -> np.ndarray:
+    """Return the input codes of uint8 pixels of any shape."""
+    return np.take(network.input_codes, pixels)
+
+
+def forward(network: Network, codes: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """Compute the codes of every spiking layer, and the logits, from input codes.
+
+    Parameters
+    ----------
+    network : :class:`ttfs_sw.network.Network`
+        Dense layers only; see :func:`refuse_unsupported`.
+    codes : :class:`numpy.ndarray`
+        uint8 ``[images, inputs]``, each at most ``network.input_ticks``.
+    """
+    maps = []
+    for layer in network.layers:
+        source = codes if layer.source == -1 else maps[layer.source]
+        kind = exact_float(layer, network.map_ticks(layer.source))
+        products = source.astype(kind) @ layer.weight.astype(kind)
+        membrane = products.astype(np.int64) + layer.bias
+        maps.append(fire(membrane, layer) if layer.spiking else membrane)
+    return tuple(maps[:-1]), maps[-1]
+
+
+def run(
+    network: Network,
+    pixels: np.ndarray,
+    *,
+    encoded: bool = False,
+    batch: int = 1024,
+    backend: str = "auto",
+    progress: Callable[[int, int], None] | None = None,
+) -> Trace:
+    """Run ``network`` on images.
+
+    Parameters
+    ----------
+    network : :class:`ttfs_sw.network.Network`
+        Dense layers only, for now.
+    pixels : :class:`numpy.ndarray`
+        uint8 ``[images, inputs]``, raster order; activation codes when ``encoded``.
+    encoded : :class:`bool`
+        Whether ``pixels`` are input codes already, at most ``network.input_ticks``.
+    batch : :class:`int`
+        Images computed together; the result does not depend on it.
+    backend : :class:`str`
+        ``"torch"``, ``"numpy"``, or ``"auto"``: torch when it is installed. The result is the same.
+    progress : callable or ``None``
+        Called as ``progress(done, total)`` with numbers of images after every batch.
+
+    Raises
+    ------
+    :exc:`ttfs_sw.errors.InputError`
+        If the images do not have the network's size, or the network has layers of another kind.
+    """
+    refuse_unsupported(network)
+    pixels = np.asarray(pixels)
+    if pixels.ndim != 2 or pixels.shape[1] != network.inputs or pixels.dtype != np.uint8:
+        raise InputError(
+            f"the network reads images of {network.inputs} bytes, but these are {pixels.dtype} "
+            f"{list(pixels.shape)}; choose a dataset of the network's size"
+        )
+    if batch < 1:
+        raise InputError(f"batch must be at least 1, not {batch}")
+    if encoded and pixels.max(initial=0) > network.input_ticks:
+        raise InputError(f"input codes must be at most {network.input_ticks}, not {pixels.max()}")
+    compute = _backend(backend)(network)
+
+    images = len(pixels)
+    spiking = network.layers[:-1]
+    input_codes = pixels if encoded else np.empty_like(pixels)
+    codes = tuple(np.empty((images, layer.neurons), np.uint8) for layer in spiking)
+    logits = np.empty((images, network.classes), np.int64)
+    for start in range(0, images, batch):
+        part = slice(start, min(start + batch, images))
+        if not encoded:
+            input_codes[part] = encode(network, pixels[part])
+        found, logits[part] = compute(input_codes[part])
+        for whole, piece in zip(codes, found, strict=True):
+            whole[part] = piece
+        if progress is not None:
+            progress(part.stop, images)
+    return Trace(codes, input_codes, logits, tuple(layer.ticks for layer in spiking))
+
+
+def _backend(name: str) -> Callable:
+    """Return the function that makes, from a network, the function from input codes to results."""
+    if name not in ("auto", "torch", "numpy"):
+        raise InputError(f"backend must be auto, torch or numpy, not {name!r}")
+    found = importlib.util.find_spec("torch") is not None
+    if name == "torch" and not found:
+        raise InputError("backend torch needs torch: pip install torch, or choose backend numpy")
+    if name == "numpy" or not found:
+        return lambda network: lambda codes: forward(network, codes)
+    # Imported only here: hosts without torch run the numpy twin.
+    from ttfs_sw.golden_torch import GoldenModel
+
+    return lambda network: GoldenModel(network).run
