@@ -1,1 +1,1 @@
-"""The synthesisable core in Amaranth. Knows integers and streams: no torch, no files, no argparse."""
+"""The synthesisable core in Amaranth: integers and streams, no torch, no files, no argparse."""

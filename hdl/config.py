@@ -20,7 +20,7 @@ class CoreConfig:
     Parameters
     ----------
     lanes : :class:`int`
-        Neurons updated a cycle, P.
+        Neurons updated a cycle, P. A power of two.
     weight_bits : :class:`int`
         Width of a signed weight, 2 to 8. A network with narrower weights fits too.
     tick_bits : :class:`int`
@@ -30,8 +30,8 @@ class CoreConfig:
     weight_words : :class:`int`
         Depth of the weight memory, in words of ``lanes`` weights.
     weight_memory : :class:`str`
-        ``"block"`` (block RAM, may have initial contents) or ``"spram"`` (the single-port RAM of the
-        iCE40 UP5K, which wakes up undefined and must be loaded).
+        ``"block"`` (block RAM, may have initial contents) or ``"spram"`` (the single-port RAM of
+        the iCE40 UP5K, which wakes up undefined and must be loaded).
     membrane_words : :class:`int`
         Depth of the membrane memory, in words of ``lanes`` potentials. Biases live there too.
     input_words : :class:`int`
@@ -62,7 +62,9 @@ class CoreConfig:
             if not isinstance(value, int) or not low <= value <= high:
                 raise ValueError(f"{name} must be an integer from {low} to {high}, not {value!r}")
 
-        check("lanes", 1, 256)
+        check("lanes", 2, 256)
+        if self.lanes & (self.lanes - 1):
+            raise ValueError(f"lanes must be a power of two, not {self.lanes}")
         check("weight_bits", 2, 8)
         check("tick_bits", 1, 8)
         check("accumulator_bits", 8, 32)
@@ -96,7 +98,14 @@ class CoreConfig:
     @property
     def codes_per_word(self) -> int:
         """Codes in one word of a spike-time map."""
-        return max(1, 16 // self.tick_bits)
+        # At most 32 bits, two block RAMs side by side on iCE40; a power of two, so that a neuron's
+        # number splits into word and slot without a division.
+        return 1 << ((32 // self.tick_bits).bit_length() - 1)
+
+    @property
+    def map_width(self) -> int:
+        """Bits in one word of a spike-time map."""
+        return self.codes_per_word * self.tick_bits
 
     @property
     def weight_width(self) -> int:
@@ -120,8 +129,13 @@ class CoreConfig:
 
     @property
     def map_address_bits(self) -> int:
-        """Width of a map word address, large enough for the input map and the maps between layers."""
+        """Width of a map word address: one bank of the input map, or the maps between layers."""
         return ceil_log2(max(self.input_words, self.map_words))
+
+    @property
+    def slope_address_bits(self) -> int:
+        """Width of a slope memory address."""
+        return ceil_log2(self.slopes)
 
     @property
     def neuron_bits(self) -> int:
@@ -139,6 +153,6 @@ class CoreConfig:
 
     @property
     def fingerprint(self) -> int:
-        """CRC-32 of the layout version and every parameter: what an image must have been made for."""
+        """CRC-32 of layout version and parameters: what a network image must have been made for."""
         text = json.dumps({"layout": LAYOUT_VERSION, **self.as_dict()}, sort_keys=True)
         return zlib.crc32(text.encode())

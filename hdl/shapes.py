@@ -6,7 +6,7 @@ from amaranth.lib import data, enum
 from hdl.config import CoreConfig
 
 __all__ = ["Memory", "code_shape", "load_shape", "logit_shape", "sample_shape", "spike_shape",
-           "statistics_shape"]
+           "potential_shape", "statistics_shape", "update_shape"]
 
 
 class Memory(enum.Enum, shape=3):
@@ -64,4 +64,23 @@ def statistics_shape(config: CoreConfig) -> data.StructLayout:
         "layer": config.layer_bits,
         "events": config.neuron_bits + 1,
         "cycles": 24,
+    })
+
+
+def potential_shape(config: CoreConfig) -> data.StructLayout:
+    """A neuron's membrane potential on its way to the requantiser or to the read-out."""
+    return data.StructLayout({
+        "neuron": config.neuron_bits,
+        "potential": signed(config.accumulator_bits),
+        "last": 1,
+    })
+
+
+def update_shape(config: CoreConfig) -> data.StructLayout:
+    """One update of a membrane word: ``V[write] = V[read] + weights * code``, lane by lane."""
+    return data.StructLayout({
+        "weight": config.weight_address_bits,
+        "read": config.membrane_address_bits,
+        "write": config.membrane_address_bits,
+        "code": config.tick_bits,
     })

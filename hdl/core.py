@@ -1,0 +1,250 @@
+"""The core: one image in, spikes and logits out, driven by the layer table."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from hdl.config import CoreConfig
+from hdl.controller import Controller, CoreError
+from hdl.encoder import Encoder
+from hdl.mac import MacLanes
+from hdl.maps import SpikeMap
+from hdl.membrane import Membrane
+from hdl.readout import Readout
+from hdl.requantiser import Requantiser
+from hdl.scanner import Scanner
+from hdl.sequencer import Sequencer
+from hdl.shapes import (
+    Memory,
+    load_shape,
+    logit_shape,
+    sample_shape,
+    spike_shape,
+    statistics_shape,
+)
+from hdl.sweep import Sweep
+from hdl.weights import WeightMemory
+
+__all__ = ["Core"]
+
+
+class Core(wiring.Component):
+    """Event-driven processor of time-to-first-spike networks, equal to the golden model.
+
+    ::
+
+        i -> encoder -> input map -+
+                                   +-> scanner -> sequencer -> lanes <-> membrane -> sweep -+-> o
+                        map <------+                 ^            ^                         |
+                         ^                      layer table   weights        slopes         v
+                         +----------------------------------------------- requantiser <----+
+
+    A layer first accumulates: each event of its source map updates the membrane words of its whole
+    fan-out. Only then, when its input window has closed, it fires: potentials are swept, and spikes
+    written to its own map. The output layer does not fire; its potentials are the logits.
+
+    Latency of a dense layer of W words with E input events and F candidates for firing:
+    at most ``E·W + map words + W + F + 32`` cycles (2·E where W = 1).
+
+    Parameters
+    ----------
+    config : :class:`hdl.CoreConfig`
+        Sizes. The same core runs every network that fits them.
+    program : :class:`hdl.compiler.Program` or None
+        Initial contents of the memories; None leaves them empty, to be loaded.
+
+    Members
+    -------
+    load : In(stream.Signature(load_shape()))
+        Writes one word of one memory; ready while no image is computed. Forgets received images.
+    restart : In(1)
+        Forget the samples of a partly received image.
+    i : In(stream.Signature(sample_shape()))
+        Samples in raster order; the last one of an image starts it.
+    o : Out(stream.Signature(logit_shape(config)))
+        Logits in order of their index.
+    spikes : Out(stream.Signature(spike_shape(config), always_ready=True))
+        Every neuron that fires, in raster order within its layer.
+    statistics : Out(stream.Signature(statistics_shape(config), always_ready=True))
+        Events and cycles of each layer, the last layer's with the last logit.
+    busy : Out(1)
+        An image is being computed.
+    cycles : Out(24)
+        Of the last image, from its being complete in the input map to the last logit's being valid.
+    error : Out(CoreError)
+        Why the last image was given up; cleared by a load.
+    """
+
+    def __init__(self, config: CoreConfig, program=None):
+        if program is not None and program.config != config:
+            raise ValueError("the program was compiled for another CoreConfig")
+        self._config = config
+        self._program = program
+        super().__init__({
+            "load": In(stream.Signature(load_shape())),
+            "restart": In(1),
+            "i": In(stream.Signature(sample_shape())),
+            "o": Out(stream.Signature(logit_shape(config))),
+            "spikes": Out(stream.Signature(spike_shape(config), always_ready=True)),
+            "statistics": Out(stream.Signature(statistics_shape(config), always_ready=True)),
+            "busy": Out(1),
+            "cycles": Out(24),
+            "error": Out(CoreError),
+        })
+
+    @property
+    def config(self) -> CoreConfig:
+        """Sizes of this core."""
+        return self._config
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+
+        def init(which):
+            return () if self._program is None else self._program.memory_words(which)
+
+        m.submodules.controller = controller = Controller(config, init(Memory.TABLE))
+        m.submodules.encoder = encoder = Encoder(config, init(Memory.ENCODER))
+        m.submodules.map = spike_map = SpikeMap(config, config.map_words)
+        m.submodules.scanner = scanner = Scanner(config)
+        m.submodules.sequencer = sequencer = Sequencer(config)
+        m.submodules.weights = weights = WeightMemory(config, init(Memory.WEIGHTS))
+        m.submodules.lanes = lanes = MacLanes(config)
+        m.submodules.membrane = membrane = Membrane(config, init(Memory.MEMBRANE))
+        m.submodules.sweep = sweep = Sweep(config)
+        m.submodules.requantiser = requantiser = Requantiser(config, init(Memory.SLOPES))
+        m.submodules.readout = readout = Readout(config)
+        entry = controller.entry
+
+        # Samples in, logits out.
+        wiring.connect(m, wiring.flipped(self.i), encoder.i)
+        wiring.connect(m, readout.o, wiring.flipped(self.o))
+        wiring.connect(m, controller.statistics, wiring.flipped(self.statistics))
+        m.d.comb += [
+            encoder.inputs.eq(controller.inputs),
+            encoder.restart.eq(self.restart),
+            encoder.release.eq(controller.release),
+            controller.full.eq(encoder.full),
+            self.busy.eq(controller.busy),
+            self.error.eq(controller.error),
+        ]
+
+        # Accumulate: the source map, event by event, into the membrane.
+        wiring.connect(m, scanner.o, sequencer.i)
+        wiring.connect(m, sequencer.o, lanes.i)
+        m.d.comb += [
+            scanner.start.eq(controller.accumulate),
+            scanner.base.eq(entry.source_base),
+            scanner.words.eq(entry.source_words),
+            encoder.address.eq(scanner.map_address),
+            encoder.enable.eq(scanner.map_enable),
+            spike_map.address.eq(scanner.map_address),
+            spike_map.enable.eq(scanner.map_enable),
+            scanner.map_data.eq(Mux(entry.source_input, encoder.data, spike_map.data)),
+            controller.event.eq(sequencer.i.valid & sequencer.i.ready),
+            sequencer.start.eq(controller.accumulate),
+            sequencer.words.eq(entry.words),
+            sequencer.weight_base.eq(entry.weight_base),
+            sequencer.weight_stride.eq(entry.weight_stride),
+            sequencer.membrane_base.eq(entry.membrane_base),
+            sequencer.bias_base.eq(entry.bias_base),
+            lanes.weights.eq(weights.data),
+            lanes.potentials.eq(membrane.potentials),
+            membrane.write.eq(lanes.write),
+            membrane.word.eq(lanes.word),
+            membrane.sums.eq(lanes.sums),
+        ]
+
+        # Meanwhile the map that the layer will fire into is made silent.
+        slot_bits = exact_log2(config.codes_per_word)
+        clearing = Signal()
+        clear_word = Signal(config.map_address_bits)
+        clear_left = Signal.like(entry.destination_words)
+        with m.If(controller.accumulate):
+            m.d.sync += [
+                clearing.eq(entry.spiking),
+                clear_word.eq(entry.destination_base),
+                clear_left.eq(entry.destination_words - 1),
+            ]
+        with m.Elif(clearing):
+            m.d.sync += [
+                clear_word.eq(clear_word + 1),
+                clear_left.eq(clear_left - 1),
+                clearing.eq(clear_left != 0),
+            ]
+        m.d.comb += controller.accumulated.eq(
+            ~(scanner.busy | sequencer.busy | lanes.busy | clearing))
+
+        # Fire: potentials to spike times in the layer's map, or to logits.
+        m.d.comb += [
+            sweep.start.eq(controller.fire),
+            sweep.base.eq(Mux(sequencer.touched, entry.membrane_base, entry.bias_base)),
+            sweep.words.eq(entry.words),
+            sweep.neurons.eq(entry.neurons),
+            sweep.spiking.eq(entry.spiking),
+            sweep.threshold.eq(entry.fire_threshold.as_signed()),
+            sweep.potentials.eq(membrane.potentials),
+            membrane.read.eq(Mux(lanes.enable, lanes.read, sweep.read)),
+            membrane.enable.eq(lanes.enable | sweep.enable),
+            requantiser.slope_base.eq(entry.slope_base),
+            requantiser.per_channel.eq(entry.per_channel),
+            requantiser.ticks.eq(entry.ticks),
+            requantiser.i.p.eq(sweep.o.p),
+            requantiser.i.valid.eq(sweep.o.valid & entry.spiking),
+            readout.i.p.eq(sweep.o.p),
+            readout.i.valid.eq(sweep.o.valid & ~entry.spiking),
+            sweep.o.ready.eq(entry.spiking | readout.i.ready),
+            spike_map.write.eq(requantiser.o.valid),
+            spike_map.clear.eq(clearing),
+            spike_map.code.eq(requantiser.o.p.code),
+            spike_map.neuron.eq(Mux(
+                clearing,
+                clear_word << slot_bits,
+                (entry.destination_base << slot_bits) + requantiser.o.p.neuron,
+            )),
+            self.spikes.valid.eq(requantiser.o.valid),
+            self.spikes.p.layer.eq(controller.layer),
+            self.spikes.p.neuron.eq(requantiser.o.p.neuron),
+            self.spikes.p.code.eq(requantiser.o.p.code),
+        ]
+        answered = readout.i.valid & readout.i.ready & readout.i.p.last
+        m.d.comb += controller.fired.eq(
+            Mux(entry.spiking, ~(sweep.busy | requantiser.busy), answered))
+        with m.If(answered):
+            m.d.sync += self.cycles.eq(controller.clock + 1)
+
+        self._elaborate_load(m, controller, encoder, requantiser, membrane, weights, lanes)
+        return m
+
+    def _elaborate_load(self, m, controller, encoder, requantiser, membrane, weights, lanes):
+        config = self._config
+        load = self.load
+        write = load.valid & load.ready
+        which = {memory: Signal(name=f"load_{memory.name.lower()}") for memory in Memory}
+        for memory, chosen in which.items():
+            m.d.comb += chosen.eq(write & (load.p.memory == memory))
+        part_bits = exact_log2(config.weight_parts)
+        m.d.comb += [
+            load.ready.eq(~controller.busy),
+            controller.forget.eq(write),
+            encoder.forget.eq(write),
+            controller.load.eq(which[Memory.TABLE]),
+            controller.load_address.eq(load.p.address),
+            controller.load_data.eq(load.p.data),
+            encoder.load.eq(which[Memory.ENCODER]),
+            encoder.load_address.eq(load.p.address),
+            encoder.load_data.eq(load.p.data),
+            requantiser.load.eq(which[Memory.SLOPES]),
+            requantiser.load_address.eq(load.p.address),
+            requantiser.load_data.eq(load.p.data),
+            membrane.load.eq(which[Memory.MEMBRANE]),
+            membrane.load_address.eq(load.p.address),
+            membrane.load_data.eq(load.p.data),
+            weights.write.eq(which[Memory.WEIGHTS]),
+            weights.write_part.eq(load.p.address[:part_bits] if part_bits else 0),
+            weights.write_data.eq(load.p.data),
+            weights.address.eq(Mux(
+                controller.busy, lanes.weight_address, load.p.address[part_bits:])),
+        ]

@@ -1,0 +1,131 @@
+"""The encoder: from samples to activation codes in one of two banks of the input map."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.config import CoreConfig
+from hdl.maps import SpikeMap
+from hdl.shapes import sample_shape
+
+__all__ = ["Encoder"]
+
+
+class Encoder(wiring.Component):
+    """Takes the samples of an image in raster order and keeps their codes until they are used.
+
+    The code table is the only encoder, whatever the dataset. Two banks: one image is received while
+    another one is computed. Throughput: one sample a cycle. Latency: an image is ``full`` two
+    cycles after its last sample.
+
+    Parameters
+    ----------
+    config : :class:`hdl.CoreConfig`
+        Sizes.
+    init : iterable of :class:`int`
+        Initial code table.
+
+    Members
+    -------
+    inputs : In
+        Samples of one image; 0 takes none.
+    restart : In(1)
+        Forget the samples of an unfinished image.
+    forget : In(1)
+        Forget finished images too.
+    i : In(stream.Signature(sample_shape()))
+        Samples.
+    full : Out(1)
+        A whole image is there to be read.
+    release : In(1)
+        The image read is no longer needed.
+    address, enable, data
+        Read port of the input map, in the bank of the oldest image.
+    load, load_address, load_data
+        Writes one entry of the code table. Not while samples come.
+    """
+
+    def __init__(self, config: CoreConfig, init=()):
+        self._config = config
+        self._init = list(init)
+        super().__init__({
+            "inputs": In(config.neuron_bits + 1),
+            "restart": In(1),
+            "forget": In(1),
+            "i": In(stream.Signature(sample_shape())),
+            "full": Out(1),
+            "release": In(1),
+            "address": In(config.map_address_bits),
+            "enable": In(1),
+            "data": Out(config.map_width),
+            "load": In(1),
+            "load_address": In(8),
+            "load_data": In(config.tick_bits),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        # A bank is a power of two deep, so that bank and address are put side by side.
+        bank_bits = (config.input_words - 1).bit_length()
+        m.submodules.table = table = memory.Memory(
+            shape=config.tick_bits, depth=256, init=self._init
+        )
+        lookup, write = table.read_port(), table.write_port()
+        m.submodules.map = spikes = SpikeMap(config, depth=2 << bank_bits)
+
+        filled = Signal(2)  # banks that hold a whole image
+        write_bank, read_bank = Signal(), Signal()
+        position = Signal.like(self.inputs)  # samples of this image so far
+
+        take = Signal()
+        last = Signal()
+        m.d.comb += [
+            self.i.ready.eq((self.inputs != 0) & ~filled.bit_select(write_bank, 1) & ~self.load),
+            take.eq(self.i.valid & self.i.ready),
+            last.eq(position + 1 == self.inputs),
+            lookup.addr.eq(self.i.p.value),
+            write.addr.eq(self.load_address),
+            write.data.eq(self.load_data),
+            write.en.eq(self.load),
+            self.full.eq(filled.bit_select(read_bank, 1)),
+        ]
+
+        # The code leaves the table one cycle after its sample: so does everything beside it.
+        taken, taken_last, raw = Signal(), Signal(), Signal()
+        code = Signal(config.tick_bits)
+        place = Signal(len(spikes.neuron))
+        bank_width = len(place) - 1
+        m.d.sync += [
+            taken.eq(take & ~self.restart & ~self.forget),
+            taken_last.eq(last),
+            raw.eq(self.i.p.raw),
+            code.eq(self.i.p.value),
+            place.eq(Cat(position[:bank_width], write_bank)),
+        ]
+        m.d.comb += [
+            spikes.write.eq(taken),
+            spikes.neuron.eq(place),
+            spikes.code.eq(Mux(raw, code, lookup.data)),
+            spikes.address.eq(Cat(self.address[:bank_bits], read_bank)),
+            spikes.enable.eq(self.enable),
+            self.data.eq(spikes.data),
+        ]
+
+        with m.If(take):
+            m.d.sync += position.eq(position + 1)
+            with m.If(last):
+                m.d.sync += position.eq(0)
+        with m.If(taken & taken_last):
+            # i.ready stayed high for the next image's first sample only if its bank is free, and
+            # the bank below is the one just written.
+            m.d.sync += filled.bit_select(place[-1], 1).eq(1)
+        with m.If(take & last):
+            m.d.sync += write_bank.eq(~write_bank)
+        with m.If(self.release):
+            m.d.sync += [filled.bit_select(read_bank, 1).eq(0), read_bank.eq(~read_bank)]
+        with m.If(self.restart | self.forget):
+            m.d.sync += position.eq(0)
+        with m.If(self.forget):
+            m.d.sync += [filled.eq(0), write_bank.eq(0), read_bank.eq(0)]
+        return m

@@ -1,0 +1,76 @@
+"""Spike-time maps: one activation code a neuron, several codes a word, in raster order."""
+
+from amaranth.hdl import Module
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from hdl.config import CoreConfig
+
+__all__ = ["SpikeMap"]
+
+
+class SpikeMap(wiring.Component):
+    """Memory of activation codes, read a word at a time and written a code or a word at a time.
+
+    Latency: ``data`` belongs to the last ``address`` that came with ``enable``, and holds while
+    ``enable`` is low. Reading a word in the cycle in which it is written gives its old value.
+
+    Parameters
+    ----------
+    config : :class:`hdl.CoreConfig`
+        Sizes of codes and words.
+    depth : :class:`int`
+        Words.
+
+    Members
+    -------
+    address, enable, data
+        Read port.
+    write : In(1)
+        Write ``code`` at ``neuron``.
+    clear : In(1)
+        Write silence to the whole word that holds ``neuron``. Not together with ``write``.
+    neuron : In
+        Number of the code, counted from the start of the memory.
+    code : In(config.tick_bits)
+        Activation code, ``T - k``.
+    """
+
+    def __init__(self, config: CoreConfig, depth: int):
+        self._config = config
+        self._depth = depth
+        address_bits = max(1, (depth - 1).bit_length())
+        slot_bits = exact_log2(config.codes_per_word)
+        super().__init__({
+            "address": In(address_bits),
+            "enable": In(1),
+            "data": Out(config.map_width),
+            "write": In(1),
+            "clear": In(1),
+            "neuron": In(address_bits + slot_bits),
+            "code": In(config.tick_bits),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        slots = self._config.codes_per_word
+        slot_bits = exact_log2(slots)
+        m.submodules.memory = storage = memory.Memory(
+            shape=self._config.map_width, depth=self._depth, init=[]
+        )
+        read = storage.read_port()
+        write = storage.write_port(granularity=self._config.tick_bits)
+        m.d.comb += [
+            read.addr.eq(self.address),
+            read.en.eq(self.enable),
+            self.data.eq(read.data),
+            write.addr.eq(self.neuron[slot_bits:]),
+            # Every slot is offered the code; the enables choose. Silence is code 0.
+            write.data.eq((self.code & (~self.clear).replicate(len(self.code))).replicate(slots)),
+        ]
+        with m.If(self.clear):
+            m.d.comb += write.en.eq(~0)
+        with m.Elif(self.write):
+            m.d.comb += write.en.eq(1 << self.neuron[:slot_bits])
+        return m

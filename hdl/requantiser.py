@@ -1,0 +1,127 @@
+"""The requantiser: from a membrane potential to the activation code of its spike time."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.config import CoreConfig
+from hdl.shapes import code_shape, potential_shape
+
+__all__ = ["Requantiser"]
+
+
+class Requantiser(wiring.Component):
+    """``a = min(T, (max(V, 0) · m + 2^(s-1)) >> s)``, the only multiplier of full width.
+
+    In words of spike times: the membrane ramps with slope ``2^s / m`` a tick and fires at tick
+    ``T - a``; a neuron with ``a = 0`` stays silent and gives no event. The half step is added
+    after shifting by ``s - 1``: ``(x + 2^(s-1)) >> s = ((2x >> s) + 1) >> 1``, which holds for
+    ``s = 0`` too, where the half step is 0.
+
+    Latency: 5 cycles. Throughput: one potential a cycle.
+
+    Parameters
+    ----------
+    config : :class:`hdl.CoreConfig`
+        Sizes.
+    init : iterable of :class:`int`
+        Initial slopes, ``m | s << 16``.
+
+    Members
+    -------
+    slope_base, per_channel, ticks : In
+        Fields of the layer table: where the slope lies, whether each neuron has its own, and T.
+    i : In(stream.Signature(potential_shape(config), always_ready=True))
+        Potentials.
+    o : Out(stream.Signature(code_shape(config), always_ready=True))
+        Neurons that fire, in the order of ``i``.
+    busy : Out(1)
+        A potential is under way.
+    load, load_address, load_data
+        Writes one slope.
+    """
+
+    #: Cycles from ``i`` to ``o``.
+    LATENCY = 5
+
+    def __init__(self, config: CoreConfig, init=()):
+        self._config = config
+        self._init = list(init)
+        super().__init__({
+            "slope_base": In(config.slope_address_bits),
+            "per_channel": In(1),
+            "ticks": In(config.tick_bits),
+            "i": In(stream.Signature(potential_shape(config), always_ready=True)),
+            "o": Out(stream.Signature(code_shape(config), always_ready=True)),
+            "busy": Out(1),
+            "load": In(1),
+            "load_address": In(config.slope_address_bits),
+            "load_data": In(21),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        m.submodules.slopes = storage = memory.Memory(
+            shape=21, depth=config.slopes, init=self._init
+        )
+        read, write = storage.read_port(), storage.write_port()
+        m.d.comb += [
+            write.addr.eq(self.load_address),
+            write.data.eq(self.load_data),
+            write.en.eq(self.load),
+            read.addr.eq(self.slope_base + Mux(self.per_channel, self.i.p.neuron, 0)),
+        ]
+
+        valid = [self.i.valid, *(Signal(name=f"valid{n}") for n in range(1, self.LATENCY))]
+        neuron = [self.i.p.neuron]
+        for n in range(1, self.LATENCY):
+            neuron.append(Signal.like(self.i.p.neuron, name=f"neuron{n}"))
+            m.d.sync += [valid[n].eq(valid[n - 1]), neuron[n].eq(neuron[n - 1])]
+
+        # 1: the slope comes out of its memory. A negative potential is silent: rectify here.
+        potential_bits = config.accumulator_bits - 1
+        rectified = Signal(potential_bits)
+        negative = self.i.p.potential < 0
+        m.d.sync += rectified.eq(Mux(negative, 0, self.i.p.potential[:potential_bits]))
+
+        # 2: registers at the multiplier's inputs, which DSP blocks have inside.
+        factor = Signal(potential_bits)
+        slope = Signal(16)
+        shift = Signal(5)
+        m.d.sync += [factor.eq(rectified), slope.eq(read.data[:16]), shift.eq(read.data[16:])]
+
+        # 3: the product, one bit to the left for the half step.
+        product = Signal(potential_bits + 16 + 1)
+        shift_product = Signal(5)
+        m.d.sync += [product[1:].eq(factor * slope), shift_product.eq(shift)]
+
+        # 4: the coarse half of the shift. Of the bits above those that the fine half can still
+        # bring down into the result, only whether one is set matters.
+        result_bits = config.tick_bits + 1
+        coarse_bits = result_bits + 7
+        shifted = (product >> (shift_product & 0b11000))[:len(product)]
+        coarse = Signal(coarse_bits)
+        over = Signal()
+        shift_fine = Signal(3)
+        m.d.sync += [
+            coarse.eq(shifted[:coarse_bits]),
+            over.eq(shifted[coarse_bits:].any()),
+            shift_fine.eq(shift_product[:3]),
+        ]
+
+        # 5: the fine half, rounding and the clamp to the window.
+        fine = Signal(coarse_bits)
+        rounded = Signal(coarse_bits + 1)
+        m.d.comb += [fine.eq(coarse >> shift_fine), rounded.eq((fine + 1) >> 1)]
+        code = Mux(over | (rounded > self.ticks), self.ticks, rounded[:config.tick_bits])
+        m.d.sync += [
+            self.o.valid.eq(valid[4] & (code != 0)),
+            self.o.p.neuron.eq(neuron[4]),
+            self.o.p.code.eq(code),
+        ]
+        m.d.comb += self.busy.eq(self.o.valid)
+        for flag in valid[1:]:
+            with m.If(flag):
+                m.d.comb += self.busy.eq(1)
+        return m

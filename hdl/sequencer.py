@@ -1,0 +1,106 @@
+"""The sequencer: from an event to the membrane updates of its whole fan-out."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.config import CoreConfig
+from hdl.shapes import code_shape, update_shape
+
+__all__ = ["Sequencer"]
+
+
+class Sequencer(wiring.Component):
+    """Walks the fan-out of each event of a dense layer: all W words of the layer.
+
+    Weights lie word-major: event ``j`` finds its weights for word ``u`` at
+    ``weight_base + j + u * weight_stride``, so that neither a multiplication nor padding is needed.
+
+    Bias at first touch: the updates of the first event read ``bias_base + u`` and write
+    ``membrane_base + u``; all others read and write ``membrane_base + u``. No pass copies biases.
+
+    Throughput: W updates an event, one a cycle, no bubble between events. Two updates of the same
+    word keep one cycle apart, because the second would read what the first has not written yet:
+    a layer of one word takes two cycles an event. Latency: one cycle.
+
+    Parameters
+    ----------
+    config : :class:`hdl.CoreConfig`
+        Sizes.
+
+    Members
+    -------
+    start : In(1)
+        A new layer begins: nothing of it is touched.
+    words, weight_base, weight_stride, membrane_base, bias_base : In
+        Fields of the layer table; must hold while events come.
+    i : In(stream.Signature(code_shape(config)))
+        Events.
+    o : Out(stream.Signature(update_shape(config), always_ready=True))
+        Updates.
+    touched : Out(1)
+        The layer has had an event: its potentials are at ``membrane_base``, else ``bias_base``.
+    busy : Out(1)
+        An event is being walked.
+    """
+
+    def __init__(self, config: CoreConfig):
+        self._config = config
+        super().__init__({
+            "start": In(1),
+            "words": In(config.membrane_address_bits + 1),
+            "weight_base": In(config.weight_address_bits),
+            "weight_stride": In(config.weight_address_bits),
+            "membrane_base": In(config.membrane_address_bits),
+            "bias_base": In(config.membrane_address_bits),
+            "i": In(stream.Signature(code_shape(config))),
+            "o": Out(stream.Signature(update_shape(config), always_ready=True)),
+            "touched": Out(1),
+            "busy": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        update = self.o.p
+        left = Signal.like(self.words)  # words after this one
+        written = Signal.like(update.write)  # what the update before this cycle writes
+        writing = Signal()
+
+        # The update one cycle ahead has not reached the membrane memory's write port yet.
+        hazard = Signal()
+        step = Signal()
+        m.d.comb += [
+            hazard.eq(writing & (written == update.read)),
+            self.o.valid.eq(self.busy & ~hazard),
+            step.eq(self.o.valid),
+            self.i.ready.eq(~self.busy | (step & (left == 0))),
+        ]
+        m.d.sync += [writing.eq(step), written.eq(update.write)]
+
+        # One adder makes both the first weight address of an event and those that follow.
+        take = Signal()
+        m.d.comb += take.eq(self.i.valid & self.i.ready)
+        with m.If(take | step):
+            m.d.sync += update.weight.eq(
+                Mux(take, self.weight_base, update.weight)
+                + Mux(take, self.i.p.neuron, self.weight_stride)
+            )
+        with m.If(take):
+            m.d.sync += [
+                self.busy.eq(1),
+                self.touched.eq(1),
+                update.code.eq(self.i.p.code),
+                update.read.eq(Mux(self.touched, self.membrane_base, self.bias_base)),
+                update.write.eq(self.membrane_base),
+                left.eq(self.words - 1),
+            ]
+        with m.Elif(step):
+            m.d.sync += [
+                self.busy.eq(left != 0),
+                update.read.eq(update.read + 1),
+                update.write.eq(update.write + 1),
+                left.eq(left - 1),
+            ]
+        with m.If(self.start):
+            m.d.sync += self.touched.eq(0)
+        return m
