@@ -1,5 +1,7 @@
 """The whole core in Amaranth's simulator, against the golden model, event by event."""
 
+import itertools
+
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
@@ -19,7 +21,7 @@ def random_network(rng, sizes, ticks=15, weight_bits=4, per_channel=False, bias=
     high = 1 << (weight_bits - 1)
     hidden = len(sizes) - 2
     return dense_network(
-        [rng.integers(-high, high, (a, b)) for a, b in zip(sizes, sizes[1:], strict=False)],
+        [rng.integers(-high, high, (a, b)) for a, b in itertools.pairwise(sizes)],
         [rng.integers(-bias, bias + 1, n) for n in sizes[1:]],
         [rng.integers(1, 3000, n if per_channel else 1) for n in sizes[1:-1]],
         [rng.integers(8, 16, n if per_channel else 1) for n in sizes[1:-1]],
