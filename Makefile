@@ -1,0 +1,51 @@
+# Every target first makes .venv and installs what is missing; a second run installs nothing.
+#
+#   make demo    a handwritten-digit network through the whole chain, and one screen of results
+#   make test    linter and tests
+#   make lint    linter alone
+#   make bench   measures the figures of the README's table (needs the MNIST files: TTFS_DATA)
+#   make clean   forgets results and caches; "make distclean" forgets .venv too
+
+PYTHON ?= python3
+VENV ?= .venv
+# Worker processes of the tests; -n 0 runs them in one process, as a debugger wants it.
+JOBS ?= 2
+TESTS ?= tests
+
+bin := $(VENV)/bin
+installed := $(VENV)/.installed
+
+.DEFAULT_GOAL := demo
+.PHONY: demo test lint bench install clean distclean
+
+demo: $(installed)
+	$(bin)/ttfs demo
+
+# One thread a worker: torch's own threads would fight over the same cores.
+test: lint
+	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(JOBS) --dist loadgroup $(TESTS)
+
+lint: $(installed)
+	$(bin)/ruff check .
+
+bench: $(installed)
+	$(bin)/python -m ttfs_sw.bench
+
+install: $(installed)
+
+# torch first and alone: resolved together with the rest, pip may prefer a build with gigabytes of
+# CUDA libraries where a CPU build can be had.
+$(installed): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "make: Python 3.11 or newer is needed; say which with: make PYTHON=python3.11" >&2; exit 3; }
+	test -x $(bin)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV): a few minutes the first time"
+	$(bin)/python -m pip install -qq "$$(grep '^torch==' constraints.txt)"
+	$(bin)/python -m pip install -qq -c constraints.txt -e '.[build,sim,host,dev]'
+	touch $@
+
+clean:
+	rm -rf runs demo build .pytest_cache .ruff_cache .hypothesis
+
+distclean: clean
+	rm -rf $(VENV) *.egg-info
