@@ -1,6 +1,6 @@
 """Frames on the serial line, received and sent: byte stuffing and CRC of :mod:`ttfs_sw.framing`."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import crc, data, memory, stream, wiring
 from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
@@ -144,7 +144,10 @@ class FrameSender(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.crc = summer = _crc16()
-        m.submodules.storage = storage = memory.Memory(shape=8, depth=self._depth, init=[])
+        # Nothing is read while anything is written, so a collision needs no logic.
+        m.submodules.storage = storage = memory.Memory(
+            shape=8, depth=self._depth, init=[], attrs={"no_rw_check": 1}
+        )
         write, read = storage.write_port(), storage.read_port()
 
         address = Signal(range(self._depth), init=1)  # of the next byte: stored, then sent
@@ -152,22 +155,32 @@ class FrameSender(wiring.Component):
         count = Signal(8, init=1)  # of the block so far
         byte = Signal(8)
         last = Signal()
-        bit = Signal(3)
-        crc_bytes = Signal(2)  # how many are in the memory or on their way there
+        bits = Signal(3)
+        crc_bytes = Signal(2)  # bytes of the CRC that have been taken out of it
 
-        def put(byte):
-            m.d.comb += [write.en.eq(1), write.addr.eq(address), write.data.eq(byte)]
-            m.d.sync += [address.eq(address + 1), count.eq(count + 1)]
-
-        def close_block():
-            m.d.comb += [write.en.eq(1), write.addr.eq(block), write.data.eq(count)]
-            m.d.sync += [block.eq(address), address.eq(address + 1), count.eq(1)]
-
+        # What the CRC sees shifts it; when it sees its own highest bit it is only shifted out.
+        bit = Signal()
         m.d.comb += [
-            summer.data.eq(byte[-1]),
+            bit.eq(Mux(crc_bytes == 0, byte[-1], summer.crc[-1])),
+            summer.data.eq(bit),
             read.addr.eq(address),
             self.o.payload.eq(read.data),
         ]
+
+        # Two ways to write: the byte at the end, or the count where the block began.
+        put, close_block = Signal(), Signal()
+        m.d.comb += [
+            write.en.eq(put | close_block),
+            write.addr.eq(Mux(close_block, block, address)),
+            write.data.eq(Mux(close_block, count, byte)),
+        ]
+        with m.If(write.en | (self.o.valid & self.o.ready)):
+            m.d.sync += address.eq(address + 1)
+        with m.If(put):
+            m.d.sync += count.eq(count + 1)
+        with m.If(close_block):
+            m.d.sync += [count.eq(1), block.eq(address)]
+
         with m.FSM():
             with m.State("Collect"):
                 m.d.comb += self.i.ready.eq(1)
@@ -176,31 +189,23 @@ class FrameSender(wiring.Component):
                     m.next = "Sum"
             with m.State("Sum"):
                 m.d.comb += summer.valid.eq(1)
-                m.d.sync += [byte.eq(byte.rotate_left(1)), bit.eq(bit + 1)]
-                with m.If(bit == 7):
+                m.d.sync += [byte.eq(Cat(bit, byte)), bits.eq(bits + 1)]
+                with m.If(bits == 7):
                     m.next = "Store"
             with m.State("Store"):
-                with m.If(byte == 0):
-                    close_block()
-                with m.Else():
-                    put(byte)
+                m.d.comb += [close_block.eq(byte == 0), put.eq(byte != 0)]
                 m.next = "Stored"
             with m.State("Stored"):
-                with m.If(count == 255):
-                    close_block()
-                with m.If(~last):
-                    m.next = "Collect"
-                with m.Elif(crc_bytes[1]):
-                    m.next = "Close"
+                m.d.comb += close_block.eq(count == 255)
+                m.next = "Sum"
+                with m.If(last):
+                    m.d.sync += crc_bytes.eq(crc_bytes + 1)
+                    with m.If(crc_bytes == 2):
+                        m.next = "Close"
                 with m.Else():
-                    m.d.sync += [
-                        byte.eq(Mux(crc_bytes[0], summer.crc[:8], summer.crc[8:])),
-                        crc_bytes.eq(crc_bytes + 1),
-                    ]
-                    m.next = "Store"
+                    m.next = "Collect"
             with m.State("Close"):
-                close_block()
-                m.d.comb += summer.start.eq(1)
+                m.d.comb += [close_block.eq(1), summer.start.eq(1)]
                 m.d.sync += [address.eq(0), crc_bytes.eq(0)]
                 m.next = "Fetch"
             with m.State("Fetch"):
@@ -210,7 +215,6 @@ class FrameSender(wiring.Component):
             with m.State("Send"):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
-                    m.d.sync += address.eq(address + 1)
                     m.next = "Fetch"
             with m.State("Delimiter"):
                 m.d.comb += [self.o.valid.eq(1), self.o.payload.eq(DELIMITER)]
