@@ -76,7 +76,7 @@ def thresholds(multiplier: int, shift: int, ticks: int) -> np.ndarray:
 def fire(membrane: np.ndarray, layer: Layer) -> np.ndarray:
     """Return the uint8 codes of int64 potentials ``[images, neurons]`` of a dense layer."""
     shift = layer.shift.astype(np.int64)
-    # |V| < 2^46 for every network that fits in memory, so V m < 2^62 and nothing overflows.
+    # Even 2^20 inputs of code 255 and weight -128 keep |V| < 2^36, so V m cannot overflow.
     scaled = np.maximum(membrane, 0) * layer.multiplier.astype(np.int64)
     half = np.left_shift(1, shift) >> 1
     return np.minimum((scaled + half) >> shift, layer.ticks).astype(np.uint8)
