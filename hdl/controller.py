@@ -32,7 +32,7 @@ class CoreError(enum.Enum, shape=4):
 class Controller(wiring.Component):
     """Reads a layer's entry, lets the layer accumulate, lets it fire, and goes on to the next one.
 
-    A layer costs ``FETCHED_WORDS + 2`` cycles before its scan begins.
+    A layer costs ``FETCHED_WORDS + 3`` cycles before its scan begins.
 
     Parameters
     ----------
@@ -47,8 +47,10 @@ class Controller(wiring.Component):
         Writes one word of the layer table.
     forget : In(1)
         Memories change: clear ``error`` and whatever was known of the network.
-    inputs : Out
-        Samples of one image, 0 while there is no valid network.
+    valid : Out(1)
+        The layer table has a header of this version and no image has been given up.
+    last_input : Out
+        Number of an image's last sample.
     full : In(1), release : Out(1)
         An image is there; it is no longer needed.
     entry : Out(...)
@@ -80,7 +82,8 @@ class Controller(wiring.Component):
             "load_address": In(self._address_bits),
             "load_data": In(32),
             "forget": In(1),
-            "inputs": Out(config.neuron_bits + 1),
+            "valid": Out(1),
+            "last_input": Out(config.neuron_bits),
             "full": In(1),
             "release": Out(1),
             "entry": Out(data.StructLayout(widths)),
@@ -116,13 +119,12 @@ class Controller(wiring.Component):
         header, count = self._init[:2] if self._init else (0, 0)
         valid = Signal(init=header >> 16 == MAGIC)
         layers = Signal(self._config.layer_bits, init=header & 0xFFFF)
-        inputs = Signal.like(self.inputs, init=count)
-        with m.If(valid):
-            m.d.comb += self.inputs.eq(inputs)
+        last_input = Signal.like(self.last_input, init=count)
+        m.d.comb += [self.valid.eq(valid), self.last_input.eq(last_input)]
         with m.If(self.load & (self.load_address == 0)):
             m.d.sync += [valid.eq(self.load_data[16:] == MAGIC), layers.eq(self.load_data)]
         with m.If(self.load & (self.load_address == 1)):
-            m.d.sync += inputs.eq(self.load_data)
+            m.d.sync += last_input.eq(self.load_data)
 
         entry = self.entry
         word_bits = exact_log2(ENTRY_WORDS)
@@ -158,6 +160,7 @@ class Controller(wiring.Component):
             m.d.comb += self.release.eq(1)
             m.next = "Idle"
 
+        foreign, senseless = Signal(), Signal()  # what is wrong with the entry
         m.d.comb += self.busy.eq(1)
         with m.FSM():
             with m.State("Idle"):
@@ -174,11 +177,19 @@ class Controller(wiring.Component):
                     m.next = "Check"
 
             with m.State("Check"):
-                with m.If((magic != MAGIC) | (layers == 0)):
+                m.d.sync += [
+                    foreign.eq((magic != MAGIC) | (layers == 0)),
+                    senseless.eq(
+                        (entry.operation != Operation.DENSE)
+                        | (entry.last != (self.layer + 1 == layers))
+                        | (entry.spiking == entry.last)),
+                ]
+                m.next = "Begin"
+
+            with m.State("Begin"):
+                with m.If(foreign):
                     give_up(CoreError.TABLE_VERSION)
-                with m.Elif((entry.operation != Operation.DENSE) | (entry.words == 0)
-                            | (entry.neurons == 0) | (entry.source_words == 0)
-                            | (entry.last != (self.layer + 1 == layers))):
+                with m.Elif(senseless):
                     give_up(CoreError.LAYER)
                 with m.Else():
                     m.d.comb += self.accumulate.eq(1)

@@ -45,7 +45,7 @@ class Core(wiring.Component):
     written to its own map. The output layer does not fire; its potentials are the logits.
 
     Latency of a dense layer of W words with E input events and F candidates for firing:
-    at most ``E·W + map words + W + F + 32`` cycles (2·E where W = 1).
+    at most ``E·W + map words + 2W + F + 32`` cycles (2·E where W = 1).
 
     Parameters
     ----------
@@ -123,7 +123,8 @@ class Core(wiring.Component):
         wiring.connect(m, readout.o, wiring.flipped(self.o))
         wiring.connect(m, controller.statistics, wiring.flipped(self.statistics))
         m.d.comb += [
-            encoder.inputs.eq(controller.inputs),
+            encoder.allow.eq(controller.valid),
+            encoder.last.eq(controller.last_input),
             encoder.restart.eq(self.restart),
             encoder.release.eq(controller.release),
             controller.full.eq(encoder.full),
@@ -137,7 +138,7 @@ class Core(wiring.Component):
         m.d.comb += [
             scanner.start.eq(controller.accumulate),
             scanner.base.eq(entry.source_base),
-            scanner.words.eq(entry.source_words),
+            scanner.last.eq(entry.source_last),
             encoder.address.eq(scanner.map_address),
             encoder.enable.eq(scanner.map_enable),
             spike_map.address.eq(scanner.map_address),
@@ -145,7 +146,7 @@ class Core(wiring.Component):
             scanner.map_data.eq(Mux(entry.source_input, encoder.data, spike_map.data)),
             controller.event.eq(sequencer.i.valid & sequencer.i.ready),
             sequencer.start.eq(controller.accumulate),
-            sequencer.words.eq(entry.words),
+            sequencer.last_word.eq(entry.last_word),
             sequencer.weight_base.eq(entry.weight_base),
             sequencer.weight_stride.eq(entry.weight_stride),
             sequencer.membrane_base.eq(entry.membrane_base),
@@ -161,12 +162,12 @@ class Core(wiring.Component):
         slot_bits = exact_log2(config.codes_per_word)
         clearing = Signal()
         clear_word = Signal(config.map_address_bits)
-        clear_left = Signal.like(entry.destination_words)
+        clear_left = Signal.like(entry.destination_last)
         with m.If(controller.accumulate):
             m.d.sync += [
                 clearing.eq(entry.spiking),
                 clear_word.eq(entry.destination_base),
-                clear_left.eq(entry.destination_words - 1),
+                clear_left.eq(entry.destination_last),
             ]
         with m.Elif(clearing):
             m.d.sync += [
@@ -174,15 +175,17 @@ class Core(wiring.Component):
                 clear_left.eq(clear_left - 1),
                 clearing.eq(clear_left != 0),
             ]
-        m.d.comb += controller.accumulated.eq(
-            ~(scanner.busy | sequencer.busy | lanes.busy | clearing))
+        # Registered, because many flags meet here; the start is one of them, so that a half that
+        # has not begun does not look ended.
+        m.d.sync += controller.accumulated.eq(
+            ~(controller.accumulate | scanner.busy | sequencer.busy | lanes.busy | clearing))
 
         # Fire: potentials to spike times in the layer's map, or to logits.
         m.d.comb += [
             sweep.start.eq(controller.fire),
             sweep.base.eq(Mux(sequencer.touched, entry.membrane_base, entry.bias_base)),
-            sweep.words.eq(entry.words),
-            sweep.neurons.eq(entry.neurons),
+            sweep.last_word.eq(entry.last_word),
+            sweep.last_lane.eq(entry.last_lane),
             sweep.spiking.eq(entry.spiking),
             sweep.threshold.eq(entry.fire_threshold.as_signed()),
             sweep.potentials.eq(membrane.potentials),
@@ -210,8 +213,9 @@ class Core(wiring.Component):
             self.spikes.p.code.eq(requantiser.o.p.code),
         ]
         answered = readout.i.valid & readout.i.ready & readout.i.p.last
-        m.d.comb += controller.fired.eq(
-            Mux(entry.spiking, ~(sweep.busy | requantiser.busy), answered))
+        quiet = Signal()
+        m.d.sync += quiet.eq(~(controller.fire | sweep.busy | requantiser.busy))
+        m.d.comb += controller.fired.eq(Mux(entry.spiking, quiet, answered))
         with m.If(answered):
             m.d.sync += self.cycles.eq(controller.clock + 1)
 

@@ -27,8 +27,10 @@ class Encoder(wiring.Component):
 
     Members
     -------
-    inputs : In
-        Samples of one image; 0 takes none.
+    allow : In(1)
+        There is a network to take samples for.
+    last : In
+        Number of an image's last sample.
     restart : In(1)
         Forget the samples of an unfinished image.
     forget : In(1)
@@ -49,7 +51,8 @@ class Encoder(wiring.Component):
         self._config = config
         self._init = list(init)
         super().__init__({
-            "inputs": In(config.neuron_bits + 1),
+            "allow": In(1),
+            "last": In(config.neuron_bits),
             "restart": In(1),
             "forget": In(1),
             "i": In(stream.Signature(sample_shape())),
@@ -76,14 +79,14 @@ class Encoder(wiring.Component):
 
         filled = Signal(2)  # banks that hold a whole image
         write_bank, read_bank = Signal(), Signal()
-        position = Signal.like(self.inputs)  # samples of this image so far
+        position = Signal.like(self.last)  # samples of this image so far
 
         take = Signal()
-        last = Signal()
+        last = Signal()  # the sample offered is the last of its image
         m.d.comb += [
-            self.i.ready.eq((self.inputs != 0) & ~filled.bit_select(write_bank, 1) & ~self.load),
+            self.i.ready.eq(self.allow & ~filled.bit_select(write_bank, 1) & ~self.load),
             take.eq(self.i.valid & self.i.ready),
-            last.eq(position + 1 == self.inputs),
+            last.eq(position == self.last),
             lookup.addr.eq(self.i.p.value),
             write.addr.eq(self.load_address),
             write.data.eq(self.load_data),

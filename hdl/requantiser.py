@@ -18,7 +18,7 @@ class Requantiser(wiring.Component):
     after shifting by ``s - 1``: ``(x + 2^(s-1)) >> s = ((2x >> s) + 1) >> 1``, which holds for
     ``s = 0`` too, where the half step is 0.
 
-    Latency: 5 cycles. Throughput: one potential a cycle.
+    Latency: 6 cycles. Throughput: one potential a cycle.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class Requantiser(wiring.Component):
     """
 
     #: Cycles from ``i`` to ``o``.
-    LATENCY = 5
+    LATENCY = 6
 
     def __init__(self, config: CoreConfig, init=()):
         self._config = config
@@ -110,15 +110,20 @@ class Requantiser(wiring.Component):
             shift_fine.eq(shift_product[:3]),
         ]
 
-        # 5: the fine half, rounding and the clamp to the window.
+        # 5: the fine half, and again what lies above the result.
         fine = Signal(coarse_bits)
-        rounded = Signal(coarse_bits + 1)
-        m.d.comb += [fine.eq(coarse >> shift_fine), rounded.eq((fine + 1) >> 1)]
-        code = Mux(over | (rounded > self.ticks), self.ticks, rounded[:config.tick_bits])
+        result = Signal(result_bits)
+        over_result = Signal()
+        m.d.comb += fine.eq(coarse >> shift_fine)
+        m.d.sync += [result.eq(fine), over_result.eq(over | fine[result_bits:].any())]
+
+        # 6: rounding and the clamp to the window. A result of 0 is silence.
+        rounded = Signal(result_bits)
+        m.d.comb += rounded.eq((result + 1) >> 1)
         m.d.sync += [
-            self.o.valid.eq(valid[4] & (code != 0)),
-            self.o.p.neuron.eq(neuron[4]),
-            self.o.p.code.eq(code),
+            self.o.valid.eq(valid[5] & (over_result | rounded.any())),
+            self.o.p.neuron.eq(neuron[5]),
+            self.o.p.code.eq(Mux(over_result | (rounded > self.ticks), self.ticks, rounded)),
         ]
         m.d.comb += self.busy.eq(self.o.valid)
         for flag in valid[1:]:

@@ -1,11 +1,12 @@
 """The scanner: from a spike-time map to events, skipping silence."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from hdl.config import CoreConfig
+from hdl.onehot import encode, lowest_set, select
 from hdl.shapes import code_shape
 
 __all__ = ["Scanner"]
@@ -16,7 +17,7 @@ class Scanner(wiring.Component):
 
     Throughput: one event a cycle while the words have any, and one word without events a cycle:
     ``Σ_words max(1, events in the word)`` cycles if ``o`` is always ready. Latency: the first event
-    is valid 3 cycles after ``start``.
+    is valid 4 cycles after ``start``.
 
     Parameters
     ----------
@@ -27,8 +28,8 @@ class Scanner(wiring.Component):
     -------
     start : In(1)
         Begin; only while not ``busy``.
-    base, words : In
-        First map word and how many to scan; must hold from ``start`` on until ``busy`` falls.
+    base, last : In
+        First map word, and how many follow it; must hold from ``start`` on until ``busy`` falls.
     map_address, map_enable, map_data
         Read port of the map: data one cycle after address, held while not enabled.
     o : Out(stream.Signature(code_shape(config)))
@@ -42,7 +43,7 @@ class Scanner(wiring.Component):
         super().__init__({
             "start": In(1),
             "base": In(config.map_address_bits),
-            "words": In(config.map_address_bits + 1),
+            "last": In(config.map_address_bits),
             "map_address": Out(config.map_address_bits),
             "map_enable": Out(1),
             "map_data": In(config.map_width),
@@ -54,57 +55,57 @@ class Scanner(wiring.Component):
         m = Module()
         slots = self._config.codes_per_word
         slot_bits = exact_log2(slots)
-        codes = [self.map_data.word_select(n, self._config.tick_bits) for n in range(slots)]
+        arriving = [self.map_data.word_select(n, self._config.tick_bits) for n in range(slots)]
 
-        fetched = Signal.like(self.words)  # words asked for so far
+        fetched = Signal.like(self.last)  # words asked for so far
         fetching = Signal()  # words remain to be asked for
         address = Signal.like(self.map_address)
         have = Signal()  # map_data is a word of this scan
-        word = Signal(self._config.neuron_bits - slot_bits)  # its number
-        emitted = Signal(slots)  # its slots whose events are out
+        coming = Signal(self._config.neuron_bits - slot_bits)  # its number
 
-        waiting = Signal(slots)
-        m.d.comb += waiting.eq(Cat(code.any() for code in codes) & ~emitted & have.replicate(slots))
-        slot = Signal(slot_bits)
+        # A register between the map and the choice of a slot: what follows is one level of logic
+        # after another already.
+        codes = [Signal(self._config.tick_bits, name=f"code{n}") for n in range(slots)]
+        waiting = Signal(slots)  # slots whose events are not out yet
+        word = Signal.like(coming)
         lowest = Signal(slots)
-        for n in reversed(range(slots)):
-            with m.If(waiting[n]):
-                m.d.comb += [slot.eq(n), lowest.eq(1 << n)]
 
         free = Signal()
-        finished = Signal()  # nothing of the word in map_data will be left after this cycle
+        drained = Signal()  # nothing of the word will be left after this cycle
         m.d.comb += [
+            lowest.eq(lowest_set(waiting)),
             free.eq(~self.o.valid | self.o.ready),
-            finished.eq(~have | ~waiting.any() | (free & (waiting == lowest))),
-            self.map_enable.eq(fetching & finished),
+            drained.eq(~waiting.any() | (free & (waiting == lowest))),
+            self.map_enable.eq(fetching & (drained | ~have)),
             self.map_address.eq(address),
-            self.busy.eq(fetching | have | self.o.valid),
+            self.busy.eq(fetching | have | waiting.any() | self.o.valid),
         ]
 
         with m.If(free):
             m.d.sync += [
                 self.o.valid.eq(waiting.any()),
-                self.o.p.neuron.eq(Cat(slot, word)),
-                self.o.p.code.eq(Mux(waiting.any(), self.map_data.word_select(
-                    slot, self._config.tick_bits), 0)),
-                emitted.eq(emitted | lowest),
+                self.o.p.neuron.eq(Cat(encode(lowest, slot_bits), word)),
+                self.o.p.code.eq(select(lowest, codes)),
+                waiting.eq(waiting & ~lowest),
             ]
-        with m.If(finished):
+        with m.If(drained):
             m.d.sync += [
-                emitted.eq(0),
-                have.eq(fetching),
-                word.eq(fetched),
+                waiting.eq(Cat(code.any() for code in arriving) & have.replicate(slots)),
+                word.eq(coming),
             ]
-            with m.If(fetching):
-                m.d.sync += [
-                    address.eq(address + 1),
-                    fetched.eq(fetched + 1),
-                    fetching.eq(fetched + 1 != self.words),
-                ]
+            m.d.sync += [code.eq(new) for code, new in zip(codes, arriving, strict=True)]
+        with m.If(drained | ~have):
+            m.d.sync += [have.eq(fetching), coming.eq(fetched)]
+        with m.If(self.map_enable):
+            m.d.sync += [
+                address.eq(address + 1),
+                fetched.eq(fetched + 1),
+                fetching.eq(fetched != self.last),
+            ]
         with m.If(self.start):
             m.d.sync += [
                 address.eq(self.base),
                 fetched.eq(0),
-                fetching.eq(self.words != 0),
+                fetching.eq(1),
             ]
         return m

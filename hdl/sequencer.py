@@ -32,7 +32,7 @@ class Sequencer(wiring.Component):
     -------
     start : In(1)
         A new layer begins: nothing of it is touched.
-    words, weight_base, weight_stride, membrane_base, bias_base : In
+    last_word, weight_base, weight_stride, membrane_base, bias_base : In
         Fields of the layer table; must hold while events come.
     i : In(stream.Signature(code_shape(config)))
         Events.
@@ -48,7 +48,7 @@ class Sequencer(wiring.Component):
         self._config = config
         super().__init__({
             "start": In(1),
-            "words": In(config.membrane_address_bits + 1),
+            "last_word": In(config.membrane_address_bits),
             "weight_base": In(config.weight_address_bits),
             "weight_stride": In(config.weight_address_bits),
             "membrane_base": In(config.membrane_address_bits),
@@ -62,20 +62,20 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         update = self.o.p
-        left = Signal.like(self.words)  # words after this one
-        written = Signal.like(update.write)  # what the update before this cycle writes
-        writing = Signal()
+        left = Signal.like(self.last_word)  # words after this one
+        final = Signal()  # there are none
+        alone = Signal()  # W = 1
+        stepped = Signal()
 
-        # The update one cycle ahead has not reached the membrane memory's write port yet.
-        hazard = Signal()
+        # The update one cycle ahead has not reached the membrane memory's write port yet. It can
+        # be of the same word only if the layer has no other.
         step = Signal()
         m.d.comb += [
-            hazard.eq(writing & (written == update.read)),
-            self.o.valid.eq(self.busy & ~hazard),
-            step.eq(self.o.valid),
-            self.i.ready.eq(~self.busy | (step & (left == 0))),
+            step.eq(self.busy & ~(alone & stepped)),
+            self.o.valid.eq(step),
+            self.i.ready.eq(~self.busy | (step & final)),
         ]
-        m.d.sync += [writing.eq(step), written.eq(update.write)]
+        m.d.sync += [stepped.eq(step), alone.eq(self.last_word == 0)]
 
         # One adder makes both the first weight address of an event and those that follow.
         take = Signal()
@@ -92,14 +92,16 @@ class Sequencer(wiring.Component):
                 update.code.eq(self.i.p.code),
                 update.read.eq(Mux(self.touched, self.membrane_base, self.bias_base)),
                 update.write.eq(self.membrane_base),
-                left.eq(self.words - 1),
+                left.eq(self.last_word),
+                final.eq(alone),
             ]
         with m.Elif(step):
             m.d.sync += [
-                self.busy.eq(left != 0),
+                self.busy.eq(~final),
                 update.read.eq(update.read + 1),
                 update.write.eq(update.write + 1),
                 left.eq(left - 1),
+                final.eq(left == 1),
             ]
         with m.If(self.start):
             m.d.sync += self.touched.eq(0)

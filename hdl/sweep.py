@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from hdl.config import CoreConfig
+from hdl.onehot import encode, lowest_set, select
 from hdl.shapes import potential_shape
 
 __all__ = ["Sweep"]
@@ -17,7 +18,8 @@ class Sweep(wiring.Component):
     In a spiking layer one comparison a lane, ``V >= threshold``, tells which neurons may fire; a
     priority encoder emits them in raster order. In the output layer every neuron is emitted.
 
-    Throughput: ``W + F`` cycles for F emitted potentials, if ``o`` is always ready.
+    Throughput: ``2W + F`` cycles for F emitted potentials, if ``o`` is always ready. Comparison,
+    choice and multiplexer are one stage each, because together they are too slow.
 
     Parameters
     ----------
@@ -28,11 +30,10 @@ class Sweep(wiring.Component):
     -------
     start : In(1)
         Begin; only while not ``busy``.
-    base, neurons, spiking, threshold : In
-        First membrane word, N, kind of layer and smallest potential that may fire; must hold
-        until ``busy`` falls.
-    words : In
-        W.
+    base, last_word, last_lane : In
+        First membrane word, W - 1, and the lane of neuron N - 1 in the last word.
+    spiking, threshold : In
+        Kind of layer, and the smallest potential that may fire. All must hold until ``busy`` falls.
     read, enable, potentials
         Read port of the membrane memory.
     o : Out(stream.Signature(potential_shape(config)))
@@ -46,8 +47,8 @@ class Sweep(wiring.Component):
         super().__init__({
             "start": In(1),
             "base": In(config.membrane_address_bits),
-            "words": In(config.membrane_address_bits + 1),
-            "neurons": In(config.neuron_bits + 1),
+            "last_word": In(config.membrane_address_bits),
+            "last_lane": In(exact_log2(config.lanes)),
             "spiking": In(1),
             "threshold": In(signed(config.accumulator_bits)),
             "read": Out(config.membrane_address_bits),
@@ -63,61 +64,57 @@ class Sweep(wiring.Component):
         lanes = self._config.lanes
         lane_bits = exact_log2(lanes)
 
-        fetched = Signal.like(self.words)
+        fetched = Signal.like(self.last_word)
         fetching = Signal()  # words remain to be read
         address = Signal.like(self.read)
         fresh = Signal()  # potentials is a word not looked at yet
         word = Signal(max(1, self._config.neuron_bits + 1 - lane_bits))
-        pending = Signal(lanes)  # its neurons to be emitted
+        pending = Signal(lanes)  # its neurons to be emitted after this one
+        current = Signal(lanes)  # one-hot: its neuron to be emitted
 
+        # Lanes of the last word beyond neuron N - 1 hold nothing.
+        final_lanes = Signal(lanes)
+        with m.Switch(self.last_lane):
+            for n in range(lanes):
+                with m.Case(n):
+                    m.d.sync += final_lanes.eq((2 << n) - 1)
         candidates = Signal(lanes)
         for n in range(lanes):
             m.d.comb += candidates[n].eq(
-                ~self.spiking | (self.potentials[n] >= self.threshold))
-        lane = Signal(lane_bits)
-        lowest = Signal(lanes)
-        for n in reversed(range(lanes)):
-            with m.If(pending[n]):
-                m.d.comb += [lane.eq(n), lowest.eq(1 << n)]
+                (~self.spiking | (self.potentials[n] >= self.threshold))
+                & (fetching | final_lanes[n]))
 
-        neuron = Signal(self._config.neuron_bits)
-        last = Signal()
+        lowest = Signal(lanes)
         free = Signal()
-        emit = Signal()
         finished = Signal()  # nothing of the word in potentials will be left after this cycle
         m.d.comb += [
-            neuron.eq(Cat(lane, word)),
-            last.eq(neuron + 1 == self.neurons),
+            lowest.eq(lowest_set(pending)),
             free.eq(~self.o.valid | self.o.ready),
-            emit.eq(free & pending.any()),
-            finished.eq(~(fresh & candidates.any())
-                        & (~pending.any() | (emit & (pending == lowest)))),
+            finished.eq(~fresh & ~pending.any() & (free | ~current.any())),
             self.read.eq(address),
             self.enable.eq(fetching & finished),
-            self.busy.eq(fetching | fresh | pending.any() | self.o.valid),
+            self.busy.eq(fetching | fresh | pending.any() | current.any() | self.o.valid),
         ]
 
         with m.If(free):
             m.d.sync += [
-                self.o.valid.eq(pending.any()),
-                self.o.p.neuron.eq(neuron),
-                self.o.p.potential.eq(
-                    self.potentials.as_value().word_select(
-                        lane, self._config.accumulator_bits).as_signed()),
-                self.o.p.last.eq(last),
+                self.o.valid.eq(current.any()),
+                self.o.p.neuron.eq(Cat(encode(current, lane_bits), word)),
+                self.o.p.potential.eq(select(
+                    current, [potential.as_unsigned() for potential in self.potentials])),
+                self.o.p.last.eq(~fetching & ~pending.any()),
             ]
+        with m.If(free | ~current.any()):
+            m.d.sync += [current.eq(lowest), pending.eq(pending & ~lowest)]
         with m.If(fresh):
             m.d.sync += [fresh.eq(0), pending.eq(candidates)]
-        with m.Elif(emit):
-            # Lanes beyond neuron N - 1 hold nothing.
-            m.d.sync += pending.eq(pending & ~lowest & ~last.replicate(lanes))
         with m.If(self.enable):
             m.d.sync += [
                 fresh.eq(1),
                 word.eq(fetched),
                 address.eq(address + 1),
                 fetched.eq(fetched + 1),
-                fetching.eq(fetched + 1 != self.words),
+                fetching.eq(fetched != self.last_word),
             ]
         with m.If(self.start):
             m.d.sync += [address.eq(self.base), fetched.eq(0), fetching.eq(1)]

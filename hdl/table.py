@@ -1,10 +1,14 @@
 """The layer table: what the core must know of each layer, in 32-bit words.
 
 One place says where each field lives; the compiler writes entries with it and the controller reads
-them with it. Entry 0 is the header; entry ``1 + l`` belongs to layer ``l``.
+them with it. Counts are stored less one, as the number of the last item: hardware compares a
+counter with that directly, and a count of zero cannot be said. Entry 0 is the header; entry
+``1 + l`` belongs to layer ``l``.
 """
 
 import dataclasses
+
+from amaranth.utils import ceil_log2
 
 from hdl.config import LAYOUT_VERSION, CoreConfig
 
@@ -44,15 +48,15 @@ FIELDS = {
     "ticks": Field(0, 8, 8),  # T of the codes that the layer emits
     "check": Field(0, 16, 16),  # MAGIC
     "source_base": Field(1, 0, 16),  # first map word to scan
-    "source_words": Field(1, 16, 16),  # map words to scan
-    "neurons": Field(2, 0, 16),  # N
-    "words": Field(2, 16, 16),  # W = ceil(N / lanes)
+    "source_last": Field(1, 16, 16),  # map words to scan, less one
+    "last_lane": Field(2, 0, 8),  # lane of neuron N - 1 in the last word
+    "last_word": Field(2, 16, 16),  # W - 1, where W = ceil(N / lanes)
     "weight_base": Field(3, 0, 24),
     "weight_stride": Field(4, 0, 24),  # from a word of weights to the next of the same event
     "membrane_base": Field(5, 0, 16),
     "bias_base": Field(5, 16, 16),
     "destination_base": Field(6, 0, 16),  # first map word to write
-    "destination_words": Field(6, 16, 16),  # map words to clear before
+    "destination_last": Field(6, 16, 16),  # map words to clear before, less one
     "fire_threshold": Field(7, 0, 32),  # smallest potential that may fire, two's complement
     "slope_base": Field(8, 0, 16),
 }
@@ -64,16 +68,14 @@ FETCHED_WORDS = 1 + max(field.word for field in FIELDS.values())
 def field_widths(config: CoreConfig) -> dict[str, int]:
     """Bits of each field that a core of this size keeps; the compiler checks that values fit."""
     widths = {name: field.width for name, field in FIELDS.items()}
-    for name in ("source_base", "source_words", "destination_base", "destination_words"):
-        # A count may equal the depth of the memory, hence one bit more than an address.
-        widths[name] = config.map_address_bits + name.endswith("words")
-    for name in ("membrane_base", "bias_base"):
+    for name in ("source_base", "source_last", "destination_base", "destination_last"):
+        widths[name] = config.map_address_bits
+    for name in ("membrane_base", "bias_base", "last_word"):
         widths[name] = config.membrane_address_bits
     for name in ("weight_base", "weight_stride"):
         widths[name] = config.weight_address_bits
     return widths | {
-        "neurons": config.neuron_bits + 1,
-        "words": config.membrane_address_bits + 1,
+        "last_lane": ceil_log2(config.lanes),
         "fire_threshold": config.accumulator_bits,
         "slope_base": config.slope_address_bits,
         "ticks": config.tick_bits,
@@ -95,5 +97,5 @@ def entry_words(**values: int) -> list[int]:
 
 
 def header_words(layers: int, inputs: int) -> list[int]:
-    """The words of entry 0: magic and number of layers, then samples of one image."""
-    return [MAGIC << 16 | layers, inputs]
+    """The words of entry 0: magic and number of layers, then samples of one image, less one."""
+    return [MAGIC << 16 | layers, inputs - 1]

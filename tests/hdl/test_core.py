@@ -109,7 +109,7 @@ def check(network, program, images, results, *, on_time=True):
                     result["statistics"], program.layers, events, strict=True):
                 fired = np.count_nonzero(trace.codes[0][n]) if plan.spiking else plan.neurons
                 gap = count if plan.words == 1 else 0
-                assert cycles <= plan.roofline(count) + gap + plan.map_words + plan.words + max(
+                assert cycles <= plan.roofline(count) + gap + plan.map_words + 2 * plan.words + max(
                     fired, plan.neurons) + 32
 
 
