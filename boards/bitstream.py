@@ -1,0 +1,257 @@
+"""From a board's top to its bitstream: synthesis once, place and route until timing is met.
+
+Every finished step is kept in the user's cache under a name made of the design's digest and the
+toolchain's identity, so nothing is computed twice: a second network on the same board, other seeds,
+or a run that Ctrl-C stopped half-way starts from what is there.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import platformdirs
+from amaranth.build.run import BuildPlan
+from amaranth.hdl import Elaboratable
+
+from boards import report
+from boards.process import run_tool
+from boards.registry import Board
+from boards.toolchain import Toolchain, find_toolchain
+from ttfs_sw.errors import InputError
+
+__all__ = ["SEEDS", "Bitstream", "Step", "Trial", "cache_folder", "make_bitstream", "make_plan"]
+
+log = logging.getLogger(__name__)
+
+#: Seeds of nextpnr that are tried, one after the other, until timing is met.
+SEEDS = (1, 2, 3, 4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One step of a build: its name, how long it took, and whether that was in an earlier build."""
+
+    name: str
+    seconds: float
+    cached: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One run of place and route: the seed, and the clocks as in :func:`boards.report.clocks`."""
+
+    seed: int
+    fmax_mhz: dict[str, dict[str, float]]
+    folder: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Bitstream:
+    """A bitstream, and how it was made.
+
+    Parameters
+    ----------
+    missed : :class:`str` or None
+        Which clock is too slow and by how much; None when every clock meets its frequency.
+    path : :class:`pathlib.Path`
+        The bitstream, in the cache.
+    synthesis_log, route_log : :class:`pathlib.Path`
+        What Yosys and nextpnr said.
+    nextpnr : :class:`dict`
+        nextpnr's report of the seed that was taken.
+    seed : :class:`int`
+        That seed.
+    trials : tuple of :class:`Trial`
+        Every seed that was tried.
+    steps : tuple of :class:`Step`
+        What was done, in order.
+    """
+
+    missed: str | None
+    path: Path
+    synthesis_log: Path
+    route_log: Path
+    nextpnr: dict
+    seed: int
+    trials: tuple[Trial, ...]
+    steps: tuple[Step, ...]
+
+
+def cache_folder() -> Path:
+    """Where finished steps are kept: the user's cache folder, the same for all projects."""
+    return platformdirs.user_cache_path("ttfs-fpga") / "bitstreams"
+
+
+def make_plan(board: Board, top: Elaboratable) -> BuildPlan:
+    """Elaborate ``top`` for ``board``: all files and commands of a build, nothing run yet.
+
+    The same design gives the same plan, byte for byte, in whatever folder it lies.
+    """
+    return board.platform_factory().build(
+        top,
+        name="top",
+        do_build=False,
+        # Source positions are paths of this machine, and would make every digest unique.
+        emit_src=False,
+        synth_opts=board.synth_opts,
+        nextpnr_opts=board.nextpnr_opts,
+    )
+
+
+def _key(plan: BuildPlan, toolchain: Toolchain) -> str:
+    """Name of a design as made by a toolchain."""
+    digest = hashlib.blake2b(plan.digest(), digest_size=10)
+    digest.update(toolchain.identity.encode())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder that becomes ``folder`` when the block ends well, else vanishes."""
+    temporary = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        yield temporary
+        # Another build may have made the same folder meanwhile: what it holds is just as good.
+        if not folder.exists():
+            temporary.rename(folder)
+    except OSError as error:
+        raise InputError(
+            f"cannot write to the cache folder {folder.parent}: {error.strerror or error}; "
+            "make room or permit it there, or set XDG_CACHE_HOME to another folder"
+        ) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _run(toolchain: Toolchain, command: list[str], folder: Path) -> None:
+    """Run one command of the plan in ``folder``."""
+    tool, *arguments = command
+
+    def each_line(line):
+        if line.startswith("Preparing to run"):
+            log.info("first run of %s on this machine: compiling it, about a minute", tool)
+
+    run_tool([toolchain.path(tool), *arguments], folder=folder, each_line=each_line)
+
+
+def _step(
+    name: str, folder: Path, keep: Iterable[str], work: Callable[[Path], None]
+) -> Step:
+    """Do ``work`` in a new folder and keep some files of it, unless ``folder`` is already there."""
+    record = folder / "step.json"
+    if record.exists():
+        return Step(name, json.loads(record.read_text())["seconds"], cached=True)
+    log.info("%s", name)
+    started = time.monotonic()
+    with _new_folder(folder) as temporary:
+        work(temporary)
+        for path in temporary.iterdir():
+            if path.name not in keep:
+                path.unlink()
+        step = Step(name, round(time.monotonic() - started, 2), cached=False)
+        (temporary / record.name).write_text(json.dumps({"step": name, "seconds": step.seconds}))
+    log.info("%s: %.1f s", name, step.seconds)
+    return step
+
+
+def _write_plan(plan: BuildPlan, folder: Path) -> None:
+    for name, content in plan.files.items():
+        (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def make_bitstream(
+    board: Board,
+    top: Elaboratable,
+    *,
+    seeds: Iterable[int] = SEEDS,
+    exhaustive: bool = False,
+    toolchain: Toolchain | None = None,
+    cache: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Bitstream:
+    """Synthesise, place, route and pack ``top`` for ``board``.
+
+    When no seed meets the timing the best one is returned; its :attr:`Bitstream.missed` says so.
+
+    Parameters
+    ----------
+    seeds : iterable of :class:`int`
+        Seeds of place and route, tried in order until one meets the timing.
+    exhaustive : :class:`bool`
+        Try all seeds and take the fastest result.
+    toolchain : :class:`boards.toolchain.Toolchain`, optional
+        By default the one that :func:`boards.toolchain.find_toolchain` finds.
+    cache : :class:`pathlib.Path`, optional
+        By default :func:`cache_folder`.
+    progress : callable, optional
+        Called as ``progress(done, total)`` after synthesis and after each seed.
+
+    Raises
+    ------
+    :exc:`ttfs_sw.errors.ToolError`
+        If a tool is missing.
+    :exc:`ttfs_sw.errors.FailureError`
+        If a tool fails, as Yosys and nextpnr do on a design that the device has no room for.
+    """
+    seeds = tuple(seeds)
+    toolchain = toolchain or find_toolchain(board.family)
+    started = time.monotonic()
+    plan = make_plan(board, top)
+    steps = [Step("elaborate", round(time.monotonic() - started, 2), cached=False)]
+    synthesise, place_and_route, pack = json.loads(plan.files["build_top.json"])["commands"]
+    base = (cache or cache_folder()) / f"{board.name}-{_key(plan, toolchain)}"
+    product = f"top{board.bitstream_suffix}"
+
+    def synthesis(folder):
+        _write_plan(plan, folder)
+        _run(toolchain, synthesise, folder)
+
+    def routing(folder, seed):
+        _write_plan(plan, folder)
+        shutil.copy(base / "synthesis" / "top.json", folder)
+        # A seed that misses the timing is a result too: the report tells, not the exit code.
+        options = ["--seed", str(seed), "--report", "top.report.json", "--timing-allow-fail"]
+        _run(toolchain, [*place_and_route, *options], folder)
+        _run(toolchain, pack, folder)
+
+    steps.append(_step("synthesis", base / "synthesis", ("top.json", "top.rpt"), synthesis))
+    trials = []
+    for seed in seeds:
+        if progress is not None:
+            progress(1 + len(trials), 1 + len(seeds))
+        folder = base / f"seed-{seed}"
+        steps.append(_step(
+            f"place and route, seed {seed}",
+            folder,
+            (product, "top.report.json", "top.tim"),
+            lambda folder, seed=seed: routing(folder, seed),
+        ))
+        result = json.loads((folder / "top.report.json").read_text())
+        trials.append(Trial(seed, report.clocks(result), folder))
+        if report.missed(trials[-1].fmax_mhz, board.clock_mhz) is None and not exhaustive:
+            break
+    if progress is not None:
+        progress(1 + len(seeds), 1 + len(seeds))
+
+    best = max(trials, key=lambda trial: report.slack(trial.fmax_mhz))
+    nextpnr = json.loads((best.folder / "top.report.json").read_text())
+    return Bitstream(
+        missed=report.missed(best.fmax_mhz, board.clock_mhz),
+        path=best.folder / product,
+        synthesis_log=base / "synthesis" / "top.rpt",
+        route_log=best.folder / "top.tim",
+        nextpnr=nextpnr,
+        seed=best.seed,
+        trials=tuple(trials),
+        steps=tuple(steps),
+    )

@@ -1,0 +1,232 @@
+"""Bitstreams: seeds, the cache, what a failure leaves; with pretended tools, then real ones."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module, Signal
+from amaranth.lib import io
+
+from boards import bitstream, report
+from boards.bitstream import make_bitstream, make_plan
+from boards.registry import BOARDS
+from boards.toolchain import FAMILIES, Tool, Toolchain, find_toolchain
+from ttfs_sw.errors import FailureError, InputError, ToolError
+
+
+class Blinker(Elaboratable):
+    """A counter at the pin's clock, held to a frequency of choice."""
+
+    def __init__(self, clock_hz):
+        self.clock_hz = clock_hz
+
+    def elaborate(self, platform):
+        m = Module()
+        count = Signal(20)
+        m.submodules.clock = clock = io.Buffer("i", platform.request(platform.default_clk, dir="-"))
+        m.submodules.led = led = io.Buffer("o", platform.request("led", 0, dir="-"))
+        m.domains.sync = ClockDomain(reset_less=True)
+        platform.add_clock_constraint(clock.i, self.clock_hz)
+        m.d.comb += [ClockSignal().eq(clock.i), led.o.eq(count[-1])]
+        m.d.sync += count.eq(count + 1)
+        return m
+
+
+BOARD = dataclasses.replace(BOARDS["icebreaker"], clock_hz=36_000_000)
+
+# Each pretended tool notes that it ran. The higher the seed, the faster the routed design.
+TOOLS = {
+    "yosys": "echo netlist > top.json; echo synthesised > top.rpt",
+    "nextpnr-ice40": """
+        while [ $# -gt 0 ]; do [ "$1" = --seed ] && seed=$2; shift; done
+        cat top.json > top.asc; echo $seed >> top.asc; echo routed > top.tim
+        echo '{"utilization": {"LC": {"used": 1, "available": 4}}, "critical_paths": [],
+               "fmax": {"cd_sync.clk": {"achieved": '$((30 + 2 * seed))', "constraint": 36}}}' \
+            > top.report.json
+    """,
+    "icepack": "cat top.asc > top.bin",
+}
+
+
+@pytest.fixture
+def tools(tmp_path):
+    """A pretended toolchain, the commands of its tools, and how often each was run."""
+
+    class Pretended:
+        calls = tmp_path / "calls"
+
+        def __init__(self):
+            self.calls.write_text("")
+            self.tools = []
+            for name, body in TOOLS.items():
+                self.tools.append(Tool(name, str(tmp_path / name), "1.0"))
+                self.set(name, body)
+
+        def set(self, name, body):
+            path = tmp_path / name
+            path.write_text(f"#!/bin/sh\necho {name} >> {self.calls}\n{body}\n")
+            path.chmod(0o755)
+
+        @property
+        def toolchain(self):
+            return Toolchain("system", tuple(self.tools))
+
+        def count(self, name):
+            return self.calls.read_text().split().count(name)
+
+    return Pretended()
+
+
+@pytest.fixture
+def make(tools, tmp_path):
+    def run(clock_hz=36e6, board=BOARD, **options):
+        return make_bitstream(
+            board, Blinker(clock_hz), toolchain=tools.toolchain, cache=tmp_path / "cache", **options
+        )
+
+    return run
+
+
+def test_first_seed_that_meets_the_timing_is_taken(make, tools):
+    made = make(seeds=(1, 2, 3, 4))
+    assert made.missed is None and made.seed == 3
+    assert [trial.fmax_mhz["sync"]["achieved"] for trial in made.trials] == [32, 34, 36]
+    assert made.path.read_text() == "netlist\n3\n"
+    assert made.synthesis_log.read_text() == "synthesised\n"
+    assert made.route_log.read_text() == "routed\n"
+    assert (tools.count("yosys"), tools.count("nextpnr-ice40")) == (1, 3)
+
+
+def test_exhaustive_search_takes_the_fastest(make, tools):
+    assert make(seeds=(4, 5, 3), exhaustive=True).seed == 5
+    assert tools.count("nextpnr-ice40") == 3
+
+
+def test_missed_timing_is_told_with_the_best_seed(make):
+    made = make(seeds=(2, 1))
+    assert made.seed == 2
+    assert made.missed == "clock sync reaches 34 MHz of the 36 MHz asked for, 2.00 MHz too slow"
+
+
+def test_nothing_is_done_twice(make, tools):
+    first = make(seeds=(1, 2, 3))
+    again = make(seeds=(1, 2, 3))
+    assert again.path == first.path
+    assert tools.count("yosys") == 1 and tools.count("nextpnr-ice40") == 3
+    # Times are those of the first build, said to be so.
+    assert [step.seconds for step in again.steps[1:]] == [step.seconds for step in first.steps[1:]]
+    assert all(step.cached for step in again.steps[1:])
+    make(seeds=(7,))
+    assert tools.count("yosys") == 1 and tools.count("nextpnr-ice40") == 4
+
+
+def test_other_design_other_options_other_tools_are_built_anew(make, tools):
+    make(seeds=(3,))
+    make(seeds=(3,), clock_hz=37e6)
+    assert tools.count("yosys") == 2
+    make(seeds=(3,), board=dataclasses.replace(BOARD, synth_opts=("-abc9",)))
+    assert tools.count("yosys") == 3
+    tools.tools[0] = dataclasses.replace(tools.tools[0], version="1.1")
+    make(seeds=(3,))
+    assert tools.count("yosys") == 4
+
+
+def test_progress_counts_synthesis_and_seeds(make):
+    seen = []
+    make(seeds=(2, 3, 4), progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 4), (2, 4), (4, 4)]
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_failing_tool_shows_its_last_lines_and_leaves_nothing(make, tools, tool, tmp_path):
+    tools.set(tool, "echo half > top.bin; echo ERROR: no BELs left >&2; exit 1")
+    with pytest.raises(FailureError, match=rf"{tool} failed; it said:\nERROR: no BELs left"):
+        make(seeds=(3,))
+    kept = [path.name for path in (tmp_path / "cache").glob("*/*")]
+    assert kept == ([] if tool == "yosys" else ["synthesis"])
+    tools.set(tool, TOOLS[tool])
+    assert make(seeds=(3,)).path.read_text() == "netlist\n3\n"
+
+
+def test_interruption_leaves_only_finished_steps(make, tools, monkeypatch, tmp_path):
+    real = bitstream.run_tool
+
+    def interrupted(command, **options):
+        if command[0].endswith("icepack"):
+            raise KeyboardInterrupt
+        real(command, **options)
+
+    monkeypatch.setattr(bitstream, "run_tool", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        make(seeds=(3,))
+    assert [path.name for path in (tmp_path / "cache").glob("*/*")] == ["synthesis"]
+    monkeypatch.undo()
+    assert make(seeds=(3,)).missed is None
+    assert tools.count("yosys") == 1
+
+
+def test_cache_that_cannot_be_written_is_named(tools, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(InputError, match=r"cannot write to the cache folder .*XDG_CACHE_HOME"):
+        make_bitstream(BOARD, Blinker(36e6), toolchain=tools.toolchain, cache=blocked / "cache")
+
+
+@pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
+def test_plan_is_the_same_in_every_process_and_holds_no_path(board, request):
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import importlib\n"
+        "module = importlib.import_module('test_bitstream')\n"
+        "plan = module.make_plan(module.BOARDS[sys.argv[2]], module.Blinker(36e6))\n"
+        "print(plan.digest().hex())\n"
+    )
+    here = str(request.path.parent)
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", code, here, board.name],
+            env={"PYTHONHASHSEED": seed, "PATH": ""}, cwd=folder,
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for seed, folder in (("1", here), ("2", "/"))
+    }
+    assert len(digests) == 1
+    plan = make_plan(board, Blinker(36e6))
+    assert not any(here in content for content in plan.files.values())
+    commands = json.loads(plan.files["build_top.json"])["commands"]
+    assert tuple(command[0] for command in commands) == FAMILIES[board.family]
+
+
+def real_toolchain(board):
+    try:
+        return find_toolchain(board.family)
+    except ToolError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.synthesis
+@pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
+def test_real_tools_make_a_bitstream(board, tmp_path):
+    toolchain = real_toolchain(board)
+    pin_hz = int(board.platform_factory().default_clk_frequency)
+    made = make_bitstream(
+        dataclasses.replace(board, clock_hz=pin_hz), Blinker(pin_hz), seeds=(1, 2),
+        exhaustive=True, toolchain=toolchain, cache=tmp_path,
+    )
+    assert made.missed is None and len(made.trials) == 2
+    content = made.path.read_bytes()
+    assert {"ice40": b"\x7e\xaa\x99\x7e", "ecp5": b"\xff\xff\xbd\xb3"}[board.family] in content
+    assert len(content) < board.flash_offset
+    assert made.nextpnr["utilization"]
+
+
+@pytest.mark.synthesis
+def test_real_tools_tell_that_timing_is_missed(tmp_path):
+    # A counter of 20 bits does not run at 1 GHz on an iCE40.
+    board = dataclasses.replace(BOARD, clock_hz=1_000_000_000)
+    toolchain = real_toolchain(board)
+    made = make_bitstream(board, Blinker(1e9), seeds=(1,), toolchain=toolchain, cache=tmp_path)
+    assert made.missed is not None and "of the 1000 MHz asked for" in made.missed
+    assert "carry" in report.critical_path(made.nextpnr)
