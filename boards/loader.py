@@ -1,0 +1,211 @@
+"""The loader: from the bytes of a network image to writes to the core's load port."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import crc, data, enum, stream, wiring
+from amaranth.lib.crc import catalog
+from amaranth.lib.wiring import In, Out
+
+from boards.image import FORMAT_VERSION, MAGIC, length_bits, memory_depths, section_shape
+from hdl.config import CoreConfig
+from hdl.shapes import Memory, load_shape
+from ttfs_sw.protocol import LoadState, Source
+
+__all__ = ["ImageLoader"]
+
+
+class Stage(enum.Enum, shape=4):
+    """What the loader is about to do: which word comes next, or none."""
+
+    IDLE = 0
+    INVALIDATE = 1
+    IDENTITY = 2
+    LENGTH = 3
+    INPUTS = 4
+    SECTION = 5
+    DATA = 6
+    WRITE = 7
+    CHECKSUM = 8
+
+
+class ImageLoader(wiring.Component):
+    """Checks a network image while it streams into the core, and stores none of it.
+
+    First the header of the layer table is made invalid, so that the core waits. Then each word is
+    checked and passed on as it comes; the image writes the table's header last. When anything is
+    wrong, in the end the checksum, the header is made invalid again and ``state`` says why.
+
+    Bytes that come when no image is being loaded are dropped, so whoever sends them never waits in
+    vain. A byte takes 9 cycles, and one more where it completes a word.
+
+    Parameters
+    ----------
+    config : :class:`hdl.CoreConfig`
+        The core that the image must have been made for.
+    inputs : :class:`int`, optional
+        The core's memories have initial contents, a network with so many inputs.
+
+    Members
+    -------
+    start : In(1)
+        A new image comes from ``source``, whatever happened before; a write that waits is dropped.
+    source : In(Source)
+        Looked at with ``start``.
+    stop : In(1)
+        No more bytes come: an image that is not complete is none.
+    i : In(stream.Signature(8))
+        The image.
+    load : Out(stream.Signature(load_shape()))
+        Writes to the core's memories.
+    active : Out(1)
+        Bytes of an image are wanted.
+    state : Out(LoadState)
+        Whether there is a valid network, or why not.
+    loaded_from : Out(Source)
+        Where the last image came from.
+    last_input : Out(config.neuron_bits)
+        Number of the network's last input.
+    """
+
+    def __init__(self, config: CoreConfig, inputs: int | None = None):
+        self._config = config
+        built_in = inputs is not None
+        super().__init__({
+            "start": In(1),
+            "source": In(Source),
+            "stop": In(1),
+            "i": In(stream.Signature(8)),
+            "load": Out(stream.Signature(load_shape())),
+            "active": Out(1),
+            "state": Out(LoadState, init=LoadState.READY if built_in else LoadState.EMPTY),
+            "loaded_from": Out(Source, init=Source.BUILT_IN if built_in else Source.NONE),
+            "last_input": Out(config.neuron_bits, init=inputs - 1 if built_in else 0),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        # Bit by bit: a byte takes longer to come from flash or line than its eight cycles here.
+        m.submodules.crc = checker = crc.Parameters(catalog.CRC32_ISO_HDLC, data_width=1).create()
+
+        stage = Signal(Stage)
+        byte = Signal(8)
+        word = Signal(32)
+        bit = Signal(5)  # of the word, the next to come
+        shifting = Signal()
+        complete = Signal()  # for one cycle when the word is there
+        waiting = Signal()  # a complete word waits to be written
+        m.d.comb += [
+            waiting.eq((stage == Stage.INVALIDATE) | (stage == Stage.WRITE)),
+            self.i.ready.eq(~shifting & ~complete & ~waiting),
+            checker.data.eq(byte[0]),
+            checker.valid.eq(shifting),
+        ]
+        m.d.sync += complete.eq(shifting & (bit == 31))
+        with m.If(shifting):
+            m.d.sync += [
+                Cat(word, byte).eq(Cat(word, byte)[1:]),
+                bit.eq(bit + 1),
+                shifting.eq(bit[:3] != 7),
+            ]
+        with m.If(self.i.valid & self.i.ready & self.active):
+            m.d.sync += [byte.eq(self.i.payload), shifting.eq(1)]
+
+        # The first three words must be these. They are compared as they shift in.
+        expected = Const(MAGIC | FORMAT_VERSION << 32 | self._config.fingerprint << 64, 96)
+        field = Signal(2)
+        unexpected = Signal()
+        with m.If(shifting & (byte[0] != expected.bit_select(Cat(bit, field), 1))):
+            m.d.sync += unexpected.eq(1)
+
+        # Both count the words that come after this one: of the payload, and of its section.
+        left = Signal(length_bits(self._config))
+        section_left = Signal(section_shape()["more"].shape)
+        memory = Signal(section_shape()["memory"].shape)
+        address = Signal(range(max(memory_depths(self._config).values())))
+        section = data.View(section_shape(), word)
+        m.d.comb += [
+            self.load.valid.eq(waiting),
+            self.load.p.memory.as_value().eq(memory),
+            self.load.p.address.eq(address),
+            self.load.p.data.eq(word),
+            self.active.eq(self.state == LoadState.LOADING),
+        ]
+
+        failed = Signal()
+
+        def fail(reason):
+            m.d.comb += failed.eq(1)
+            m.d.sync += self.state.eq(reason)
+
+        def count_down(counter):
+            m.d.sync += counter.eq(counter - 1)
+
+        with m.Switch(stage):
+            with m.Case(Stage.INVALIDATE):
+                with m.If(self.load.ready):
+                    m.d.sync += stage.eq(Mux(self.active, Stage.IDENTITY, Stage.IDLE))
+            with m.Case(Stage.IDENTITY):
+                with m.If(complete):
+                    m.d.sync += field.eq(field + 1)
+                    with m.If(field == 2):
+                        m.d.sync += stage.eq(Stage.LENGTH)
+                    with m.If(unexpected):
+                        fail(LoadState.BAD_MAGIC + field)
+            with m.Case(Stage.LENGTH):
+                m.d.sync += left.eq(word)
+                with m.If(complete):
+                    m.d.sync += stage.eq(Stage.INPUTS)
+                    with m.If(word[len(left):] != 0):
+                        fail(LoadState.BAD_LENGTH)
+            with m.Case(Stage.INPUTS):
+                m.d.sync += self.last_input.eq(word)
+                with m.If(complete):
+                    count_down(left)
+                    m.d.sync += stage.eq(Stage.SECTION)
+                    with m.If(left == 0):
+                        fail(LoadState.BAD_LENGTH)
+            with m.Case(Stage.SECTION):
+                m.d.sync += [
+                    section_left.eq(section.more),
+                    memory.eq(section.memory),
+                    address.eq(section.address),
+                ]
+                with m.If(complete):
+                    count_down(left)
+                    m.d.sync += stage.eq(Stage.DATA)
+                    with m.If((section.memory > max(item.value for item in Memory))
+                              | (section.address[len(address):] != 0) | (left == 0)):
+                        fail(LoadState.BAD_SECTION)
+            with m.Case(Stage.DATA):
+                with m.If(complete):
+                    m.d.sync += stage.eq(Stage.WRITE)
+            with m.Case(Stage.WRITE):
+                with m.If(self.load.ready):
+                    count_down(left)
+                    count_down(section_left)
+                    m.d.sync += [address.eq(address + 1), stage.eq(Stage.DATA)]
+                    with m.If(section_left == 0):
+                        m.d.sync += stage.eq(Stage.SECTION)
+                    with m.If(left == 0):
+                        m.d.sync += stage.eq(Stage.CHECKSUM)
+                        with m.If(section_left != 0):
+                            fail(LoadState.BAD_SECTION)
+            with m.Case(Stage.CHECKSUM):
+                with m.If(complete):
+                    m.d.sync += [self.state.eq(LoadState.READY), stage.eq(Stage.IDLE)]
+                    with m.If(~checker.match_detected):
+                        fail(LoadState.BAD_CHECKSUM)
+
+        with m.If(self.stop & self.active):
+            fail(LoadState.INCOMPLETE)
+        with m.If(self.start):
+            fail(LoadState.LOADING)
+            m.d.sync += self.loaded_from.eq(self.source)
+        # Whatever happened, the next write is 0 to word 0 of memory 0: the layer table's header.
+        with m.If(failed):
+            m.d.comb += checker.start.eq(1)
+            m.d.sync += [
+                stage.eq(Stage.INVALIDATE),
+                word.eq(0), memory.eq(Memory.TABLE), address.eq(0),
+                bit.eq(0), shifting.eq(0), complete.eq(0), field.eq(0), unexpected.eq(0),
+            ]
+        return m
