@@ -8,6 +8,7 @@ from amaranth.utils import ceil_log2, exact_log2
 from hdl.config import CoreConfig
 from hdl.shapes import statistics_shape
 from hdl.table import (
+    ACCUMULATE_WORDS,
     ENTRY_WORDS,
     FETCHED_WORDS,
     FIELDS,
@@ -32,7 +33,7 @@ class CoreError(enum.Enum, shape=4):
 class Controller(wiring.Component):
     """Reads a layer's entry, lets the layer accumulate, lets it fire, and goes on to the next one.
 
-    A layer costs ``FETCHED_WORDS + 3`` cycles before its scan begins.
+    A layer costs ``ACCUMULATE_WORDS + 2`` cycles before its scan begins.
 
     Parameters
     ----------
@@ -128,10 +129,15 @@ class Controller(wiring.Component):
 
         entry = self.entry
         word_bits = exact_log2(ENTRY_WORDS)
-        asked = Signal(range(FETCHED_WORDS + 1))  # words of the entry asked for
+        asked = Signal(range(FETCHED_WORDS + 1), init=FETCHED_WORDS)  # word to ask for next
         came = Signal.like(asked)  # the word that leaves the table in this cycle
         coming = Signal()
-        m.d.comb += read.addr.eq(((self.layer + 1) << word_bits) | asked)
+        asking = asked != FETCHED_WORDS
+        m.d.comb += [
+            read.addr.eq(((self.layer + 1) << word_bits) | asked),
+            read.en.eq(asking),
+        ]
+        m.d.sync += [coming.eq(asking), came.eq(asked), asked.eq(asked + asking)]
         magic = Signal(16)
         keep = Array(Signal(name=f"keep{n}") for n in range(FETCHED_WORDS))
         with m.If(coming):
@@ -148,8 +154,6 @@ class Controller(wiring.Component):
             layer_clock.eq(layer_clock + 1),
             events.eq(events + self.event),
             self.statistics.valid.eq(0),
-            coming.eq(0),
-            came.eq(asked),
         ]
         with m.If(self.forget):
             m.d.sync += self.error.eq(CoreError.NONE)
@@ -160,31 +164,29 @@ class Controller(wiring.Component):
             m.d.comb += self.release.eq(1)
             m.next = "Idle"
 
-        foreign, senseless = Signal(), Signal()  # what is wrong with the entry
+        # What is wrong with the entry is known two cycles after its first word has come.
+        foreign, senseless = Signal(), Signal()
+        m.d.sync += [
+            foreign.eq((magic != MAGIC) | (layers == 0)),
+            senseless.eq(
+                (entry.operation != Operation.DENSE)
+                | (entry.last != (self.layer + 1 == layers))
+                | (entry.spiking == entry.last)),
+        ]
         m.d.comb += self.busy.eq(1)
         with m.FSM():
             with m.State("Idle"):
                 m.d.comb += self.busy.eq(0)
-                m.d.sync += [self.layer.eq(0), asked.eq(0)]
+                m.d.sync += self.layer.eq(0)
                 with m.If(self.full & ~self.forget):
-                    m.d.sync += [self.clock.eq(1), layer_clock.eq(1), events.eq(0)]
+                    m.d.sync += [
+                        self.clock.eq(1), layer_clock.eq(1), events.eq(0), asked.eq(0),
+                    ]
                     m.next = "Fetch"
 
             with m.State("Fetch"):
-                m.d.sync += [asked.eq(asked + 1), coming.eq(1)]
-                with m.If(asked == FETCHED_WORDS):
-                    m.d.sync += coming.eq(0)
-                    m.next = "Check"
-
-            with m.State("Check"):
-                m.d.sync += [
-                    foreign.eq((magic != MAGIC) | (layers == 0)),
-                    senseless.eq(
-                        (entry.operation != Operation.DENSE)
-                        | (entry.last != (self.layer + 1 == layers))
-                        | (entry.spiking == entry.last)),
-                ]
-                m.next = "Begin"
+                with m.If(coming & (came == ACCUMULATE_WORDS - 1)):
+                    m.next = "Begin"
 
             with m.State("Begin"):
                 with m.If(foreign):

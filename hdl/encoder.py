@@ -1,8 +1,9 @@
 """The encoder: from samples to activation codes in one of two banks of the input map."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from hdl.config import CoreConfig
 from hdl.maps import SpikeMap
@@ -43,6 +44,10 @@ class Encoder(wiring.Component):
         The image read is no longer needed.
     address, enable, data
         Read port of the input map, in the bank of the oldest image.
+    first_word, last_word : Out
+        The first and the last word of that image with a code that is not silent.
+    silent : Out(1)
+        It has none.
     load, load_address, load_data
         Writes one entry of the code table. Not while samples come.
     """
@@ -61,6 +66,9 @@ class Encoder(wiring.Component):
             "address": In(config.map_address_bits),
             "enable": In(1),
             "data": Out(config.map_width),
+            "first_word": Out(config.map_address_bits),
+            "last_word": Out(config.map_address_bits),
+            "silent": Out(1),
             "load": In(1),
             "load_address": In(8),
             "load_data": In(config.tick_bits),
@@ -88,6 +96,7 @@ class Encoder(wiring.Component):
             take.eq(self.i.valid & self.i.ready),
             last.eq(position == self.last),
             lookup.addr.eq(self.i.p.value),
+            lookup.en.eq(take),
             write.addr.eq(self.load_address),
             write.data.eq(self.load_data),
             write.en.eq(self.load),
@@ -95,7 +104,7 @@ class Encoder(wiring.Component):
         ]
 
         # The code leaves the table one cycle after its sample: so does everything beside it.
-        taken, taken_last, raw = Signal(), Signal(), Signal()
+        taken, taken_last, starting, raw = Signal(), Signal(), Signal(), Signal()
         code = Signal(config.tick_bits)
         place = Signal(len(spikes.neuron))
         bank_width = len(place) - 1
@@ -115,13 +124,30 @@ class Encoder(wiring.Component):
             self.data.eq(spikes.data),
         ]
 
+        # Between which words an image has events: margins cost the scanner no time.
+        silent = Array(Signal(init=1, name=f"silent{n}") for n in range(2))
+        first_word = Array(Signal.like(self.first_word, name=f"first_word{n}") for n in range(2))
+        last_word = Array(Signal.like(self.last_word, name=f"last_word{n}") for n in range(2))
+        place_bank = place[-1]
+        place_word = place[exact_log2(config.codes_per_word):-1]
+        m.d.sync += starting.eq(position == 0)
+        with m.If(taken & spikes.code.any()):
+            m.d.sync += [silent[place_bank].eq(0), last_word[place_bank].eq(place_word)]
+            with m.If(starting | silent[place_bank]):
+                m.d.sync += first_word[place_bank].eq(place_word)
+        with m.Elif(taken & starting):
+            m.d.sync += silent[place_bank].eq(1)
+        m.d.comb += [
+            self.silent.eq(silent[read_bank]),
+            self.first_word.eq(first_word[read_bank]),
+            self.last_word.eq(last_word[read_bank]),
+        ]
+
         with m.If(take):
             m.d.sync += position.eq(position + 1)
             with m.If(last):
                 m.d.sync += position.eq(0)
         with m.If(taken & taken_last):
-            # i.ready stayed high for the next image's first sample only if its bank is free, and
-            # the bank below is the one just written.
             m.d.sync += filled.bit_select(place[-1], 1).eq(1)
         with m.If(take & last):
             m.d.sync += write_bank.eq(~write_bank)

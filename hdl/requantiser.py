@@ -70,6 +70,7 @@ class Requantiser(wiring.Component):
             write.addr.eq(self.load_address),
             write.data.eq(self.load_data),
             write.en.eq(self.load),
+            read.en.eq(self.i.valid),
             read.addr.eq(self.slope_base + Mux(self.per_channel, self.i.p.neuron, 0)),
         ]
 

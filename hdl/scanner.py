@@ -28,12 +28,17 @@ class Scanner(wiring.Component):
     -------
     start : In(1)
         Begin; only while not ``busy``.
-    base, last : In
-        First map word, and how many follow it; must hold from ``start`` on until ``busy`` falls.
+    base : In
+        Map word of neuron 0.
+    first, last : In
+        Numbers of the first and the last word to scan, counted from ``base``. ``last`` must hold
+        until ``busy`` falls.
+    empty : In(1)
+        There is nothing to scan.
     map_address, map_enable, map_data
         Read port of the map: data one cycle after address, held while not enabled.
     o : Out(stream.Signature(code_shape(config)))
-        Events; ``neuron`` counts from the start of the scan.
+        Events; ``neuron`` counts from ``base``.
     busy : Out(1)
         From the cycle after ``start`` until the last event has been taken.
     """
@@ -43,7 +48,9 @@ class Scanner(wiring.Component):
         super().__init__({
             "start": In(1),
             "base": In(config.map_address_bits),
+            "first": In(config.map_address_bits),
             "last": In(config.map_address_bits),
+            "empty": In(1),
             "map_address": Out(config.map_address_bits),
             "map_enable": Out(1),
             "map_data": In(config.map_width),
@@ -57,7 +64,7 @@ class Scanner(wiring.Component):
         slot_bits = exact_log2(slots)
         arriving = [self.map_data.word_select(n, self._config.tick_bits) for n in range(slots)]
 
-        fetched = Signal.like(self.last)  # words asked for so far
+        fetched = Signal.like(self.last)  # number of the word to be asked for
         fetching = Signal()  # words remain to be asked for
         address = Signal.like(self.map_address)
         have = Signal()  # map_data is a word of this scan
@@ -104,8 +111,8 @@ class Scanner(wiring.Component):
             ]
         with m.If(self.start):
             m.d.sync += [
-                address.eq(self.base),
-                fetched.eq(0),
-                fetching.eq(1),
+                address.eq(self.base + self.first),
+                fetched.eq(self.first),
+                fetching.eq(~self.empty),
             ]
         return m

@@ -12,8 +12,8 @@ from amaranth.utils import ceil_log2
 
 from hdl.config import LAYOUT_VERSION, CoreConfig
 
-__all__ = ["ENTRY_WORDS", "FIELDS", "FETCHED_WORDS", "HEADER_WORDS", "MAGIC", "Field", "Operation",
-           "entry_words", "field_widths", "header_words"]
+__all__ = ["ACCUMULATE_WORDS", "ENTRY_WORDS", "FIELDS", "FETCHED_WORDS", "HEADER_WORDS", "MAGIC",
+           "Field", "Operation", "entry_words", "field_widths", "header_words"]
 
 #: Words from one entry to the next. Convolution will use those that a dense layer leaves free.
 ENTRY_WORDS = 16
@@ -63,6 +63,8 @@ FIELDS = {
 
 #: Words of an entry that the controller reads.
 FETCHED_WORDS = 1 + max(field.word for field in FIELDS.values())
+#: The first of them, which are all that accumulation needs; the others come while it runs.
+ACCUMULATE_WORDS = 1 + FIELDS["destination_last"].word
 
 
 def field_widths(config: CoreConfig) -> dict[str, int]:
