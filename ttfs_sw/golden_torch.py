@@ -4,6 +4,9 @@ BLAS multiplies floats many times faster than anything multiplies integers. Ever
 an integer small enough to be exact, so the results are those of :mod:`ttfs_sw.golden`, bit for bit.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 
@@ -91,8 +94,20 @@ class GoldenModel(torch.nn.Module):
     def run(self, codes: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
         """Compute the same from and to arrays: what :func:`ttfs_sw.golden.forward` returns."""
         # A copy: torch warns of read-only memory, and `codes` may be a slice of any layout.
-        found, logits = self(torch.from_numpy(np.array(codes)))
+        with _one_thread():
+            found, logits = self(torch.from_numpy(np.array(codes)))
         return tuple(map(_array, found)), _array(logits)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch to one thread, for the reason that numpy's twin has, and give them back."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _double(array: np.ndarray) -> torch.Tensor:
