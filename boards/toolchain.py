@@ -6,6 +6,7 @@ is whatever native tools are on ``PATH`` under their own names, which are faster
 variable ``TTFS_TOOLCHAIN`` names the kinds to try, in order, separated by commas.
 """
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import os
@@ -13,12 +14,13 @@ import re
 import shutil
 import subprocess
 import sysconfig
+from collections.abc import Iterable
 from pathlib import Path
 
 from ttfs_sw.errors import InputError, ToolError
 
-__all__ = ["FAMILIES", "INSTALL_SYSTEM", "KINDS", "Tool", "Toolchain", "find_program",
-           "find_toolchain", "program_version"]
+__all__ = ["FAMILIES", "INSTALL_SYSTEM", "KINDS", "Tool", "Toolchain", "find_program", "find_tool",
+           "find_toolchain", "install_command", "program_version", "wanted_kinds"]
 
 #: Tools that each device family needs, in the order in which a build runs them.
 FAMILIES = {
@@ -98,31 +100,55 @@ def program_version(path: str, option: str = "--version") -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
+    # Some print their version and exit with 1. These codes are of a program that did not start, and
+    # what was printed then is the loader's complaint of a library with a number in its name.
+    if shown.returncode in (126, 127) or shown.returncode < 0:
+        return None
     found = re.search(r"\d+(\.\d+)+[-+.\w]*", shown.stdout + shown.stderr)
     return found.group() if found else None
 
 
-def _find_yowasp(name: str) -> Tool | None:
-    path = find_program(f"yowasp-{name}")
+def find_tool(kind: str, name: str) -> Tool | None:
+    """Find the tool ``name`` of one kind of toolchain."""
+    path = find_program(f"yowasp-{name}" if kind == "yowasp" else name)
     if path is None:
         return None
-    try:
-        version = importlib.metadata.version(_PACKAGES[name])
-    except importlib.metadata.PackageNotFoundError:
-        # The script belongs to another Python's packages; it can say its version itself.
-        version = program_version(path) or "unknown"
-    return Tool(name, path, version)
+    version = None
+    if kind == "yowasp":
+        # The script may belong to another Python's packages: then it has to say its version itself.
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            version = importlib.metadata.version(_PACKAGES[name])
+    version = version or program_version(path, "-V" if name == "yosys" else "--version")
+    # icepack cannot tell its version; its size changes whenever what it does changes.
+    return Tool(name, path, version or f"of {Path(path).stat().st_size} bytes")
 
 
-def _find_system(name: str) -> Tool | None:
-    path = find_program(name)
-    if path is None:
-        return None
-    version = program_version(path, "-V" if name == "yosys" else "--version")
-    if version is None:
-        # icepack cannot tell its version; its size changes whenever what it does changes.
-        version = f"of {Path(path).stat().st_size} bytes"
-    return Tool(name, path, version)
+def install_command(kind: str, names: Iterable[str]) -> str:
+    """What installs tools of one kind, as an instruction."""
+    if kind == "system":
+        return INSTALL_SYSTEM
+    packages = dict.fromkeys(_PACKAGES[name] for name in names)
+    return f"run `pip install {' '.join(packages)}`"
+
+
+def wanted_kinds(kinds: str | None = None) -> tuple[str, ...]:
+    """Kinds of toolchain to try, in order: ``kinds``, else ``$TTFS_TOOLCHAIN``, else ``yowasp``.
+
+    Raises
+    ------
+    :exc:`ttfs_sw.errors.InputError`
+        If a kind is unknown.
+    """
+    if kinds is None:
+        kinds = os.environ.get("TTFS_TOOLCHAIN") or "yowasp"
+    wanted = tuple(kind.strip() for kind in kinds.split(","))
+    for kind in wanted:
+        if kind not in KINDS:
+            raise InputError(
+                f"TTFS_TOOLCHAIN names the unknown toolchain {kind!r}: "
+                f"use {' or '.join(KINDS)}, or both, separated by a comma"
+            )
+    return wanted
 
 
 def find_toolchain(family: str, kinds: str | None = None) -> Toolchain:
@@ -143,24 +169,12 @@ def find_toolchain(family: str, kinds: str | None = None) -> Toolchain:
     :exc:`ttfs_sw.errors.ToolError`
         If none of the kinds is complete; the message has the command that installs what is missing.
     """
-    if kinds is None:
-        kinds = os.environ.get("TTFS_TOOLCHAIN") or "yowasp"
     missing = []
-    for kind in (kind.strip() for kind in kinds.split(",")):
-        if kind not in KINDS:
-            raise InputError(
-                f"TTFS_TOOLCHAIN names the unknown toolchain {kind!r}: "
-                f"use {' or '.join(KINDS)}, or both, separated by a comma"
-            )
-        find = _find_yowasp if kind == "yowasp" else _find_system
-        found = {name: find(name) for name in FAMILIES[family]}
+    for kind in wanted_kinds(kinds):
+        found = {name: find_tool(kind, name) for name in FAMILIES[family]}
         absent = [name for name, tool in found.items() if tool is None]
         if not absent:
             return Toolchain(kind, tuple(found.values()))
-        if kind == "yowasp":
-            packages = dict.fromkeys(_PACKAGES[name] for name in absent)
-            install = f"run `pip install {' '.join(packages)}`"
-        else:
-            install = INSTALL_SYSTEM
+        install = install_command(kind, absent)
         missing.append(f"the {kind} toolchain lacks {' and '.join(absent)}: {install}")
     raise ToolError("; or ".join(missing))

@@ -1,0 +1,171 @@
+"""Building a network for a board: a bitstream, a flash image, and a report on both.
+
+The bitstream holds the board's core and nothing of the network, so it is made once a board and
+comes from the cache afterwards; the network travels in the flash image.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from boards import report
+from boards.bitstream import SEEDS, Bitstream, make_bitstream
+from boards.image import serialise
+from boards.registry import Board
+from boards.toolchain import Toolchain, find_toolchain
+from hdl.compiler import DoesNotFit, compile_network
+from ttfs_sw.errors import FailureError
+from ttfs_sw.files import output_folder, write_bytes, write_json, write_text
+from ttfs_sw.network import Network
+
+__all__ = ["build", "latency_us", "make_image"]
+
+
+def make_image(network: Network, board: Board) -> bytes:
+    """The flash image of a network for a board.
+
+    Raises
+    ------
+    :exc:`hdl.compiler.DoesNotFit`
+        If the network does not fit the board's core or its flash.
+    """
+    image = serialise(compile_network(network, board.config))
+    room = board.flash_bytes - board.flash_offset
+    if len(image) > room:
+        raise DoesNotFit(
+            f"the image of the network has {len(image)} bytes and the flash of {board.name} has "
+            f"{room} left behind the bitstream"
+        )
+    return image
+
+
+def latency_us(cycles: Mapping[str, float] | None, clock_mhz: float) -> dict[str, float] | None:
+    """Time from the complete image to the answer, from measured cycles; None where none are."""
+    if cycles is None:
+        return None
+    return {name: round(cycles[name] / clock_mhz, 2) for name in ("median", "max")}
+
+
+def build(
+    network: Network,
+    board: Board,
+    *,
+    output_dir: Path,
+    seeds: Iterable[int] = SEEDS,
+    exhaustive: bool = False,
+    cycles: Mapping[str, float] | None = None,
+    toolchain: Toolchain | None = None,
+    cache: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict:
+    """Make everything that a board needs to run a network, in ``output_dir``.
+
+    Parameters
+    ----------
+    network : :class:`ttfs_sw.network.Network`
+        What the flash image holds.
+    board : :class:`boards.registry.Board`
+        What the bitstream is for.
+    output_dir : :class:`pathlib.Path`
+        Gets the bitstream, ``network.img``, ``build.json``, the tools' logs and the critical path.
+    seeds, exhaustive, toolchain, cache, progress
+        As for :func:`boards.bitstream.make_bitstream`.
+    cycles : mapping, optional
+        Measured cycles an image, ``median`` and ``max``, from which the latency follows.
+
+    Returns
+    -------
+    :class:`dict`
+        The report: ``board``, ``utilization``, ``fmax_mhz``, ``clock_mhz``, ``latency_us``,
+        ``files``, ``seconds``, and how they came about. The same is in ``build.json``.
+
+    Raises
+    ------
+    :exc:`hdl.compiler.DoesNotFit`
+        If the network does not fit the board, before any tool runs.
+    :exc:`ttfs_sw.errors.ToolError`
+        If a tool is missing.
+    :exc:`ttfs_sw.errors.FailureError`
+        If a tool fails, or no seed meets the timing. In the latter case the report, the logs and
+        the critical path are written all the same, and the bitstream is not.
+    """
+    # Imported here: an image alone needs no gateware.
+    from boards.top import BoardTop
+
+    started = time.monotonic()
+    image = make_image(network, board)
+    output_dir = output_folder(output_dir)
+    toolchain = toolchain or find_toolchain(board.family)
+    made = make_bitstream(
+        board,
+        BoardTop(board),
+        seeds=seeds,
+        exhaustive=exhaustive,
+        toolchain=toolchain,
+        cache=cache,
+        progress=progress,
+    )
+    files = _write_logs(made, output_dir)
+    if made.missed is None:
+        files = {**_write_flash_files(made, image, board, output_dir), **files}
+    fmax_mhz = report.clocks(made.nextpnr)
+    result = {
+        "board": board.name,
+        "device": board.device,
+        "utilization": report.utilization(made.nextpnr),
+        "fmax_mhz": fmax_mhz,
+        "clock_mhz": board.clock_mhz,
+        "timing_met": made.missed is None,
+        "cycles": dict(cycles) if cycles else None,
+        "latency_us": latency_us(cycles, board.clock_mhz),
+        "network_sha256": network.sha256,
+        "image_bytes": len(image),
+        "core": board.config.as_dict(),
+        "seed": made.seed,
+        "seeds": [{"seed": trial.seed, "fmax_mhz": trial.fmax_mhz} for trial in made.trials],
+        "toolchain": toolchain.identity,
+        "steps": [
+            {"step": step.name, "seconds": step.seconds, "cached": step.cached}
+            for step in made.steps
+        ],
+        "files": files,
+        "seconds": round(time.monotonic() - started, 2),
+    }
+    write_json(output_dir / "build.json", result)
+    if made.missed is not None:
+        tried = ", ".join(str(trial.seed) for trial in made.trials)
+        raise FailureError(
+            f"{board.name} misses its timing with every seed tried ({tried}): {made.missed}; the "
+            f"critical path is in {files['critical_path']}"
+        )
+    return result
+
+
+def _write_logs(made: Bitstream, folder: Path) -> dict[str, str]:
+    files = {
+        "critical_path": folder / "critical_path.txt",
+        "synthesis_log": folder / "synthesis.log",
+        "route_log": folder / "place_and_route.log",
+    }
+    write_text(files["critical_path"], report.critical_path(made.nextpnr))
+    write_bytes(files["synthesis_log"], made.synthesis_log.read_bytes())
+    write_bytes(files["route_log"], made.route_log.read_bytes())
+    return {name: str(path) for name, path in files.items()}
+
+
+def _write_flash_files(
+    made: Bitstream, image: bytes, board: Board, folder: Path
+) -> dict[str, str]:
+    bitstream = made.path.read_bytes()
+    if len(bitstream) > board.flash_offset:
+        raise FailureError(
+            f"the bitstream of {board.name} has {len(bitstream)} bytes and the network image "
+            f"starts at {board.flash_offset}: give its flash_offset a higher value"
+        )
+    files = {
+        "bitstream": folder / f"{board.name}{board.bitstream_suffix}",
+        "image": folder / "network.img",
+    }
+    write_bytes(files["bitstream"], bitstream)
+    write_bytes(files["image"], image)
+    return {name: str(path) for name, path in files.items()}

