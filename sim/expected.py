@@ -1,0 +1,112 @@
+"""What the golden model says that the core must do, image by image: plain arrays in one file."""
+
+import dataclasses
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from ttfs_sw.errors import InputError
+from ttfs_sw.files import atomic_write
+from ttfs_sw.golden import Trace
+from ttfs_sw.network import Network
+
+__all__ = ["Expected"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Expected:
+    """The events and logits of some images.
+
+    Parameters
+    ----------
+    layers : tuple of :class:`str`
+        Name of every layer, the read-out last.
+    ticks : tuple of :class:`int`
+        T of every spiking layer, all but the last.
+    codes : tuple of :class:`numpy.ndarray`
+        Of every spiking layer: uint8 ``[images, neurons]``, the activation codes; 0 is silent.
+    logits : :class:`numpy.ndarray`
+        int64 ``[images, classes]``.
+    events : :class:`numpy.ndarray`
+        int64 ``[images, layers]``: input events that each layer must see.
+    """
+
+    layers: tuple[str, ...]
+    ticks: tuple[int, ...]
+    codes: tuple[np.ndarray, ...]
+    logits: np.ndarray
+    events: np.ndarray
+
+    @classmethod
+    def from_trace(cls, network: Network, trace: Trace) -> "Expected":
+        """What a run of the golden model says."""
+
+        def fired(source: int) -> np.ndarray:
+            codes = trace.input_codes if source == -1 else trace.codes[source]
+            return np.count_nonzero(codes, axis=1)
+
+        events = []
+        for layer in network.layers:
+            count = fired(layer.source)
+            if layer.second_source is not None:
+                count = count + fired(layer.second_source)
+            events.append(count)
+        return cls(
+            layers=tuple(layer.name for layer in network.layers),
+            ticks=tuple(trace.ticks),
+            codes=tuple(trace.codes),
+            logits=trace.logits,
+            events=np.stack(events, axis=1).astype(np.int64),
+        )
+
+    @property
+    def images(self) -> int:
+        """Number of images."""
+        return len(self.logits)
+
+    @property
+    def winners(self) -> np.ndarray:
+        """The class with the largest logit, ties to the lowest, of every image."""
+        return np.argmax(self.logits, axis=1)
+
+    def slice(self, start: int, stop: int) -> "Expected":
+        """The images from ``start`` up to ``stop``."""
+        return dataclasses.replace(
+            self,
+            codes=tuple(codes[start:stop] for codes in self.codes),
+            logits=self.logits[start:stop],
+            events=self.events[start:stop],
+        )
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write everything to the ``.npz`` file ``path``, whole or not at all."""
+        arrays = {f"codes{index}": codes for index, codes in enumerate(self.codes)}
+        with atomic_write(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(
+                file, layers=np.array(self.layers), ticks=np.array(self.ticks, np.int64),
+                logits=self.logits, events=self.events, **arrays,
+            )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Expected":
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        :exc:`ttfs_sw.errors.InputError`
+            If the file is missing or not such a file.
+        """
+        try:
+            with np.load(Path(path), allow_pickle=False) as file:
+                ticks = tuple(int(value) for value in file["ticks"])
+                return cls(
+                    layers=tuple(str(name) for name in file["layers"]),
+                    ticks=ticks,
+                    codes=tuple(file[f"codes{index}"] for index in range(len(ticks))),
+                    logits=file["logits"],
+                    events=file["events"],
+                )
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path} holds no expected events: {error}") from error

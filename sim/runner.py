@@ -1,0 +1,239 @@
+"""Compiled simulators: made once for each design, then found in the cache."""
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cocotb_tools.config
+import platformdirs
+
+from sim.emit import Sources
+from sim.process import run_tool
+from sim.simulators import Simulator
+from ttfs_sw.errors import InputError
+
+__all__ = ["TOP", "Build", "build", "cache_folder"]
+
+log = logging.getLogger(__name__)
+
+#: Options of Verilator. A clock in Verilog needs its scheduler, and that C++20.
+_VERILATOR_OPTIONS = (
+    "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--timing",
+    "-CFLAGS", "-std=gnu++20",
+)
+
+#: Of the C++ compiler: for the design, and for the library that comes with Verilator. Measured with
+#: benchmarks/cosim.py: more costs compile time and gains nothing, less in either runs 1.5 times
+#: slower.
+_CPP_OPTIONS = ("OPT_FAST=-O1", "OPT_GLOBAL=-Os")
+
+#: Simulators kept in the cache; those that were not used for longest make room.
+_KEPT = 24
+
+#: The module at the top of every design.
+TOP = "harness"
+
+
+@dataclasses.dataclass(frozen=True)
+class Build:
+    """A compiled simulator of one design.
+
+    Parameters
+    ----------
+    simulator : :class:`sim.simulators.Simulator`
+        What it was made with, and what Icarus needs to run it.
+    program : :class:`pathlib.Path`
+        The executable of Verilator, the compiled file of Icarus.
+    seconds : :class:`float`
+        How long the build took, when it was made.
+    cached : :class:`bool`
+        It was made earlier.
+    """
+
+    simulator: Simulator
+    program: Path
+    seconds: float
+    cached: bool
+
+
+def cache_folder() -> Path:
+    """Where compiled simulators are kept: the user's cache folder, the same for all projects."""
+    return platformdirs.user_cache_path("ttfs-fpga") / "simulators"
+
+
+def build(
+    sources: Sources, simulator: Simulator, *, traced: bool = False, cache: Path | None = None
+) -> Build:
+    """Compile a simulator, or find it in the cache.
+
+    Everything that the result depends on is in its name there. Two builds of the same design at the
+    same time are safe: the second waits for the first. A build that fails or is interrupted leaves
+    nothing behind.
+
+    Parameters
+    ----------
+    sources : :class:`sim.emit.Sources`
+        The design.
+    simulator : :class:`sim.simulators.Simulator`
+        What to build it with.
+    traced : :class:`bool`
+        It must be able to write waveforms, which makes Verilator's slower. Icarus always can.
+    cache : :class:`pathlib.Path`, optional
+        By default :func:`cache_folder`.
+
+    Raises
+    ------
+    :exc:`ttfs_sw.errors.ToolError`, :exc:`ttfs_sw.errors.FailureError`
+        If the simulator's compiler does not start, or fails.
+    """
+    cache = cache or cache_folder()
+    folder = cache / f"{simulator.name}-{_key(sources, simulator, traced)}"
+    program = folder / (TOP if simulator.name == "verilator" else "sim.vvp")
+    record = folder / "build.json"
+    with _locked(folder):
+        try:
+            seconds = json.loads(record.read_text())["seconds"]
+            os.utime(folder)
+            return Build(simulator, program, seconds, cached=True)
+        except FileNotFoundError:
+            pass
+        log.info("compiling the simulator with %s", simulator.title)
+        started = time.monotonic()
+        with _new_folder(folder) as temporary:
+            with tempfile.TemporaryDirectory(prefix="ttfs-build-") as scratch:
+                scratch = Path(scratch)
+                if simulator.name == "icarus":
+                    made = _compile_icarus(sources, simulator, scratch)
+                else:
+                    library = cache / f"library-{_key(None, simulator, traced)}"
+                    made = _compile_verilator(sources, simulator, traced, scratch, library)
+                shutil.copy(made, temporary / program.name)
+            seconds = round(time.monotonic() - started, 2)
+            content = {"simulator": simulator.title, "seconds": seconds}
+            (temporary / record.name).write_text(json.dumps(content))
+    _make_room(cache)
+    log.info("compiled in %.1f s", seconds)
+    return Build(simulator, program, seconds, cached=False)
+
+
+def _key(sources: Sources | None, simulator: Simulator, traced: bool) -> str:
+    """Name of everything that a compiled simulator, or its library, depends on."""
+    depends = {
+        "sources": sources and sources.files,
+        "simulator": [simulator.title, simulator.compiler],
+        "options": [*_VERILATOR_OPTIONS, *_CPP_OPTIONS, traced]
+        if simulator.name == "verilator" else [],
+        # Verilator's executable finds cocotb's library by its path.
+        "cocotb": [str(cocotb_tools.config.libs_dir), importlib.metadata.version("cocotb")],
+    }
+    content = json.dumps(depends, sort_keys=True).encode()
+    return hashlib.blake2b(content, digest_size=10).hexdigest()
+
+
+def _compile_icarus(sources: Sources, simulator: Simulator, scratch: Path) -> Path:
+    """Compile in ``scratch``; return what was made."""
+    sources.write(scratch)
+    run_tool(
+        f"iverilog ({simulator.title})",
+        [simulator.programs["iverilog"], "-g2012", "-o", "sim.vvp", "-s", TOP,
+         "core.v", "harness.v"],
+        folder=scratch, environment=os.environ, log=scratch / "build.log",
+    )
+    return scratch / "sim.vvp"
+
+
+def _compile_verilator(
+    sources: Sources, simulator: Simulator, traced: bool, scratch: Path, library: Path
+) -> Path:
+    """Compile in ``scratch``; return what was made. Verilator's own library is compiled once."""
+    sources.write(scratch)
+    made = scratch / "made"
+    environment = {**os.environ, **simulator.environment}
+    libraries = cocotb_tools.config.libs_dir
+
+    def run(program, *arguments):
+        run_tool(
+            f"{program} ({simulator.title})", [simulator.programs[program], *arguments],
+            folder=scratch, environment=environment, log=scratch / "build.log",
+        )
+
+    run(
+        "verilator", "--cc", "--exe", "--vpi", "--top-module", TOP, "--prefix", "Vtop",
+        "-Mdir", made.name, "-o", TOP, *_VERILATOR_OPTIONS, *(["--trace"] if traced else []),
+        "-LDFLAGS", f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator",
+        str(cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"),
+        "core.vlt", "core.v", "harness.v",
+    )
+    for compiled in library.glob("*.o"):
+        # Without their times: to make, they are newer than their sources.
+        shutil.copyfile(compiled, made / compiled.name)
+    run(
+        "make", "-j", "2", "-C", made.name, "-f", "Vtop.mk", f"VM_TRACE={int(traced)}",
+        f"CXX={simulator.programs['g++']}", f"LINK={simulator.programs['g++']}",
+        # A helper of Verilator's, for which any Python will do.
+        f"PYTHON3={sys.executable}", *_CPP_OPTIONS,
+    )
+    if not library.exists():
+        with _new_folder(library) as temporary:
+            for compiled in made.glob("verilated*.o"):
+                shutil.copy(compiled, temporary)
+    return made / TOP
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other builds of the same folder waiting until the block ends."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        file = folder.with_suffix(".lock").open("w")
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    with file:
+        # Without fcntl, as on Windows, two builds may both do the work; the result is the same.
+        with contextlib.suppress(ImportError):
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder that becomes ``folder`` when the block ends well, else vanishes."""
+    temporary = None
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        yield temporary
+        if not folder.exists():
+            temporary.rename(folder)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _unwritable(folder: Path, error: OSError) -> InputError:
+    return InputError(
+        f"cannot write to the cache folder {folder.parent}: {error.strerror or error}; make room "
+        "or permit it there, or set XDG_CACHE_HOME to another folder"
+    )
+
+
+def _make_room(cache: Path) -> None:
+    """Remove the simulators that were not used for longest, beyond the number that is kept."""
+    folders = [path.parent for path in cache.glob("*/build.json")]
+    folders.sort(key=lambda folder: folder.stat().st_mtime, reverse=True)
+    for folder in folders[_KEPT:]:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.with_suffix(".lock").unlink(missing_ok=True)

@@ -1,0 +1,118 @@
+"""Simulations: a compiled simulator at work on a stimulus, its records coming through a pipe."""
+
+import contextlib
+import functools
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import cocotb_tools.config
+import find_libpython
+
+from sim.process import child, last_lines
+from sim.runner import TOP, Build
+from ttfs_sw.errors import FailureError
+
+__all__ = ["Simulation", "simulate"]
+
+_PIPE_BYTES = 1 << 20
+
+
+class Simulation:
+    """A simulation that runs. Made by :func:`simulate`.
+
+    Its :meth:`fileno` can be waited for with :mod:`selectors`.
+    """
+
+    def __init__(self, title: str, process, pipe: int, log: Path):
+        self._title = title
+        self._process = process
+        self._pipe = pipe
+        self._log = log
+
+    def fileno(self) -> int:
+        """The pipe through which records come."""
+        return self._pipe
+
+    def read(self) -> bytes:
+        """What the harness has handed out, in part or whole; nothing at the end."""
+        return os.read(self._pipe, _PIPE_BYTES)
+
+    def failure(self) -> FailureError:
+        """Why there were no more records before the end of the simulation."""
+        code = self._process.wait()
+        return FailureError(
+            f"{self._title} ended too early; it said:\n{last_lines(self._log, code)}"
+        )
+
+
+@contextlib.contextmanager
+def simulate(
+    build: Build, stimulus: Path, *, stall: int = 0, watchdog: int = 1 << 24,
+    waves: Path | None = None,
+) -> Iterator[Simulation]:
+    """Start a simulation, and kill it when the block ends.
+
+    Parameters
+    ----------
+    build : :class:`sim.runner.Build`
+        The simulator.
+    stimulus : :class:`pathlib.Path`
+        What :class:`sim.stimulus.Stimulus` wrote. Its folder takes the log of the simulation too.
+    stall : :class:`int`
+        Seed of random pauses on every stream, or 0 for none.
+    watchdog : :class:`int`
+        Cycles without a transfer after which the simulation gives up.
+    waves : :class:`pathlib.Path`, optional
+        Where the waveform goes for which the stimulus asks.
+    """
+    arguments = [
+        f"+stimulus={stimulus}", f"+watchdog={watchdog}", f"+stall={stall}",
+        *([f"+waves={waves}"] if waves else []),
+    ]
+    if build.simulator.name == "verilator":
+        command = [str(build.program), *arguments]
+    else:
+        library = cocotb_tools.config.lib_entry("vpi", "icarus")
+        # -n: a stop ends the simulation, and does not wait for a person at a prompt.
+        command = [
+            build.simulator.programs["vvp"], "-n", "-m", library, str(build.program), *arguments,
+        ]
+    log = stimulus.with_suffix(".log")
+    read, write = os.pipe()
+    try:
+        environment = {
+            **os.environ,
+            **bench_environment(),
+            "TTFS_RECORDS": str(write),
+            "COCOTB_RESULTS_FILE": str(stimulus.with_suffix(".xml")),
+        }
+        with log.open("wb") as output, child(
+            command, folder=stimulus.parent, environment=environment, output=output,
+            pass_fds=(write,),
+        ) as process:
+            # Ours must be closed, or the pipe would never end.
+            os.close(write)
+            write = None
+            yield Simulation(build.simulator.title, process, read, log)
+    finally:
+        os.close(read)
+        if write is not None:
+            os.close(write)
+
+
+@functools.cache
+def bench_environment() -> dict[str, str]:
+    """What cocotb needs to find in the environment, besides where the records go."""
+    python = os.environ.get("LIBPYTHON_LOC") or find_libpython.find_libpython()
+    return {
+        "COCOTB_TEST_MODULES": "sim.tb_core",
+        "COCOTB_TOPLEVEL": TOP,
+        "TOPLEVEL_LANG": "verilog",
+        # The bench's assertions need no rewriting, which would import pytest.
+        "COCOTB_REWRITE_ASSERTION_FILES": "",
+        "GPI_USERS": f"{python};{cocotb_tools.config.pygpi_entry_point()}",
+        "PYGPI_PYTHON_BIN": sys.executable,
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+    }

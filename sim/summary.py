@@ -1,0 +1,87 @@
+"""What a co-simulation found, as plain data: the report of ``ttfs cosim``."""
+
+import collections
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hdl.program import Program
+from sim.compare import Comparison
+
+__all__ = ["spread", "summary"]
+
+
+def spread(values: np.ndarray) -> dict[str, float] | None:
+    """Least, median, mean and most of some numbers; ``None`` if there are none."""
+    if not values.size:
+        return None
+    return {
+        "min": int(values.min()),
+        "median": float(np.median(values)),
+        "mean": round(float(values.mean()), 2),
+        "max": int(values.max()),
+    }
+
+
+def summary(
+    program: Program, comparisons: Sequence[Comparison], labels: np.ndarray | None
+) -> dict[str, Any]:
+    """Put together what the simulators side by side have found.
+
+    Parameters
+    ----------
+    program : :class:`hdl.program.Program`
+        The network, compiled for the core that was simulated.
+    comparisons : sequence of :class:`sim.compare.Comparison`
+        One a simulator, in the order of their images.
+    labels : :class:`numpy.ndarray` or ``None``
+        The class of every image.
+    """
+    def join(name: str) -> np.ndarray:
+        return np.concatenate([getattr(each, name)[:each.done] for each in comparisons])
+
+    winners, cycles, mismatched = join("winners"), join("cycles"), join("mismatched")
+    events, layer_cycles = join("events"), join("layer_cycles")
+    accuracy = None
+    if labels is not None and len(winners):
+        starts = [(each.first_image, each.done) for each in comparisons]
+        truth = np.concatenate([labels[start:start + done] for start, done in starts])
+        accuracy = float(np.mean(winners == truth))
+
+    layers = []
+    roofline = np.zeros(len(cycles))
+    for index, plan in enumerate(program.layers):
+        # Both are sums and products of the number of events, so whole arrays will do.
+        least, bound = plan.roofline(events[:, index]), plan.bound(events[:, index])
+        roofline += least
+        taken = layer_cycles[:, index]
+        layers.append({
+            "name": plan.name,
+            "events": spread(events[:, index]),
+            "cycles": spread(taken),
+            "roofline_cycles": spread(least),
+            "bound_cycles": spread(bound),
+            "over_bound": int(np.count_nonzero(taken > bound)),
+        })
+
+    counts = sum((each.counts for each in comparisons), collections.Counter())
+    first = None
+    for each in comparisons:
+        if each.first is not None:
+            first = dataclasses.asdict(each.first)
+            first |= {"since": each.first_image, "message": str(each.first)}
+            break
+    return {
+        "images": len(winners),
+        "mismatched_images": int(np.count_nonzero(mismatched)),
+        "mismatched_events": int(counts.total()),
+        "mismatches": dict(sorted(counts.items())),
+        "first_mismatch": first,
+        "accuracy": accuracy,
+        "cycles": spread(cycles),
+        "roofline_cycles": spread(roofline),
+        "over_bound": sum(layer["over_bound"] for layer in layers),
+        "layers": layers,
+    }
