@@ -295,7 +295,8 @@ def _make(
         raise InputError(f"{where} has labels of one class only; there is nothing to tell apart")
     size = x_train.shape[1:]
     shape = {1: (1, 1, *size), 2: (*size, 1), 3: size}[len(size)]
-    pixels = [np.ascontiguousarray(x.reshape(len(x), -1), np.uint8) for x in (x_train, x_test)]
+    # Copies: what lies in the bytes of a file is read-only, which torch warns of.
+    pixels = [np.array(x.reshape(len(x), -1), np.uint8, order="C") for x in (x_train, x_test)]
     return Dataset(
         name, tuple(map(int, shape)), classes,
         pixels[0], y_train.astype(np.int64), pixels[1], y_test.astype(np.int64),

@@ -1,0 +1,357 @@
+"""What is trained and how: read from TOML, checked key by key, written back beside the result.
+
+The file has a few keys of its own and three tables, one for each class below::
+
+    dataset = "mnist"
+
+    [network]
+    hidden = [128]
+
+    [training]
+    epochs = 40
+
+Every key may be left out; the defaults are those of the classes.
+"""
+
+import dataclasses
+import difflib
+import importlib.resources
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ttfs_sw.errors import InputError
+
+__all__ = ["Augmentation", "Config", "NetworkShape", "Training", "load", "presets"]
+
+#: Where the presets lie, inside the package.
+PRESETS = importlib.resources.files("ttfs_sw") / "presets"
+
+
+#: Characters of a name that the network's file has room for.
+MAX_TEXT = 200
+
+#: How messages call the type of a value.
+KINDS = {str: "a string", int: "an integer", float: "a number"}
+
+
+def _limited(default: Any, low: float, high: float, *, many: bool = False) -> Any:
+    """Declare a key for a number from ``low`` to ``high``; ``many``: or for a list of such."""
+    return dataclasses.field(default=default, metadata={"low": low, "high": high, "many": many})
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkShape:
+    """The network to make: table ``[network]``.
+
+    Parameters
+    ----------
+    hidden : tuple of :class:`int`
+        Neurons of each hidden layer, from the input on.
+    weight_bits : :class:`int` or tuple of :class:`int`
+        Bits of a weight, 2 to 8: one for all layers, or one a layer, the read-out's last.
+    ticks : :class:`int` or tuple of :class:`int`
+        T, the ticks in which a hidden neuron may fire, 1 to 255: one for all, or one a layer.
+    input_ticks : :class:`int`
+        T of the pixels.
+    dead_zone : :class:`int`
+        Pixels with a byte below this are silent, however the code table would round them. Faint
+        pixels cost the hardware as much as bright ones and say little.
+    accumulator_bits : :class:`int`
+        Width of the membrane potentials that the hardware will have. A network that could leave
+        it, for any image whatever, is not taken.
+    """
+
+    hidden: tuple[int, ...] = _limited((128,), 1, 65535)
+    weight_bits: int | tuple[int, ...] = _limited(4, 2, 8, many=True)
+    ticks: int | tuple[int, ...] = _limited(15, 1, 255, many=True)
+    input_ticks: int = _limited(15, 1, 255)
+    dead_zone: int = _limited(0, 0, 255)
+    accumulator_bits: int = _limited(16, 8, 32)
+
+    @property
+    def layer_bits(self) -> tuple[int, ...]:
+        """Bits of a weight in each layer, the read-out's last."""
+        return _each(self.weight_bits, len(self.hidden) + 1)
+
+    @property
+    def layer_ticks(self) -> tuple[int, ...]:
+        """T of each hidden layer."""
+        return _each(self.ticks, len(self.hidden))
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """How weights are found: table ``[training]``.
+
+    Parameters
+    ----------
+    heldout : :class:`int`
+        Training images on which every choice is made and that nothing is trained on. They come
+        out of the training images; test images are never looked at before the end.
+    float_epochs : :class:`int`
+        Passes over the training images of the ReLU network that training starts from.
+    epochs : :class:`int`
+        Passes of the quantised network.
+    batch : :class:`int`
+        Images a step.
+    learning_rate, float_learning_rate : :class:`float`
+        Largest step of Adam for the quantised and the ReLU network. It rises linearly during
+        the first ``warmup`` of the steps and falls to zero along a cosine.
+    warmup : :class:`float`
+        Share of the steps with a rising learning rate.
+    weight_decay : :class:`float`
+        Of the weights, not of biases and scales; decoupled, as in AdamW.
+    label_smoothing : :class:`float`
+        Probability given to the wrong classes together.
+    activity_penalty : :class:`float`
+        Cost of a spike: the more, the fewer neurons fire.
+    average : :class:`float`
+        Decay of the running mean of all parameters that becomes the network; 0 takes the last.
+    """
+
+    heldout: int = _limited(5000, 1, 10**9)
+    float_epochs: int = _limited(10, 1, 10**6)
+    epochs: int = _limited(40, 1, 10**6)
+    batch: int = _limited(256, 1, 10**6)
+    learning_rate: float = _limited(0.01, 1e-9, 10.0)
+    float_learning_rate: float = _limited(0.004, 1e-9, 10.0)
+    warmup: float = _limited(0.05, 0.0, 1.0)
+    weight_decay: float = _limited(0.0, 0.0, 100.0)
+    label_smoothing: float = _limited(0.0, 0.0, 0.99)
+    activity_penalty: float = _limited(0.0, 0.0, 1e6)
+    average: float = _limited(0.0, 0.0, 0.999999)
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """How far a training image is bent, drawn anew each time: table ``[augmentation]``.
+
+    All of it is for images; zero everywhere leaves them as they are.
+
+    Parameters
+    ----------
+    shift : :class:`float`
+        Largest shift along each axis, in pixels.
+    rotation : :class:`float`
+        Largest rotation, in degrees.
+    scale : :class:`float`
+        Largest change of size, as a share.
+    shear : :class:`float`
+        Largest shear, as a share.
+    elastic : :class:`float`
+        Standard deviation of the shifts of the knots of an elastic grid, in pixels.
+    elastic_grid : :class:`int`
+        Knots of that grid along each axis.
+    """
+
+    shift: float = _limited(0.0, 0.0, 1000.0)
+    rotation: float = _limited(0.0, 0.0, 180.0)
+    scale: float = _limited(0.0, 0.0, 0.9)
+    shear: float = _limited(0.0, 0.0, 10.0)
+    elastic: float = _limited(0.0, 0.0, 1000.0)
+    elastic_grid: int = _limited(5, 2, 100)
+
+    @property
+    def active(self) -> bool:
+        """Whether any image is changed at all."""
+        return bool(self.shift or self.rotation or self.scale or self.shear or self.elastic)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that decides a training run.
+
+    Parameters
+    ----------
+    name : :class:`str`
+        Of the preset, or of the file it was read from.
+    dataset : :class:`str`
+        As in :func:`ttfs_sw.datasets.load`.
+    seed : :class:`int`
+        Start of every random choice: held-out images, weights, order, augmentation.
+    network : :class:`NetworkShape`
+    training : :class:`Training`
+    augmentation : :class:`Augmentation`
+    """
+
+    name: str = "custom"
+    dataset: str = "digits"
+    seed: int = _limited(0, 0, 2**32 - 1)
+    network: NetworkShape = NetworkShape()
+    training: Training = Training()
+    augmentation: Augmentation = Augmentation()
+
+    def toml(self) -> str:
+        """The configuration as TOML that :func:`load` reads back, with every key spelt out."""
+        lines, tables = [], []
+        for key, value in vars(self).items():
+            if _table(value):
+                tables += ["", f"[{key}]"]
+                tables += [f"{name} = {_toml(item)}" for name, item in vars(value).items()]
+            else:
+                lines.append(f"{key} = {_toml(value)}")
+        return "\n".join(lines + tables) + "\n"
+
+
+def presets() -> list[str]:
+    """Names of the presets that come with the package."""
+    return sorted(
+        file.name.removesuffix(".toml") for file in PRESETS.iterdir() if file.name.endswith(".toml")
+    )
+
+
+def load(
+    name_or_path: str | os.PathLike, overrides: Mapping[str, Any] | None = None
+) -> Config:
+    """Read a configuration and check every key.
+
+    Parameters
+    ----------
+    name_or_path : :class:`str` or path
+        A name of :func:`presets`, or a TOML file.
+    overrides : mapping or ``None``
+        Values that replace the file's, by key: ``"seed"``, ``"training.epochs"``, or just
+        ``"epochs"``, since no key is in two tables. ``None`` values are passed over.
+
+    Raises
+    ------
+    :exc:`ttfs_sw.errors.InputError`
+        If there is no such preset or file, or a key is unknown, of the wrong type or out of range.
+    """
+    name = os.fspath(name_or_path)
+    if name in presets():
+        where, text = f"preset {name}", (PRESETS / f"{name}.toml").read_text(encoding="utf-8")
+    else:
+        where, text = name, _read(Path(name))
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{where} is not valid TOML: {str(error).splitlines()[0]}") from error
+    values.setdefault("name", Path(name).stem)
+    for key, value in (overrides or {}).items():
+        if value is not None:
+            _override(values, key, value)
+    config = _build(Config, values, where, "")
+    _check_lengths(config.network, where)
+    return config
+
+
+def _read(path: Path) -> str:
+    if not path.is_file():
+        close = difflib.get_close_matches(path.name, presets(), n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise InputError(
+            f"there is no preset or file {str(path)!r}; {hint}presets: {', '.join(presets())}"
+        )
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not a text file in UTF-8") from error
+
+
+def _override(values: dict[str, Any], key: str, value: Any) -> None:
+    """Put ``value`` where ``key``, with or without the name of its table, belongs."""
+    table, _, leaf = key.rpartition(".")
+    if not table:
+        owners = [
+            name for name, field in _fields(Config).items()
+            if _table(field.default) and key in _fields(field.type)
+        ]
+        table = owners[0] if owners else ""
+    if table and isinstance(values.setdefault(table, {}), dict):
+        values[table][leaf] = value
+    else:
+        values[leaf] = value
+
+
+def _build(kind: type, values: Mapping[str, Any], where: str, prefix: str) -> Any:
+    """Make a ``kind`` of the ``values`` of a table; ``prefix`` is the table's name and a dot."""
+    fields = _fields(kind)
+    arguments = {}
+    for key, value in values.items():
+        if key not in fields:
+            raise InputError(f"{where}: unknown key {prefix}{key}; {_nearest(key, prefix, fields)}")
+        field = fields[key]
+        if not _table(field.default):
+            arguments[key] = _check(field, value, f"{where}: {prefix}{key}")
+        elif isinstance(value, dict):
+            arguments[key] = _build(field.type, value, where, f"{key}.")
+        else:
+            raise InputError(f"{where}: {key} must be a table, written [{key}], not {value!r}")
+    return kind(**arguments)
+
+
+def _nearest(key: str, prefix: str, fields: Mapping[str, Any]) -> str:
+    """Say which key was probably meant: one of this table, or of another, or all of this one."""
+    others = {
+        name: f"{table}.{name}" for table, field in _fields(Config).items()
+        if _table(field.default) for name in _fields(field.type)
+    }
+    here = {name: prefix + name for name in fields}
+    for known in (here, {name: name for name in _fields(Config)} | others):
+        close = difflib.get_close_matches(key, known, n=1)
+        if close:
+            return f"did you mean {known[close[0]]}?"
+    return f"the keys here are {', '.join(here.values())}"
+
+
+def _check(field: dataclasses.Field, value: Any, what: str) -> Any:
+    """Return ``value`` as the type of ``field``, or refuse it in the name of ``what``."""
+    listed = isinstance(field.default, tuple)
+    kind = type(field.default[0] if listed else field.default)
+    expected = f"a list of {KINDS[kind].split()[-1]}s" if listed else KINDS[kind]
+    if field.metadata.get("many"):
+        expected += ", or a list of them,"
+    takes_list = listed or field.metadata.get("many")
+    good = takes_list if isinstance(value, list | tuple) else not listed
+    items = list(value) if isinstance(value, list | tuple) else [value]
+    if kind is float:
+        # A whole number is a number too; Python counts True among those, TOML does not.
+        items = [float(item) if type(item) is int else item for item in items]
+    good = good and bool(items) and all(type(item) is kind for item in items)
+    if kind is str:
+        expected += f" of at most {MAX_TEXT} printable characters"
+        good = good and len(value) <= MAX_TEXT and value.isprintable()
+    if "low" in field.metadata:
+        low, high = field.metadata["low"], field.metadata["high"]
+        expected += f" from {low} to {high}"
+        # Written so that NaN is out of range.
+        good = good and all(low <= item <= high for item in items)
+    if not good:
+        raise InputError(f"{what} must be {expected}, not {value!r}")
+    return tuple(items) if isinstance(value, list | tuple) else items[0]
+
+
+def _check_lengths(network: NetworkShape, where: str) -> None:
+    for key, need in (("weight_bits", len(network.hidden) + 1), ("ticks", len(network.hidden))):
+        value = getattr(network, key)
+        if isinstance(value, tuple) and len(value) != need:
+            raise InputError(
+                f"{where}: network.{key} has {len(value)} entries, but the network has {need} "
+                f"layers that need one; give {need}, or one number for all"
+            )
+
+
+def _each(value: int | tuple[int, ...], count: int) -> tuple[int, ...]:
+    return value if isinstance(value, tuple) else (value,) * count
+
+
+def _fields(kind: type) -> dict[str, dataclasses.Field]:
+    return {field.name: field for field in dataclasses.fields(kind)}
+
+
+def _table(value: Any) -> bool:
+    return dataclasses.is_dataclass(value)
+
+
+def _toml(value: Any) -> str:
+    """Write a text, number or tuple of numbers as TOML, whose syntax for these is JSON's."""
+    text = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    # The one character that JSON takes as it is and TOML does not.
+    return text.replace("\x7f", "\\u007f")

@@ -1,0 +1,146 @@
+"""From real numbers to the integers of a network: scales, slopes, code tables. numpy only.
+
+A real activation is ``s_x a``, a weight ``s_w w`` and a bias ``s_w s_x β``, with integers ``a``,
+``w`` and ``β``. The membrane then counts in units of ``s_w s_x``, and one step of the layer's own
+codes is worth ``R = s_y / (s_w s_x)`` of them. The hardware multiplies by ``m / 2^s``, which stands
+for ``1 / R``; :func:`slope` finds ``m`` and ``s``.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from ttfs_sw.network import Layer, Network, linear_codes
+
+__all__ = [
+    "MAX_MULTIPLIER",
+    "MAX_SHIFT",
+    "DenseIntegers",
+    "code_table",
+    "dense",
+    "overflow",
+    "slope",
+    "weight_limit",
+]
+
+MAX_MULTIPLIER = (1 << 16) - 1
+MAX_SHIFT = 31
+
+
+def weight_limit(bits: int) -> int:
+    """Largest magnitude of a weight of ``bits`` bits; symmetric, the lowest code is not used."""
+    return (1 << (bits - 1)) - 1
+
+
+def slope(ratio: float) -> tuple[int, int]:
+    """Return the integers ``m``, ``s`` for which ``m / 2^s`` is nearest to ``ratio``.
+
+    ``s`` is the largest that the limits of both allow, so that ``m`` has 16 significant bits, and
+    the relative error is below 2^-16, for every ratio from 2^-16 to 2^16. Beyond that, the result
+    is the nearest there is.
+
+    Parameters
+    ----------
+    ratio : :class:`float`
+        Codes of a layer per unit of its membrane, 1 / R. Positive.
+    """
+    if not 0 < ratio < math.inf:
+        raise ValueError(f"ratio must be positive and finite, not {ratio}")
+    _, exponent = math.frexp(ratio)  # ratio < 2^exponent
+    shift = max(0, min(MAX_SHIFT, 16 - exponent))
+    multiplier = round(math.ldexp(ratio, shift))
+    if multiplier > MAX_MULTIPLIER and shift:
+        # Just below a power of two, and rounded up to it.
+        multiplier, shift = multiplier >> 1, shift - 1
+    return min(max(multiplier, 1), MAX_MULTIPLIER), shift
+
+
+def code_table(ticks: int, maximum: int = 255, dead_zone: int = 0) -> np.ndarray:
+    """Return the code of every pixel byte, uint8 ``[256]``: linear, rounded half up.
+
+    Parameters
+    ----------
+    ticks : :class:`int`
+        T of the input: the code of ``maximum`` and of anything above.
+    maximum : :class:`int`
+        The brightest pixel of the dataset.
+    dead_zone : :class:`int`
+        Bytes below this are silent.
+    """
+    codes = linear_codes(ticks, maximum)
+    codes[:dead_zone] = 0
+    return codes
+
+
+@dataclasses.dataclass(frozen=True)
+class DenseIntegers:
+    """The integers of one dense layer, as training found them.
+
+    Parameters
+    ----------
+    weight : :class:`numpy.ndarray`
+        ``[inputs, outputs]``.
+    bias : :class:`numpy.ndarray`
+        ``[outputs]``.
+    weight_bits : :class:`int`
+        Declared width of a weight.
+    weight_scale : :class:`float`
+        Real value of one step of a weight.
+    output_scale : :class:`float`
+        Real value of one step of the layer's codes, or of its logits.
+    ticks, multiplier, shift : :class:`int`
+        T, m and s; all 0 in the read-out.
+    """
+
+    weight: np.ndarray = dataclasses.field(repr=False)
+    bias: np.ndarray = dataclasses.field(repr=False)
+    weight_bits: int
+    weight_scale: float
+    output_scale: float
+    ticks: int = 0
+    multiplier: int = 0
+    shift: int = 0
+
+
+def dense(layers: Sequence[DenseIntegers], **network) -> Network:
+    """Return the network of ``layers``, each reading the one before it; the last is the read-out.
+
+    Parameters
+    ----------
+    layers : sequence of :class:`DenseIntegers`
+        From the input on.
+    network
+        Input shape, ticks, codes and scale, dataset and preset: the other parameters of
+        :class:`ttfs_sw.network.Network`.
+    """
+    made = []
+    for index, layer in enumerate(layers):
+        inputs, outputs = layer.weight.shape
+        slopes = outputs if layer.ticks else 0
+        made.append(
+            Layer(
+                name=f"hidden{index + 1}" if layer.ticks else "output",
+                kind="dense", source=index - 1, second_source=None, residual_shift=0,
+                in_shape=(1, 1, inputs), out_shape=(1, 1, outputs),
+                kernel=(1, 1), stride=(1, 1), padding=(0, 0), pool=1,
+                spiking=layer.ticks > 0, ticks=layer.ticks, weight_bits=layer.weight_bits,
+                weight=layer.weight, bias=layer.bias,
+                multiplier=np.full(slopes, layer.multiplier), shift=np.full(slopes, layer.shift),
+                weight_scale=layer.weight_scale, output_scale=layer.output_scale,
+            )
+        )
+    return Network(layers=tuple(made), **network)
+
+
+def overflow(network: Network, bits: int) -> str | None:
+    """Say which layer could leave a membrane of ``bits`` bits, for some image; ``None`` if none."""
+    limit = 1 << (bits - 1)
+    for layer, (low, high) in zip(network.layers, network.bounds(), strict=True):
+        if low < -limit or high >= limit:
+            return (
+                f"layer {layer.name} can reach membrane potentials from {low} to {high}, but "
+                f"accumulator_bits {bits} hold {-limit} to {limit - 1}"
+            )
+    return None

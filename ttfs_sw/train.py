@@ -1,0 +1,373 @@
+"""Training: from labelled images to the integers of a network, and a report of what it reaches.
+
+In two stages. First a ReLU network in real numbers, the reference that the report calls float. Then
+the quantised network, started from its weights and from windows calibrated on its membranes, with
+the integer contract in its forward pass. The training images are distorted anew each time they are
+seen. An activity penalty makes silence cheap: a hidden neuron with the code ``a`` costs
+``min(a, 2) / 2``. So a spike costs the same whatever its time, and the gradient pulls only at the
+late, weak spikes that say least; a penalty on the sum of the codes, which pulls at all of them,
+costs more accuracy for the same silence.
+
+Every choice - which epoch is kept - is made on held-out training images. Test images are looked at
+once, at the end, by the golden model.
+"""
+
+import copy
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ttfs_sw import datasets, evaluation, golden, plot, quantise
+from ttfs_sw.augment import Augmenter
+from ttfs_sw.config import Config
+from ttfs_sw.datasets import Dataset
+from ttfs_sw.errors import FailureError, InputError
+from ttfs_sw.files import atomic_write, output_folder, write_json, write_text
+from ttfs_sw.network import Network
+from ttfs_sw.qat import QuantisedNetwork, ReluNetwork
+
+__all__ = ["Data", "train"]
+
+logger = logging.getLogger(__name__)
+
+#: Code from which on a spike costs its full price.
+FULL_PRICE = 2.0
+
+#: Training images whose membranes calibrate the windows.
+CALIBRATION = 5000
+
+
+def train(
+    config: Config,
+    dataset: Dataset,
+    output_dir: str | os.PathLike,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    device: str | None = None,
+) -> dict[str, Any]:
+    """Train a network and write it, with all that explains it, into a folder.
+
+    Parameters
+    ----------
+    config : :class:`ttfs_sw.config.Config`
+        What to train and how.
+    dataset : :class:`ttfs_sw.datasets.Dataset`
+        Images to train on and to test on.
+    output_dir : path
+        Made if needed. Receives ``network.npz``, ``model.pt`` (the parameters of both networks;
+        ``torch.load(..., weights_only=True)``), ``config.toml``, ``report.json``, ``history.json``
+        and ``learning_curve.png``, all at the end: an interrupted run changes nothing.
+    progress : callable or ``None``
+        Called as ``progress(done, total)``, in images.
+    device : :class:`str` or ``None``
+        Of torch; by default a GPU if there is one.
+
+    Returns
+    -------
+    :class:`dict`
+        What ``report.json`` has.
+
+    Raises
+    ------
+    :exc:`ttfs_sw.errors.InputError`
+        If the images and the configuration do not fit together, the folder cannot be written, or
+        training diverges.
+    :exc:`ttfs_sw.errors.FailureError`
+        If no epoch gives a network whose membranes fit ``accumulator_bits``.
+    """
+    started = time.perf_counter()
+    folder = output_folder(output_dir)
+    _check(config, dataset)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    data = Data(config, dataset, torch.device(device))
+    run = _Run(config, data, progress)
+
+    sizes = (data.inputs, *config.network.hidden, dataset.classes)
+    # Weights are drawn on the CPU, so that they are the same with a GPU.
+    relu = ReluNetwork(sizes, torch.Generator().manual_seed(config.seed)).to(device)
+    run.relu(relu)
+    quantised = QuantisedNetwork(
+        sizes, config.network.layer_bits, (config.network.input_ticks, *config.network.layer_ticks)
+    ).to(device)
+    quantised.start_from(relu, data.encode(data.x[:CALIBRATION].float()))
+    best = run.quantised(quantised)
+
+    network = data.export(quantised)
+    with torch.no_grad():
+        pixels = torch.from_numpy(dataset.x_test).to(device).float()
+        winners = relu(pixels / data.maximum).argmax(dim=1).cpu().numpy()
+    tested = evaluation.summary(golden.run(network, dataset.x_test), dataset.y_test)
+    report = {
+        "preset": config.name,
+        "dataset": dataset.name,
+        "seed": config.seed,
+        "accuracy_float": float((winners == dataset.y_test).mean()),
+        "accuracy_network": tested["accuracy"],
+        "accuracy_heldout": best["accuracy_heldout"],
+        "spikes_per_neuron": tested["spikes_per_neuron"],
+        "events_input": tested["events_input"],
+        "events_hidden": tested["events_hidden"],
+        "images": tested["images"],
+        "epoch": best["epoch"],
+        "sizes": list(sizes),
+        "weight_bits": list(config.network.layer_bits),
+        "ticks": [config.network.input_ticks, *config.network.layer_ticks],
+        "bounds": [list(bound) for bound in network.bounds()],
+        "accumulator_bits": config.network.accumulator_bits,
+        "sha256": network.sha256,
+        "seconds": time.perf_counter() - started,
+    }
+    checkpoint = {"relu": relu.state_dict(), "quantised": quantised.state_dict()}
+    _write(folder, config, network, checkpoint, run.history, report)
+    return report
+
+
+class Data:
+    """The images of a run on its device: training and held-out parts, and their encoding.
+
+    Parameters
+    ----------
+    config : :class:`ttfs_sw.config.Config`
+        Its held-out count, seed, ticks, dead zone and augmentation.
+    dataset : :class:`ttfs_sw.datasets.Dataset`
+        The images.
+    device : :class:`torch.device`
+        Where tensors live.
+
+    Members
+    -------
+    x, y, x_heldout, y_heldout : tensors; pixels are bytes.
+    maximum : the brightest pixel of the training images, worth 1 and encoded as T.
+    """
+
+    def __init__(self, config: Config, dataset: Dataset, device: torch.device):
+        parts = datasets.split_holdout(dataset, config.training.heldout, config.seed)
+        self.x, self.y, self.x_heldout, self.y_heldout = (
+            torch.from_numpy(part).to(device) for part in parts
+        )
+        self.maximum = int(dataset.x_train.max())
+        self.inputs = dataset.x_train.shape[1]
+        shape = config.network
+        table = quantise.code_table(shape.input_ticks, self.maximum, shape.dead_zone)
+        self._table = torch.from_numpy(table).to(device).float()
+        self._generator = torch.Generator(device).manual_seed(config.seed)
+        self._augmenter = Augmenter(config.augmentation, dataset.shape, self._generator)
+        self._batch = config.training.batch
+        # What the file says of its origin. A path that it cannot hold is left out.
+        name = dataset.name if len(dataset.name) <= 200 and dataset.name.isprintable() else ""
+        self._origin = {
+            "input_shape": dataset.shape, "input_ticks": shape.input_ticks, "input_codes": table,
+            "input_scale": 1 / shape.input_ticks, "dataset": name, "preset": config.name,
+        }
+
+    @property
+    def steps(self) -> int:
+        """Batches in one pass over the training images."""
+        return math.ceil(len(self.x) / self._batch)
+
+    def batches(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Give the training images once, in random order, as distorted float pixels, and labels."""
+        device = self.x.device
+        order = torch.randperm(len(self.x), generator=self._generator, device=device)
+        for batch in order.split(self._batch):
+            yield self._augmenter(self.x[batch].float()), self.y[batch]
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return the input codes of float pixels, rounded to bytes first, as floats."""
+        return self._table.index_select(0, (pixels + 0.5).int().view(-1)).view(pixels.shape)
+
+    def export(self, model: QuantisedNetwork) -> Network:
+        """Return the integers of ``model`` as a network for these images."""
+        return quantise.dense(model.integers(), **self._origin)
+
+
+class _Run:
+    """The two stages of training, with one history and one count of images done."""
+
+    def __init__(
+        self, config: Config, data: Data, progress: Callable[[int, int], None] | None
+    ):
+        self.history: list[dict[str, Any]] = []
+        self._training = config.training
+        self._bits = config.network.accumulator_bits
+        self._data = data
+        self._progress = progress
+        self._done = 0
+        self._total = len(data.x) * (config.training.float_epochs + config.training.epochs)
+
+    def relu(self, model: ReluNetwork) -> None:
+        """Train the ReLU network; its last epoch is the one that counts."""
+        data, training = self._data, self._training
+
+        def loss(pixels, labels):
+            return self._entropy(model(pixels / data.maximum), labels)
+
+        rate = training.float_learning_rate
+        for entry in self._fit("float", model, loss, training.float_epochs, rate):
+            with torch.no_grad():
+                logits = model(data.x_heldout / data.maximum)
+            self._record(entry, logits)
+
+    def quantised(self, model: QuantisedNetwork) -> dict[str, Any]:
+        """Train the quantised network, leave it as it was in its best epoch, return that entry."""
+        data, training = self._data, self._training
+        # The running mean of the parameters wanders less than the parameters do.
+        mean = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(training.average))
+        heldout = data.encode(data.x_heldout.float())
+
+        def loss(pixels, labels):
+            result = model(data.encode(pixels))
+            spikes = sum(codes.clamp(max=FULL_PRICE).sum() for codes in result.spikes) / FULL_PRICE
+            cost = training.activity_penalty / len(labels) * spikes
+            return self._entropy(result.logits, labels) + cost
+
+        best, kept, problem = None, None, None
+        for entry in self._fit(
+            "network", model, loss, training.epochs, training.learning_rate,
+            after_step=lambda: mean.update_parameters(model),
+        ):
+            with torch.no_grad():
+                result = mean.module(heldout)
+            codes = torch.cat(result.codes, dim=1)
+            entry["spikes_per_neuron"] = (codes > 0).double().mean().item()
+            self._record(entry, result.logits)
+            problem = quantise.overflow(data.export(mean.module), self._bits)
+            if problem is None and (best is None or _merit(entry) >= _merit(best)):
+                best, kept = entry, copy.deepcopy(mean.module.state_dict())
+        if best is None:
+            raise FailureError(
+                f"{problem}; give the layer fewer inputs, weight_bits or ticks, raise "
+                "weight_decay, or choose hardware with wider accumulators"
+            )
+        model.load_state_dict(kept)
+        return best
+
+    def _fit(
+        self,
+        stage: str,
+        model: nn.Module,
+        loss_of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+        epochs: int,
+        rate: float,
+        after_step: Callable[[], None] | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Train ``model``; give the entry of each epoch as it ends, for the caller to complete."""
+        optimizer = torch.optim.AdamW(
+            [
+                # Matrices decay; biases and scales do not.
+                {"params": [p for p in model.parameters() if p.ndim > 1],
+                 "weight_decay": self._training.weight_decay},
+                {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+            ],
+            lr=rate, fused=True,
+        )
+        steps, step = epochs * self._data.steps, 0
+        for epoch in range(1, epochs + 1):
+            started, total = time.perf_counter(), 0.0
+            for pixels, labels in self._data.batches():
+                step += 1
+                for group in optimizer.param_groups:
+                    group["lr"] = rate * _schedule(step / steps, self._training.warmup)
+                loss = loss_of(pixels, labels)
+                if not math.isfinite(loss.item()):
+                    raise InputError(
+                        f"training diverged in epoch {epoch} of the {stage} stage: the loss is "
+                        f"{loss.item()}; lower the learning rate, now {rate}"
+                    )
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                if after_step is not None:
+                    after_step()
+                total += loss.item() * len(labels)
+                self._done += len(labels)
+                if self._progress is not None:
+                    self._progress(self._done, self._total)
+            yield {
+                "stage": stage, "epoch": epoch, "loss": total / len(self._data.x),
+                "seconds": time.perf_counter() - started,
+            }
+
+    def _entropy(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        smoothing = self._training.label_smoothing
+        return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+
+    def _record(self, entry: dict[str, Any], logits: torch.Tensor) -> None:
+        """Complete ``entry`` with how the held-out images fared, and keep it."""
+        labels = self._data.y_heldout
+        entry["loss_heldout"] = functional.cross_entropy(logits, labels).item()
+        entry["accuracy_heldout"] = (logits.argmax(dim=1) == labels).double().mean().item()
+        self.history.append(entry)
+        logger.info(
+            "%(stage)s epoch %(epoch)d: loss %(loss).4f, held-out accuracy %(accuracy_heldout).4f",
+            entry,
+        )
+
+
+def _merit(entry: dict[str, Any]) -> tuple[float, float]:
+    """What makes one epoch better than another: held-out accuracy, then held-out loss."""
+    return entry["accuracy_heldout"], -entry["loss_heldout"]
+
+
+def _schedule(done: float, warmup: float) -> float:
+    """Share of the full learning rate at the step that completes the share ``done`` of all."""
+    if done < warmup:
+        return done / warmup
+    return 0.5 + 0.5 * math.cos(math.pi * (done - warmup) / max(1 - warmup, 1e-9))
+
+
+def _check(config: Config, dataset: Dataset) -> None:
+    """Refuse what would only fail, or mean nothing, after minutes of training."""
+    for part, x, y in (
+        ("training", dataset.x_train, dataset.y_train), ("test", dataset.x_test, dataset.y_test)
+    ):
+        if not len(x) or len(x) != len(y):
+            raise InputError(f"{dataset.name} has {len(x)} {part} images and {len(y)} labels")
+        if y.min() < 0 or y.max() >= dataset.classes:
+            raise InputError(
+                f"{dataset.name}: {part} labels must be from 0 to {dataset.classes - 1}, not from "
+                f"{y.min()} to {y.max()}"
+            )
+    if len(np.unique(dataset.y_train)) < 2:
+        raise InputError(
+            f"{dataset.name} has training images of one class only; there is nothing to tell apart"
+        )
+    if not dataset.x_train.any():
+        raise InputError(f"{dataset.name}: every pixel of the training images is 0")
+    if dataset.x_train.max() < config.network.dead_zone:
+        raise InputError(
+            f"network.dead_zone {config.network.dead_zone} silences every pixel of {dataset.name}, "
+            f"whose brightest is {dataset.x_train.max()}; lower it"
+        )
+    if config.augmentation.active and 1 in dataset.shape[:2]:
+        raise InputError(
+            f"the rows of {dataset.name} are not images; set everything in [augmentation] to 0"
+        )
+
+
+def _write(
+    folder: os.PathLike,
+    config: Config,
+    network: Network,
+    checkpoint: dict[str, Any],
+    history: list[dict[str, Any]],
+    report: dict[str, Any],
+) -> None:
+    """Write the files of a run, each whole or not at all."""
+    with atomic_write(folder / "model.pt") as path:
+        torch.save(checkpoint, path)
+    write_text(folder / "config.toml", config.toml())
+    write_json(folder / "history.json", history)
+    plot.learning_curve(folder / "learning_curve.png", history, title=config.name)
+    write_json(folder / "report.json", report)
+    # Last: whoever sees the network sees all that belongs to it.
+    network.save(folder / "network.npz")
