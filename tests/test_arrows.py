@@ -1,0 +1,131 @@
+"""Dependencies between the four packages point one way, and the light ones stay light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("hdl", "ttfs_sw", "sim", "boards")
+
+#: What hardware and software agree on: the artifact, the serial line's words, errors, files.
+_SHARED = {f"ttfs_sw.{name}" for name in ("network", "framing", "protocol", "errors", "files")}
+
+#: What a package may import of ours, besides itself: whole packages or modules of ``ttfs_sw``.
+ALLOWED = {
+    "hdl": set(),
+    "ttfs_sw": set(),
+    "boards": {"hdl", *_SHARED},
+    "sim": {"hdl", "boards", *_SHARED, "ttfs_sw.golden", "ttfs_sw.datasets"},
+}
+
+#: The command line ties the packages together: inside its functions it may import any of them.
+LAZY = ("ttfs_sw/cli/", "ttfs_sw/demo.py")
+
+MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
+def imports(source: str) -> list[tuple[str, bool]]:
+    """Every absolute import in ``source``: the name, and whether it stands inside a function."""
+    found = []
+
+    def visit(node: ast.AST, inside: bool) -> None:
+        if isinstance(node, ast.Import):
+            found.extend((alias.name, inside) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: relative import"
+            # "from ttfs_sw import golden" imports ttfs_sw.golden.
+            if node.module in PACKAGES:
+                found.extend((f"{node.module}.{alias.name}", inside) for alias in node.names)
+            else:
+                found.append((node.module, inside))
+        inside = inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        # What only a type checker reads is not imported at all.
+        inside = inside or (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+        for child in ast.iter_child_nodes(node):
+            visit(child, inside)
+
+    visit(ast.parse(source), False)
+    return found
+
+
+def forbidden(package: str, source: str, *, lazy: bool) -> list[str]:
+    """The imports in ``source``, a module of ``package``, that its arrows do not allow."""
+
+    def allowed(name: str, inside: bool) -> bool:
+        top = name.partition(".")[0]
+        if top not in PACKAGES or top == package:
+            return True
+        if any(name == item or name.startswith(item + ".") for item in ALLOWED[package]):
+            return True
+        return lazy and inside
+
+    return [name for name, inside in imports(source) if not allowed(name, inside)]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_arrows(path):
+    name = path.relative_to(ROOT).as_posix()
+    lazy = name.startswith(LAZY)
+    assert forbidden(name.partition("/")[0], path.read_text(), lazy=lazy) == []
+
+
+def test_arrow_check_finds_what_it_looks_for():
+    assert forbidden("hdl", "import ttfs_sw.network", lazy=False) == ["ttfs_sw.network"]
+    assert forbidden("boards", "from ttfs_sw import golden", lazy=False) == ["ttfs_sw.golden"]
+    assert forbidden("boards", "from ttfs_sw.network import Network", lazy=False) == []
+    assert forbidden("sim", "def f():\n    from ttfs_sw.train import train", lazy=False) == [
+        "ttfs_sw.train"
+    ]
+    assert forbidden("ttfs_sw", "import hdl", lazy=True) == ["hdl"]
+    assert forbidden("ttfs_sw", "def f():\n    import hdl.core", lazy=True) == []
+    assert forbidden("ttfs_sw", "def f():\n    import hdl.core", lazy=False) == ["hdl.core"]
+    assert forbidden("ttfs_sw", "if TYPE_CHECKING:\n    import hdl", lazy=True) == []
+    assert forbidden("boards", "if TYPE_CHECKING:\n    import sim", lazy=False) == ["sim"]
+
+
+def submodules(package: str) -> list[str]:
+    """Every module of ``package`` by its dotted name."""
+    return [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in MODULES
+        if path.is_relative_to(ROOT / package)
+    ]
+
+
+def python(code: str) -> str:
+    """Run ``code`` in a fresh interpreter outside the repository and give its output."""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(sys.prefix)
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+def test_hardware_and_artifact_import_without_torch():
+    light = [*submodules("hdl"), *submodules("boards"), "sim"]
+    light += ["ttfs_sw.network", "ttfs_sw.golden", "ttfs_sw.datasets"]
+    # cocotb's benches import inside a simulator only: the rest of sim is imported here.
+    light += [name for name in submodules("sim") if not name.startswith(("sim.tb_", "sim.bench"))]
+    code = (
+        "import importlib, sys\n"
+        f"for name in {light!r}:\n"
+        "    importlib.import_module(name)\n"
+        "    assert 'torch' not in sys.modules, name\n"
+    )
+    python(code)
+
+
+def test_command_line_imports_nothing_heavy():
+    heavy = {"torch", "numpy", "sklearn", "matplotlib", "amaranth", "cocotb", "rich", "tqdm"}
+    loaded = python("import sys, ttfs_sw.cli; print(*{n.partition('.')[0] for n in sys.modules})")
+    assert heavy.isdisjoint(loaded.split())
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_are_this_repository(package):
+    # Another distribution's package of the same name in site-packages would shadow ours.
+    file = Path(python(f"import {package}; print({package}.__file__)"))
+    assert file.is_relative_to(ROOT)

@@ -1,0 +1,8 @@
+"""``python -m ttfs_sw``: the same as the command ``ttfs``."""
+
+import sys
+
+from ttfs_sw.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""The network and the images that a verb was asked to work on, checked against each other."""
+
+import difflib
+import math
+from argparse import Namespace
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from ttfs_sw.cli.options import find_network
+from ttfs_sw.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from boards.registry import Board
+    from hdl.config import CoreConfig
+    from ttfs_sw.network import Network
+
+__all__ = [
+    "check_accuracy",
+    "core_config",
+    "find_board",
+    "known_name",
+    "open_network",
+    "open_test_images",
+]
+
+
+def open_network(options: Namespace) -> "Network":
+    """The network that ``NETWORK`` names; ``options.network`` becomes the file it was read from."""
+    from ttfs_sw.network import Network
+
+    options.network = find_network(options.network)
+    return Network.load(options.network)
+
+
+def open_test_images(
+    options: Namespace, network: "Network"
+) -> tuple[str, "np.ndarray", "np.ndarray"]:
+    """Name of the dataset, and the pixels and labels of its test images up to ``--limit``.
+
+    Raises
+    ------
+    :exc:`ttfs_sw.errors.InputError`
+        If the images are not of the network's input size or have more classes than it.
+    """
+    from ttfs_sw import datasets
+
+    name = options.dataset or network.dataset
+    if not name:
+        raise InputError(
+            f"{options.network} does not say which dataset it was made for; name one with --dataset"
+        )
+    dataset = datasets.load(name, data_dir=options.data_dir, download=options.download)
+    if math.prod(dataset.shape) != network.inputs:
+        raise InputError(
+            f"the images of {name} are {_size(dataset.shape)}, but {options.network} takes "
+            f"{_size(network.input_shape)}; choose other images with --dataset"
+        )
+    limit = getattr(options, "limit", None)
+    pixels, labels = dataset.x_test[:limit], dataset.y_test[:limit]
+    if len(labels) and labels.max() >= network.classes:
+        raise InputError(
+            f"{name} has labels up to {labels.max()}, but {options.network} knows "
+            f"{network.classes} classes; choose other images with --dataset"
+        )
+    return dataset.name, pixels, labels
+
+
+def check_accuracy(options: Namespace, accuracy: float) -> str | None:
+    """Why ``--accuracy-at-least`` is not met; ``None`` if it is, or was not given."""
+    wanted = options.accuracy_at_least
+    if wanted is None or accuracy >= wanted:
+        return None
+    return f"the accuracy is {accuracy:.4f}, below the {wanted:.4f} of --accuracy-at-least"
+
+
+def known_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """``name`` itself, if it is one of ``known``.
+
+    Raises
+    ------
+    :exc:`ttfs_sw.errors.InputError`
+        If it is not; the message has the nearest name and all the others.
+    """
+    known = list(known)
+    if name in known:
+        return name
+    nearest = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {nearest[0]}? " if nearest else ""
+    raise InputError(f"unknown {kind} {name!r}; {hint}known: {', '.join(known)}")
+
+
+def find_board(options: Namespace) -> "Board":
+    """The board that ``--board`` names."""
+    from boards.registry import BOARDS
+
+    return BOARDS[known_name("board", options.board or options.default_board, BOARDS)]
+
+
+def core_config(options: Namespace, network: "Network") -> "CoreConfig":
+    """The core that ``--board`` or ``--lanes`` asks for, or the verb's default."""
+    if options.board or (options.default_board and options.lanes is None):
+        return find_board(options).config
+
+    from hdl.compiler import DoesNotFit, minimal_config
+
+    try:
+        return minimal_config(network, **({"lanes": options.lanes} if options.lanes else {}))
+    except DoesNotFit:
+        raise
+    except ValueError as error:
+        raise InputError(f"--lanes {options.lanes} makes no core: {error}") from error
+
+
+def _size(shape: tuple[int, int, int]) -> str:
+    return " x ".join(str(size) for size in shape)

@@ -1,0 +1,220 @@
+"""Reports as a person reads them: for each verb, the rows of its table from its report.
+
+The terminal, the screen of ``ttfs demo`` and the HTML page all show these rows.
+"""
+
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from ttfs_sw.cli.tables import count, percent, seconds, spread
+
+__all__ = ["HEADERS", "describe", "resources", "timing"]
+
+Report = Mapping[str, Any]
+Rows = list[tuple[str, ...]]
+
+#: nextpnr's names of what a device has, as people call them.
+CELLS = {
+    "ICESTORM_LC": "logic cells",
+    "ICESTORM_RAM": "block RAMs",
+    "ICESTORM_SPRAM": "SPRAMs",
+    "ICESTORM_DSP": "multipliers",
+    "TRELLIS_COMB": "LUTs",
+    "TRELLIS_FF": "flip-flops",
+    "DP16KD": "block RAMs",
+    "MULT18X18D": "multipliers",
+}
+
+
+def describe(verb: str, report: Report) -> Rows:
+    """The rows of ``verb``'s ``report``: a label, then one or more cells."""
+    return _ROWS[verb](report)
+
+
+def _train(report: Report) -> Rows:
+    return [
+        ("accuracy, float network", percent(report["accuracy_float"])),
+        ("accuracy, network.npz", percent(report["accuracy_network"])),
+        ("spikes per hidden neuron", f"{report['spikes_per_neuron']:.3f}"),
+        ("spikes an image", _events(report)),
+        *_files(report),
+        ("time", seconds(report["seconds"])),
+    ]
+
+
+def _evaluate(report: Report) -> Rows:
+    return [
+        ("images", count(report["images"])),
+        ("accuracy", percent(report["accuracy"])),
+        ("spikes per hidden neuron", f"{report['spikes_per_neuron']:.3f}"),
+        ("spikes an image", _events(report)),
+        ("images with two winners", count(report["ties"])),
+        ("images a second", count(round(report["images_per_second"]))),
+    ]
+
+
+def _cosim(report: Report) -> Rows:
+    return [
+        ("images compared", count(report["images"])),
+        ("images that differ", count(report["mismatched_images"])),
+        ("events that differ", count(report["mismatched_events"])),
+        # Nothing is known of an image that --fail-fast left half-done.
+        *([("accuracy of the RTL", percent(report["accuracy"]))] if report["images"] else []),
+        *([("cycles an image", spread(report["cycles"]))] if report["images"] else []),
+        *([("roofline", spread(report["roofline_cycles"]))] if report["images"] else []),
+        ("layers above the bound", f"{count(report['over_bound'])} in all images"),
+        ("simulated cycles a second", count(round(report["simulated_cycles_per_second"]))),
+        *_files(report),
+        ("time", seconds(report["seconds"])),
+    ]
+
+
+def _demo(report: Report) -> Rows:
+    accuracy = report["accuracy"]
+    steps = ", ".join(f"{name} {taken:.0f} s" for name, taken in report["steps"].items())
+    return [
+        ("accuracy, float network", percent(accuracy["float"])),
+        ("accuracy, integers", percent(accuracy["network"])),
+        ("accuracy, RTL", percent(accuracy["rtl"])),
+        ("images compared", f"{count(report['images'])}, every spike and every logit"),
+        ("mismatches", f"{count(report['mismatched_events'])} events in "
+         f"{count(report['mismatched_images'])} images"),
+        ("spikes per hidden neuron", f"{report['spikes_per_neuron']:.3f}"),
+        ("spikes an image", _events(report)),
+        ("cycles an image", spread(report["cycles"])),
+        ("roofline", spread(report["roofline_cycles"])),
+        *resources(report),
+        *timing(report),
+        *_listed("pictures", report["pictures"]),
+        *_listed("files", [report["files"][key] for key in ("network", "bitstream", "image")]),
+        ("time", f"{seconds(report['seconds'])}: {steps}"),
+    ]
+
+
+def _verilog(report: Report) -> Rows:
+    widths = ", ".join(f"{name} {width}" for name, width in report["widths"].items())
+    return [
+        ("lanes", count(report["lanes"])),
+        ("bits", widths),
+        *_files(report),
+    ]
+
+
+def _build(report: Report) -> Rows:
+    return [*resources(report), *timing(report), *_files(report),
+            ("time", seconds(report["seconds"]))]
+
+
+def _image(report: Report) -> Rows:
+    return [
+        ("bytes", count(report["bytes"])),
+        ("goes to", f"{report['flash_offset']:#x} of the flash of {report['board']}"),
+        ("sha256", report["sha256"]),
+        *_files(report),
+    ]
+
+
+def _flash(report: Report) -> Rows:
+    label = "would run" if report["dry_run"] else "done"
+    return [(label, shlex.join(command)) for command in report["commands"]]
+
+
+def resources(report: Report) -> Rows:
+    """What a build uses of its device, cells of a kind that it does not use left out."""
+    return [
+        (CELLS.get(kind, kind), f"{count(cells['used'])} of {count(cells['available'])}"
+         f" ({100 * cells['used'] / cells['available']:.0f} %)")
+        for kind, cells in report["utilization"].items()
+        if cells["used"] and kind in CELLS
+    ]
+
+
+def timing(report: Report) -> Rows:
+    """Clocks and latency of a build."""
+    rows = [
+        (f"clock {name}", f"{clock['achieved']:.1f} MHz reached, {clock['constraint']:.1f} MHz "
+         "demanded")
+        for name, clock in report["fmax_mhz"].items()
+    ]
+    latency = report["latency_us"]
+    if latency:
+        rows.append((
+            "latency", f"median {latency['median']:.1f} µs, at most {latency['max']:.1f} µs at "
+            f"{report['clock_mhz']:g} MHz",
+        ))
+    return rows
+
+
+def _boards(report: Report) -> Rows:
+    return [
+        (
+            board["name"],
+            board["device"],
+            f"{board['clock_mhz']:g} MHz",
+            f"{board['core']['lanes']} x {board['core']['weight_bits']} bits",
+            count(board["inputs"]),
+            count(board["weights"]),
+            board["title"],
+        )
+        for board in report["boards"]
+    ]
+
+
+def _doctor(report: Report) -> Rows:
+    return [
+        (
+            tool["tool"],
+            (tool["version"] or "found") if tool["found"] else "missing",
+            tool["needed_for"],
+            "" if tool["found"] else tool["install"],
+        )
+        for tool in report["tools"]
+    ]
+
+
+def _page(report: Report) -> Rows:
+    return [
+        ("reports", ", ".join(report["reports"])),
+        ("pictures", ", ".join(report["pictures"]) or "none"),
+        *_files(report),
+    ]
+
+
+def _events(report: Report) -> str:
+    """Mean spikes in one image, map by map: input, then hidden layers."""
+    hidden = report["events_hidden"]
+    if not isinstance(hidden, Sequence):
+        hidden = [hidden]
+    return " + ".join(f"{mean:.1f}" for mean in (report["events_input"], *hidden))
+
+
+def _files(report: Report) -> Rows:
+    files = report.get("files", ())
+    return _listed("files", files.values() if isinstance(files, Mapping) else files)
+
+
+def _listed(label: str, items: Iterable[object]) -> Rows:
+    """One row an item, the first of them with the label."""
+    return [("" if index else label, str(item)) for index, item in enumerate(items)]
+
+
+_ROWS: dict[str, Callable[[Report], Rows]] = {
+    "demo": _demo,
+    "train": _train,
+    "evaluate": _evaluate,
+    "cosim": _cosim,
+    "verilog": _verilog,
+    "build": _build,
+    "image": _image,
+    "flash": _flash,
+    "boards": _boards,
+    "doctor": _doctor,
+    "report": _page,
+}
+
+#: Column titles of the verbs whose rows are not labels and values.
+HEADERS = {
+    "doctor": ("tool", "version", "needed for", "install it with"),
+    "boards": ("board", "device", "clock", "lanes", "inputs", "weights", "name"),
+}

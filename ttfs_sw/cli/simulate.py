@@ -1,0 +1,150 @@
+"""The verb ``cosim``: the RTL beside the golden model."""
+
+import os
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ttfs_sw.cli.inputs import (
+    check_accuracy,
+    core_config,
+    known_name,
+    open_network,
+    open_test_images,
+)
+from ttfs_sw.cli.options import (
+    add_accuracy,
+    add_core,
+    add_dataset,
+    add_limit,
+    add_network,
+    add_simulation,
+    common,
+    find_network,
+)
+from ttfs_sw.cli.rows import describe
+from ttfs_sw.cli.tables import Outcome
+from ttfs_sw.files import output_folder
+from ttfs_sw.progress import bar
+
+if TYPE_CHECKING:
+    from hdl.config import CoreConfig
+    from ttfs_sw.network import Network
+
+__all__ = ["check_simulator", "cores", "measure_cycles", "register"]
+
+
+def register(verbs) -> None:
+    """Add the verb to the command line."""
+    parser = verbs.add_parser(
+        "cosim",
+        help="simulate the RTL and compare every spike with the integer model",
+        description="Simulate the core, in the very sizes that a board's has, on test images; "
+        "compare every spike of every layer and every logit with the golden model.",
+        parents=[common(output="folder of the report and of the waveform of the first image that "
+                               "differs (default: cosim beside the network)")],
+    )
+    add_network(parser)
+    add_dataset(parser, "network")
+    add_limit(parser)
+    add_accuracy(parser)
+    add_core(parser, board="icebreaker")
+    add_simulation(parser)
+    group = parser.add_argument_group("comparison")
+    group.add_argument(
+        "--against", metavar="OTHER.npz", type=Path,
+        help="compare with this network's golden model instead: proves that the check can fail",
+    )
+    group.add_argument(
+        "--fail-fast", action="store_true", help="stop at the first image that differs"
+    )
+    group.add_argument(
+        "--stall", action="store_true",
+        help="pause every stream at random: the events must be the same, the cycles are not",
+    )
+    parser.set_defaults(run=cosim)
+
+
+def cosim(options: Namespace) -> Outcome:
+    """``ttfs cosim``."""
+    check_simulator(options)
+    network = open_network(options)
+    against = _open_other(options)
+    config = core_config(options, network)
+    dataset, pixels, labels = open_test_images(options, network)
+    folder = output_folder(options.output or options.network.parent / "cosim")
+    # Seed 0 would mean no pauses.
+    stall = 1 + (options.seed or 0) if options.stall else 0
+    with bar("cosim", quiet=options.quiet) as progress:
+        report = _simulate(
+            options, network, pixels, labels, config=config, against=against,
+            fail_fast=options.fail_fast, waves_dir=folder, stall=stall, progress=progress,
+        )
+    report = {"network": str(options.network), "dataset": dataset, **report}
+    return Outcome(
+        report, describe("cosim", report), title=f"{options.network} on {dataset}",
+        failure=_mismatch(report) or check_accuracy(options, report["accuracy"]), folder=folder,
+    )
+
+
+def measure_cycles(
+    options: Namespace, network: "Network", config: "CoreConfig"
+) -> Mapping[str, Any]:
+    """The cycles that ``network`` takes for the first test images, by a short co-simulation.
+
+    Raises
+    ------
+    :exc:`ttfs_sw.errors.FailureError`
+        If the RTL and the golden model differ: nothing should be built then.
+    """
+    from ttfs_sw.errors import FailureError
+
+    _, pixels, labels = open_test_images(options, network)
+    with bar("cosim", quiet=options.quiet) as progress:
+        report = _simulate(options, network, pixels, labels, config=config, progress=progress)
+    failure = _mismatch(report)
+    if failure:
+        raise FailureError(f"{failure}; look into it with: ttfs cosim {options.network}")
+    return report["cycles"]
+
+
+def _simulate(options: Namespace, *arguments: Any, **settings: Any) -> dict[str, Any]:
+    from sim import cosim as simulation
+
+    return simulation.run(
+        *arguments, simulator=options.sim, jobs=options.jobs or cores(), **settings
+    )
+
+
+def check_simulator(options: Namespace) -> None:
+    """Refuse an unknown ``--sim`` before any work is done."""
+    from sim.simulators import SIMULATORS
+
+    known_name("simulator", options.sim, SIMULATORS)
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _open_other(options: Namespace) -> "Network | None":
+    if options.against is None:
+        return None
+    from ttfs_sw.network import Network
+
+    return Network.load(find_network(options.against))
+
+
+def _mismatch(report: Mapping[str, Any]) -> str | None:
+    """What the first mismatch is and how many images have one; ``None`` if all agree."""
+    wrong = report["mismatched_images"]
+    if not wrong:
+        return None
+    return (
+        f"{wrong} of {report['images']} images differ from the golden model; "
+        f"first: {report['first_mismatch']['message']}"
+    )
