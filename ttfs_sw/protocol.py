@@ -19,6 +19,7 @@ __all__ = [
     "NAK",
     "PROTOCOL_VERSION",
     "REPLY",
+    "SEQUENCES",
     "STATISTICS_BYTES",
     "Command",
     "Identity",
@@ -36,15 +37,18 @@ __all__ = [
 PROTOCOL_VERSION = 1
 #: Set in the command byte of a reply.
 REPLY = 0x80
-#: Command byte that stands for "a frame whose command could not be trusted"; never a request.
-NAK = 0x7F
+#: Command of the reply to a frame whose command could not be trusted; never a request.
+NAK = 15
+#: Chunks of an image are numbered from 0, modulo this.
+SEQUENCES = 16
 #: Most bytes of an image that one :attr:`Command.LOAD_DATA` carries.
 CHUNK_BYTES = 256
 
 
 class Command(enum.IntEnum):
-    """What a host can ask for. Bodies: ``docs/link.md``."""
+    """What a host can ask for. Bodies: ``docs/link.md``. Any other byte counts as ``NONE``."""
 
+    NONE = 0
     IDENTIFY = 1
     STATUS = 2
     LOAD_BEGIN = 3
@@ -60,20 +64,21 @@ class Status(enum.IntEnum):
     """What became of a request."""
 
     OK = 0
-    #: The frame was damaged: COBS or CRC wrong, or too short to be a request.
+    #: The frame was damaged: byte stuffing or CRC wrong, or too short to be a request.
     BAD_FRAME = 1
     UNKNOWN_COMMAND = 2
+    #: The request came while another was being carried out, or while the board was booting.
+    BUSY = 3
     #: The body has not the length that this command needs; pixels: not as many as the network.
-    BAD_LENGTH = 3
-    #: An event's address is not above the last one's, or above the last input; or a code too large.
-    BAD_EVENT = 4
+    BAD_LENGTH = 4
+    #: The address of an event is not above the last one's, or above the last input; or a code is
+    #: larger than the core's.
+    BAD_EVENT = 5
     #: The body came faster than the core could take it.
-    OVERRUN = 5
-    #: The request came while another was being answered, or while the board was booting.
-    BUSY = 6
+    OVERRUN = 6
     #: There is no valid network.
     NOT_READY = 7
-    #: Nothing has been classified since the network was loaded.
+    #: Nothing has been classified since a network was loaded, or the last attempt failed.
     NO_RESULT = 8
     #: A chunk of an image that is neither the next one nor a repetition of the last.
     BAD_SEQUENCE = 9
@@ -121,10 +126,10 @@ class Source(enum.IntEnum):
 def event_gap(divisor: int) -> int:
     """Most inputs without a spike that the link fills in between two events, never 0.
 
-    It fills in one a clock cycle while the next event, three bytes of ten bits of ``divisor``
-    cycles each, arrives from a host whose clock may be 3 % fast.
+    It fills in one a clock cycle, while a byte of ten bits of ``divisor`` cycles each arrives from
+    a host whose clock may be 3 % fast.
     """
-    return min(29 * divisor - 8, 0xFFFF)
+    return min(97 * divisor // 10 - 4, 0xFFFF)
 
 
 def encode_events(events: Iterable[tuple[int, int]], gap: int) -> bytes:
@@ -159,7 +164,7 @@ class Identity:
     protocol_version : :class:`int`
         :data:`PROTOCOL_VERSION` of the bitstream.
     logit_bytes : :class:`int`
-        Bytes of one logit in a result.
+        Bytes of one logit in a result, 2 or 4.
     max_logits : :class:`int`
         Logits that a result keeps; the winner is right however many there are.
     event_gap : :class:`int`
@@ -233,7 +238,7 @@ membrane_words, input_words, map_words, slopes
         except (IndexError, UnicodeDecodeError):
             raise FrameError("the identity makes no sense") from None
         identity = cls(**values)
-        if not (1 <= identity.logit_bytes <= 4 and identity.clock_hz and identity.event_gap
+        if not (identity.logit_bytes in (2, 4) and identity.clock_hz and identity.event_gap
                 and 1 <= identity.tick_bits <= 8):
             raise FrameError("the identity makes no sense")
         return identity
@@ -255,8 +260,6 @@ class StatusReport:
         Status of the last request that failed, this one included; OK when none has.
     last_input : :class:`int`
         Number of the network's last input, one less than it has inputs.
-    next_sequence : :class:`int`
-        Sequence number of the chunk that is expected.
     """
 
     load_state: LoadState
@@ -264,25 +267,24 @@ class StatusReport:
     core_error: int
     last_error: Status
     last_input: int
-    next_sequence: int
 
-    LAYOUT = struct.Struct("<BBHB")
+    LAYOUT = struct.Struct("<BBH")
     SIZE = LAYOUT.size
 
     def pack(self) -> bytes:
         """The reply's body."""
         return self.LAYOUT.pack(
             self.load_state | self.source << 4, self.core_error | self.last_error << 4,
-            self.last_input, self.next_sequence,
+            self.last_input,
         )
 
     @classmethod
     def unpack(cls, body: bytes) -> "StatusReport":
         """Read and check a reply's body; raises :exc:`FrameError`."""
-        network, errors, last_input, sequence = _unpack(cls.LAYOUT, "the status", body)
+        network, errors, last_input = _unpack(cls.LAYOUT, "the status", body)
         try:
             return cls(LoadState(network & 15), Source(network >> 4), errors & 15,
-                       Status(errors >> 4), last_input, sequence)
+                       Status(errors >> 4), last_input)
         except ValueError as error:
             raise FrameError(f"the status makes no sense: {error}") from None
 
@@ -308,21 +310,21 @@ class Result:
     logits: tuple[int, ...]
     classes: int
 
-    HEADER = struct.Struct("<IHH")
+    #: Cycles, winner and index of the last logit; the logits come before.
+    TRAILER = struct.Struct("<IHH")
 
     @classmethod
     def unpack(cls, body: bytes, identity: Identity) -> "Result":
         """Read and check a reply's body; raises :exc:`FrameError`."""
-        size = identity.logit_bytes
-        cycles, winner, classes = _unpack(cls.HEADER, "the result's header", body[:8])
-        expected = min(classes, identity.max_logits)
-        if len(body) != 8 + expected * size or not winner < classes:
+        size, end = identity.logit_bytes, len(body) - cls.TRAILER.size
+        cycles, winner, last = _unpack(cls.TRAILER, "the result's trailer", body[max(end, 0):])
+        if end != min(last + 1, identity.max_logits) * size or winner > last:
             raise FrameError("the result makes no sense")
         logits = tuple(
             int.from_bytes(body[start:start + size], "little", signed=True)
-            for start in range(8, len(body), size)
+            for start in range(0, end, size)
         )
-        return cls(cycles, winner, logits, classes)
+        return cls(cycles, winner, logits, last + 1)
 
 
 @dataclasses.dataclass(frozen=True)

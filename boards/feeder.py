@@ -1,0 +1,124 @@
+"""The feeder: from the body of a classify request to the samples of one image."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.config import CoreConfig
+from hdl.shapes import sample_shape
+from ttfs_sw.protocol import Status
+
+__all__ = ["SampleFeeder"]
+
+
+class SampleFeeder(wiring.Component):
+    """Passes an image on to the core while it arrives, all but its last sample.
+
+    The frame that carries an image is known to be whole only at its end, and the core starts with
+    the last sample: so that one waits for ``commit``. An image that is not committed is forgotten
+    when the next one begins.
+
+    Pixels are one byte each. Events are three bytes, address (low byte first) and code, in order of
+    address; the inputs between them get code 0, one a cycle, before the next byte comes.
+
+    Parameters
+    ----------
+    config : :class:`hdl.CoreConfig`
+        The core's sizes.
+
+    Members
+    -------
+    last_input : In(config.neuron_bits)
+        Number of the network's last input.
+    start : In(1), events : In(1)
+        A new image begins; it comes as ``events``, which stays as it is until the next one.
+    i : In(stream.Signature(8, always_ready=True))
+        Bytes of the image, from the cycle after ``start``.
+    commit : In(1)
+        The image is complete and sound. Keep it high until ``done`` or ``error``.
+    done : Out(1)
+        The last sample has been given to the core.
+    error : Out(Status)
+        Why the image cannot be given to the core, or ``OK``.
+    restart : Out(1), o : Out(stream.Signature(sample_shape()))
+        To the core.
+    """
+
+    def __init__(self, config: CoreConfig):
+        self._config = config
+        super().__init__({
+            "last_input": In(config.neuron_bits),
+            "start": In(1),
+            "events": In(1),
+            "i": In(stream.Signature(8, always_ready=True)),
+            "commit": In(1),
+            "done": Out(1),
+            "error": Out(Status),
+            "restart": Out(1),
+            "o": Out(stream.Signature(sample_shape())),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        code_bits = self._config.tick_bits
+        position = Signal(self._config.neuron_bits)  # of the next sample for the core
+        address = Signal.like(position)  # of the event
+        value = Signal(8)
+        pending = Signal()  # the value waits for its turn
+        field = Signal(2)  # of the event, the next to come
+
+        at_last, here = Signal(), Signal()
+        m.d.comb += [
+            at_last.eq(position == self.last_input),
+            here.eq(pending & (~self.events | (position == address))),
+            self.o.valid.eq(
+                (self.error == Status.OK)
+                & (pending | (self.events & self.commit))
+                & Mux(at_last, self.commit & (here | ~pending), 1)
+            ),
+            self.o.p.value.eq(Mux(here, value, 0)),
+            self.o.p.raw.eq(self.events),
+            self.done.eq(self.o.valid & self.o.ready & at_last),
+            self.restart.eq(self.start),
+        ]
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += position.eq(position + 1)
+            with m.If(here):
+                m.d.sync += pending.eq(0)
+
+        def refuse(reason):
+            # The first reason counts.
+            with m.If(self.error == Status.OK):
+                m.d.sync += self.error.eq(reason)
+
+        with m.If(pending & at_last & ~here):
+            # The inputs are full and the event's address was not among them.
+            refuse(Status.BAD_EVENT)
+        with m.If(self.commit & Mux(self.events, field != 0, ~pending)):
+            refuse(Status.BAD_LENGTH)
+
+        with m.If(self.i.valid):
+            m.d.sync += value.eq(self.i.payload)
+            with m.If(pending):
+                full = Mux(self.events, Status.BAD_EVENT, Status.BAD_LENGTH)
+                refuse(Mux(at_last, full, Status.OVERRUN))
+            with m.Elif(~self.events):
+                m.d.sync += pending.eq(1)
+            with m.Else():
+                with m.Switch(field):
+                    with m.Case(0):
+                        m.d.sync += [address[:8].eq(self.i.payload), field.eq(1)]
+                    with m.Case(1):
+                        m.d.sync += [address[8:].eq(self.i.payload), field.eq(2)]
+                        with m.If(self.i.payload[max(0, len(address) - 8):] != 0):
+                            refuse(Status.BAD_EVENT)
+                    with m.Case(2):
+                        m.d.sync += [pending.eq(1), field.eq(0)]
+                        with m.If(self.i.payload[code_bits:] != 0):
+                            refuse(Status.BAD_EVENT)
+
+        with m.If(self.start):
+            m.d.sync += [
+                position.eq(0), pending.eq(0), field.eq(0), self.error.eq(Status.OK)
+            ]
+        return m
