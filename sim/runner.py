@@ -194,8 +194,9 @@ def _compile_verilator(
 def _locked(folder: Path) -> Iterator[None]:
     """Keep other builds of the same folder waiting until the block ends."""
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        file = folder.with_suffix(".lock").open("w")
+        locks = folder.parent / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        file = (locks / folder.name).open("w")
     except OSError as error:
         raise _unwritable(folder, error) from error
     with file:
@@ -236,4 +237,3 @@ def _make_room(cache: Path) -> None:
     folders.sort(key=lambda folder: folder.stat().st_mtime, reverse=True)
     for folder in folders[_KEPT:]:
         shutil.rmtree(folder, ignore_errors=True)
-        folder.with_suffix(".lock").unlink(missing_ok=True)
