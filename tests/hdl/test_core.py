@@ -23,8 +23,8 @@ def random_network(rng, sizes, ticks=15, weight_bits=4, per_channel=False, bias=
     return dense_network(
         [rng.integers(-high, high, (a, b)) for a, b in itertools.pairwise(sizes)],
         [rng.integers(-bias, bias + 1, n) for n in sizes[1:]],
-        [rng.integers(1, 3000, n if per_channel else 1) for n in sizes[1:-1]],
-        [rng.integers(8, 16, n if per_channel else 1) for n in sizes[1:-1]],
+        [rng.integers(1, 3000, n if per_channel else None) for n in sizes[1:-1]],
+        [rng.integers(8, 16, n if per_channel else None) for n in sizes[1:-1]],
         [ticks] * hidden,
         weight_bits=weight_bits,
         input_ticks=ticks,
