@@ -21,6 +21,7 @@ from ttfs_sw.network_rules import (
     MAX_RESIDUAL_SHIFT,
     MAX_SIZE,
     NetworkError,
+    as_array,
     check_layer,
     check_network,
     integer,
@@ -190,6 +191,8 @@ class Network:
         for name in ("dataset", "preset"):
             put(text, name, r"[^\x00-\x1f]{0,200}")
         object.__setattr__(self, "layers", tuple(self.layers))
+        if not all(isinstance(layer, Layer) for layer in self.layers):
+            raise NetworkError("layers must be a sequence of Layer")
         check_network(self)
 
     @property
@@ -213,9 +216,9 @@ class Network:
     def bounds(self) -> list[tuple[int, int]]:
         """Smallest and largest membrane potential of every layer, over its neurons and all inputs.
 
-        Exact over every combination of codes 0 to T of the layer's source. Every partial sum, in
-        whatever order events arrive, lies within these bounds too: it is the sum for an input in
-        which the events to come are silent.
+        Exact over every combination of codes 0 to T in the two maps that a layer may read. Every
+        partial sum, in whatever order events arrive, lies within these bounds too: it is the sum
+        for an input in which the events to come are silent.
         """
         bounds = []
         for layer in self.layers:
@@ -344,8 +347,10 @@ def dense_network(
     :exc:`NetworkError`
         If the arrays do not fit together.
     """
+    if not len(weights):
+        raise NetworkError("weights must have an array for at least one layer")
     hidden = len(weights) - 1
-    ticks = [ticks] * hidden if isinstance(ticks, int | np.integer) else list(ticks)
+    ticks = [ticks] * hidden if np.ndim(ticks) == 0 else list(ticks)
     for name, values, count in (
         ("biases", biases, hidden + 1),
         ("multipliers", multipliers, hidden),
@@ -359,15 +364,17 @@ def dense_network(
             )
     if input_ticks is None:
         input_ticks = ticks[0] if ticks else 15
+    input_ticks = integer(input_ticks, "input_ticks", 1, 255)
     if input_scale is None:
         input_scale = 1 / input_ticks
 
     layers = []
     scale = input_scale
-    for index, weight in enumerate(map(np.asarray, weights)):
+    for index, weight in enumerate(weights):
         spiking = index < hidden
         name = f"hidden{index + 1}" if spiking else "output"
-        if weight.ndim != 2:
+        weight = as_array(weight, f"layer {name!r}: weight")
+        if weight.ndim != 2 or not weight.size:
             raise NetworkError(
                 f"layer {name!r}: weight must be [inputs, outputs], not {weight.shape}"
             )
@@ -376,8 +383,8 @@ def dense_network(
         scale *= weight_scale
         multiplier = shift = np.zeros(0, np.int64)
         if spiking:
-            multiplier = np.broadcast_to(multipliers[index], outputs)
-            shift = np.broadcast_to(shifts[index], outputs)
+            multiplier = _per_channel("multiplier", multipliers[index], outputs, name)
+            shift = _per_channel("shift", shifts[index], outputs, name)
             scale *= float(np.mean(2.0**shift / np.maximum(multiplier, 1)))
         layers.append(Layer(
             name=name,
@@ -410,6 +417,16 @@ def dense_network(
         dataset=dataset,
         preset=preset,
     )
+
+
+def _per_channel(field: str, value: Any, channels: int, name: str) -> np.ndarray:
+    """Return ``value`` once for each channel, unless it has an entry for each already."""
+    array = read_only(value, f"layer {name!r}: {field}", ARRAYS[field])
+    if array.shape not in ((), (channels,)):
+        raise NetworkError(
+            f"layer {name!r}: {field} must be one integer or {channels}, not {array.shape}"
+        )
+    return np.broadcast_to(array, channels)
 
 
 def _bits(weight: np.ndarray) -> int:

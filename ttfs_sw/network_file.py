@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -102,10 +103,7 @@ def load(
     path = Path(path)
     content = _read(path)
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = _members(archive)
-            header = _parse_header(archive, members)
-            arrays = _load_arrays(archive, members, header)
+        header, arrays = _unpack(content)
         layers = [
             layer_class(**fields, **{name: arrays[f"layer{index}_{name}"] for name in ARRAYS})
             for index, fields in enumerate(header["layers"])
@@ -116,14 +114,9 @@ def load(
             layers=tuple(layers),
         )
         if network.sha256 != header["sha256"]:
-            raise NetworkError(f"sha256 does not match the content: the file was changed; {ADVICE}")
+            raise NetworkError(f"sha256 does not match the content, which was changed; {ADVICE}")
     except NetworkError as error:
         raise NetworkError(f"{path}: {error}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-        # A zip ends with its directory, so a file that was cut short starts well and has none.
-        zipped = content.startswith(b"PK\3\4")
-        reason = "it is damaged or cut short" if zipped else "it is not a zip archive"
-        raise NetworkError(f"{path}: not a network, because {reason}; {ADVICE}") from error
     return network
 
 
@@ -140,6 +133,24 @@ def _read(path: Path) -> bytes:
         reason = error.strerror or str(error)
         raise NetworkError(f"{path}: cannot read the network: {reason}; name a network.npz "
                            "that `ttfs train` wrote") from error
+
+
+def _unpack(content: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return the header and the arrays of a packed network."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = _members(archive)
+            header = _parse_header(archive, members)
+            return header, _load_arrays(archive, members, header)
+    except NetworkError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError,
+            NotImplementedError) as error:
+        # All of these, and no others, came out of zipfile for files with one byte changed. A zip
+        # ends with its directory, so a file that was cut short begins like one and is none.
+        zipped = content.startswith(b"PK\3\4")
+        reason = "it is damaged or cut short" if zipped else "it is not a zip archive"
+        raise NetworkError(f"not a network, because {reason}; {ADVICE}") from error
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:

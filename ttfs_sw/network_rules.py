@@ -14,8 +14,8 @@ from ttfs_sw.errors import InputError
 if TYPE_CHECKING:
     from ttfs_sw.network import Layer, Network
 
-__all__ = ["ARRAYS", "KINDS", "MAX_LAYERS", "NetworkError", "check_layer", "check_network",
-           "integer", "integers", "output_size", "real", "read_only", "text"]
+__all__ = ["ARRAYS", "KINDS", "MAX_LAYERS", "NetworkError", "as_array", "check_layer",
+           "check_network", "integer", "integers", "output_size", "real", "read_only", "text"]
 
 #: What a layer may compute.
 KINDS = ("dense", "conv2d", "depthwise")
@@ -74,9 +74,17 @@ def text(value: Any, what: str, pattern: str) -> str:
     return str(value)
 
 
+def as_array(value: Any, what: str) -> np.ndarray:
+    """Return ``value`` as an array, which takes rows of equal length."""
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise NetworkError(f"{what} must be an array: {error}") from error
+
+
 def read_only(value: Any, what: str, dtype: np.dtype) -> np.ndarray:
     """Return a read-only copy of the integer array ``value`` as ``dtype``, without losing a bit."""
-    array = np.asarray(value)
+    array = as_array(value, what)
     if array.dtype.kind not in "iu" and array.size:
         raise NetworkError(f"{what} must be an array of integers, not {array.dtype}")
     limits = np.iinfo(dtype)
