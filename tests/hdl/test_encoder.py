@@ -1,0 +1,269 @@
+"""The encoder against a table look-up: two banks, restart, forget, raw codes, silent margins."""
+
+import numpy as np
+import pytest
+
+from hdl.config import CoreConfig
+from hdl.encoder import Encoder
+
+CONFIG = CoreConfig(tick_bits=4, input_words=5, map_words=2)
+
+
+def random_table(rng, config):
+    return rng.integers(0, config.max_ticks + 1, 256).tolist()
+
+
+def random_image(rng, size, *, density=1.0, raw=0.0):
+    """Samples (value, raw) of an image; ``density`` is of values that are not 0."""
+    return [
+        (int(rng.integers(256)) if rng.random() < density else 0, int(rng.random() < raw))
+        for _ in range(size)
+    ]
+
+
+def encode(config, table, image):
+    return [value & config.max_ticks if raw else table[value] for value, raw in image]
+
+
+def reference_encode(config, table, images):
+    """Codes, first and last word that are not silent (None for a silent image), of each image."""
+    found = []
+    for image in images:
+        codes = encode(config, table, image)
+        words = [n // config.codes_per_word for n, code in enumerate(codes) if code]
+        found.append((codes, (words[0], words[-1]) if words else None))
+    return found
+
+
+async def send(ctx, dut, image, *, pause=0.0, rng=None):
+    for value, raw in image:
+        while pause and rng.random() < pause:
+            await ctx.tick()
+        ctx.set(dut.i.payload, {"value": value, "raw": raw})
+        ctx.set(dut.i.valid, 1)
+        await ctx.tick().until(dut.i.ready)
+        ctx.set(dut.i.valid, 0)
+
+
+async def receive(ctx, dut, config, size):
+    """Wait for an image, read it word by word and release it."""
+    while not ctx.get(dut.full):
+        await ctx.tick()
+    bounds = None if ctx.get(dut.silent) else (ctx.get(dut.first_word), ctx.get(dut.last_word))
+    codes = []
+    for word in range(-(-size // config.codes_per_word)):
+        ctx.set(dut.address, word)
+        ctx.set(dut.enable, 1)
+        await ctx.tick()
+        ctx.set(dut.enable, 0)
+        data = ctx.get(dut.data)
+        codes += [data >> (n * config.tick_bits) & config.max_ticks
+                  for n in range(config.codes_per_word)]
+    ctx.set(dut.release, 1)
+    await ctx.tick()
+    ctx.set(dut.release, 0)
+    return codes[:size], bounds
+
+
+def rtl_encode(bench, config, table, images, *, pause=0.0, hold=0, load=False):
+    """What :func:`reference_encode` gives; the reader waits ``hold`` cycles before each image."""
+    dut = Encoder(config, () if load else table)
+    rng = np.random.default_rng(14)
+    found = []
+
+    async def driver(ctx):
+        ctx.set(dut.allow, 1)
+        ctx.set(dut.last, len(images[0]) - 1)
+        if load:
+            ctx.set(dut.load, 1)
+            for address, value in enumerate(table):
+                ctx.set(dut.load_address, address)
+                ctx.set(dut.load_data, value)
+                await ctx.tick()
+            ctx.set(dut.load, 0)
+        for image in images:
+            await send(ctx, dut, image, pause=pause, rng=rng)
+
+    async def reader(ctx):
+        for _ in images:
+            await ctx.tick().repeat(1 + hold)
+            found.append(await receive(ctx, dut, config, len(images[0])))
+
+    bench.run(dut, reader, driver)
+    return found
+
+
+@pytest.mark.parametrize("tick_bits", [1, 3, 4, 8])
+@pytest.mark.parametrize(("pause", "hold"), [(0.0, 0), (0.5, 0), (0.0, 150)])
+def test_equals_look_up(bench, tick_bits, pause, hold):
+    config = CoreConfig(tick_bits=tick_bits, input_words=5, map_words=2)
+    rng = np.random.default_rng(tick_bits)
+    table = random_table(rng, config)
+    table[0] = 0
+    size = 5 * config.codes_per_word - 1
+    images = [
+        random_image(rng, size, density=density, raw=raw)
+        for density, raw in ((1.0, 0.0), (0.1, 0.0), (0.0, 0.0), (0.02, 0.5), (1.0, 1.0), (0.02, 0))
+    ]
+    assert rtl_encode(bench, config, table, images, pause=pause, hold=hold) == reference_encode(
+        config, table, images)
+
+
+@pytest.mark.parametrize("size", [1, 2, 8, 9, 40])
+def test_sizes_of_an_image(bench, size):
+    rng = np.random.default_rng(size)
+    table = random_table(rng, CONFIG)
+    images = [random_image(rng, size, density=0.7) for _ in range(5)]
+    assert rtl_encode(bench, CONFIG, table, images) == reference_encode(CONFIG, table, images)
+
+
+def test_loaded_table_equals_initial_one(bench):
+    rng = np.random.default_rng(15)
+    table = random_table(rng, CONFIG)
+    images = [[(value, 0) for value in range(n, 256, 7)] for n in range(7)]
+    images = [image[:36] for image in images]
+    assert rtl_encode(bench, CONFIG, table, images, load=True) == reference_encode(
+        CONFIG, table, images)
+
+
+@pytest.mark.parametrize("lone", range(0, 40, 3))
+def test_margins_of_a_lone_event(bench, lone):
+    table = list(range(16)) * 16
+    images = [[(int(n == lone), 0) for n in range(40)], [(0, 0)] * 40] * 2
+    (_, first), (_, second), *again = rtl_encode(bench, CONFIG, table, images)
+    assert first == (lone // 8, lone // 8)
+    assert second is None
+    assert [bounds for _, bounds in again] == [first, second]
+
+
+def test_one_sample_a_cycle_and_full_two_cycles_after_the_last(bench):
+    table = [1] * 256
+    dut = Encoder(CONFIG, table)
+    size = 11
+    source = bench.Source(dut.i, [{"value": n, "raw": 0} for n in range(3 * size)])
+    full = []
+
+    async def watch(ctx):
+        ctx.set(dut.allow, 1)
+        ctx.set(dut.last, size - 1)
+        for cycle in range(5 * size):
+            ctx.set(dut.release, int(cycle == 3 * size))
+            _, _, value, ready = await ctx.tick().sample(dut.full, dut.i.ready)
+            full.append(value)
+            # Two images fill both banks: the third has to wait for the release.
+            assert ready == (cycle < 2 * size or 3 * size < cycle <= 4 * size)
+
+    bench.run(dut, watch, source.run)
+    assert source.cycles[:2 * size] == list(range(2 * size))
+    assert source.cycles[2 * size:] == list(range(3 * size + 1, 4 * size + 1))
+    # Sample n is taken in cycle n: of the first image the last one in cycle size - 1.
+    assert full.index(1) == size - 1 + 2
+
+
+def test_takes_nothing_that_is_not_allowed(bench):
+    dut = Encoder(CONFIG, [3] * 256)
+
+    async def testbench(ctx):
+        ctx.set(dut.last, 0)
+        ctx.set(dut.i.valid, 1)
+        for _ in range(5):
+            assert not ctx.get(dut.i.ready)
+            await ctx.tick()
+        assert not ctx.get(dut.full)
+        ctx.set(dut.allow, 1)
+        # Nor while the table is written.
+        ctx.set(dut.load_address, 9)
+        ctx.set(dut.load, 1)
+        assert not ctx.get(dut.i.ready)
+        await ctx.tick()
+        ctx.set(dut.load, 0)
+        assert ctx.get(dut.i.ready)
+        await ctx.tick()
+        ctx.set(dut.i.valid, 0)
+        assert await receive(ctx, dut, CONFIG, 1) == ([3], (0, 0))
+
+    bench.run(dut, testbench)
+
+
+@pytest.mark.parametrize("name", ["restart", "forget"])
+@pytest.mark.parametrize("received", [0, 1, 7, 8, 19])
+def test_samples_of_an_unfinished_image_are_forgotten(bench, name, received):
+    rng = np.random.default_rng(received)
+    table = random_table(rng, CONFIG)
+    lost, *images = (random_image(rng, 20, density=0.3) for _ in range(4))
+    dut = Encoder(CONFIG, table)
+    found = []
+
+    async def testbench(ctx):
+        ctx.set(dut.allow, 1)
+        ctx.set(dut.last, 19)
+        for image in images:
+            await send(ctx, dut, lost[:received])
+            ctx.set(getattr(dut, name), 1)
+            await ctx.tick()
+            ctx.set(getattr(dut, name), 0)
+            await ctx.tick().repeat(2)
+            assert not ctx.get(dut.full)
+            await send(ctx, dut, image)
+            found.append(await receive(ctx, dut, CONFIG, 20))
+
+    bench.run(dut, testbench)
+    assert found == reference_encode(CONFIG, table, images)
+
+
+@pytest.mark.parametrize("name", ["restart", "forget"])
+@pytest.mark.parametrize("position", [0, 5, 18])
+def test_a_sample_that_comes_with_the_order_to_forget_is_forgotten_too(bench, name, position):
+    rng = np.random.default_rng(position)
+    table = random_table(rng, CONFIG)
+    lost, image = random_image(rng, 20), random_image(rng, 20)
+    dut = Encoder(CONFIG, table)
+
+    async def testbench(ctx):
+        ctx.set(dut.allow, 1)
+        ctx.set(dut.last, 19)
+        await send(ctx, dut, lost[:position])
+        ctx.set(getattr(dut, name), 1)
+        await send(ctx, dut, lost[position:position + 1])
+        ctx.set(getattr(dut, name), 0)
+        await send(ctx, dut, image)
+        found = await receive(ctx, dut, CONFIG, 20)
+        assert [found] == reference_encode(CONFIG, table, [image])
+        assert not ctx.get(dut.full)
+
+    bench.run(dut, testbench)
+
+
+@pytest.mark.parametrize(("name", "kept"), [("restart", 2), ("forget", 0)])
+def test_finished_images_outlive_a_restart_only(bench, name, kept):
+    rng = np.random.default_rng(16)
+    table = random_table(rng, CONFIG)
+    images = [random_image(rng, 12) for _ in range(3)]
+    dut = Encoder(CONFIG, table)
+
+    async def testbench(ctx):
+        ctx.set(dut.allow, 1)
+        ctx.set(dut.last, 11)
+        # An image that was used before, so that the second bank is the next one.
+        await send(ctx, dut, images[2])
+        await receive(ctx, dut, CONFIG, 12)
+        for image in images[:2]:
+            await send(ctx, dut, image)
+        await ctx.tick().repeat(2)
+        ctx.set(getattr(dut, name), 1)
+        await ctx.tick()
+        ctx.set(getattr(dut, name), 0)
+        assert ctx.get(dut.full) == bool(kept)
+        found = [await receive(ctx, dut, CONFIG, 12) for _ in range(kept)]
+        await send(ctx, dut, images[2])
+        found.append(await receive(ctx, dut, CONFIG, 12))
+        assert found == reference_encode(CONFIG, table, images[2 - kept:])
+
+    bench.run(dut, testbench)
+
+
+def test_smallest_size(bench):
+    config = CoreConfig(tick_bits=1, input_words=2, map_words=2)
+    table = [0, 1] * 128
+    images = [[(n, 0)] for n in (0, 1, 1, 0, 255, 254)]
+    assert rtl_encode(bench, config, table, images) == reference_encode(config, table, images)
