@@ -25,8 +25,13 @@ from ttfs_sw.network import Network
 __all__ = ["core_ports", "core_verilog", "load_words", "write_verilog"]
 
 #: What Verilator would remark on in the Verilog that Yosys writes; none of it is a mistake.
-_LINT_OFF = ("CASEINCOMPLETE", "CASEOVERLAP", "CMPCONST", "TIMESCALEMOD", "UNOPTFLAT", "UNSIGNED",
-             "WIDTHEXPAND", "WIDTHTRUNC")
+_LINT_OFF = ("CASEINCOMPLETE", "CASEOVERLAP", "CMPCONST", "INITIALDLY", "TIMESCALEMOD", "UNOPTFLAT",
+             "UNSIGNED", "WIDTHEXPAND", "WIDTHTRUNC")
+
+#: Yosys wakes combinational processes with a variable that changes at time 0. In SystemVerilog an
+#: initialiser is no change, and what depends on constants alone could stay undefined; an assignment
+#: that comes after all processes have started is one, in every simulator.
+_WAKING = re.compile(r"^  reg (\\\$auto\$verilog_backend\S+ ) = 0;$", re.MULTILINE)
 
 #: From the head of the weight memory's module to the end of its initial block.
 _WEIGHTS_INITIAL = re.compile(
@@ -84,6 +89,7 @@ def core_verilog(core: Core, weights: tuple[str, int] | None = None) -> str:
     text, count = _WEIGHTS_INITIAL.subn(lambda found: found[1] + filling, text)
     if count != 1:
         raise RuntimeError("the weight memory's initial block was not found in the Verilog")
+    text = _WAKING.sub(r"  reg \1;\n  initial \1 <= 0;", text)
     lint = "".join(f"/* verilator lint_off {rule} */\n" for rule in _LINT_OFF)
     return lint + text
 

@@ -162,7 +162,8 @@ endmodule
 
 
 @pytest.mark.icarus
-def test_plain_testbench_gets_the_networks_answers(written, network, tmp_path):
+@pytest.mark.parametrize("language", ["2005", "2012"])
+def test_plain_testbench_gets_the_networks_answers(written, network, tmp_path, language):
     if shutil.which("iverilog") is None:
         pytest.skip("Icarus Verilog is not installed")
     ports = {
@@ -184,7 +185,7 @@ def test_plain_testbench_gets_the_networks_answers(written, network, tmp_path):
         "LOADS": 0 if written["initialised"] else len(load.split()),
         "INPUTS": pixels.shape[1], "IMAGES": pixels.shape[0],
     }
-    run("iverilog", "-g2005", "-s", "testbench", "-o", tmp_path / "bench",
+    run("iverilog", f"-g{language}", "-s", "testbench", "-o", tmp_path / "bench",
         *(f"-Ptestbench.{name}={value}" for name, value in parameters.items()),
         tmp_path / "testbench.v", written["files"]["verilog"])
     if written["initialised"]:
