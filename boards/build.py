@@ -106,8 +106,12 @@ def build(
         progress=progress,
     )
     files = _write_logs(made, output_dir)
+    bitstream = output_dir / f"{board.name}{board.bitstream_suffix}"
     if made.missed is None:
-        files = {**_write_flash_files(made, image, board, output_dir), **files}
+        files = {**_write_flash_files(made, image, board, bitstream), **files}
+    else:
+        # One of an earlier build must not be taken for this one's.
+        bitstream.unlink(missing_ok=True)
     fmax_mhz = report.clocks(made.nextpnr)
     result = {
         "board": board.name,
@@ -154,18 +158,15 @@ def _write_logs(made: Bitstream, folder: Path) -> dict[str, str]:
 
 
 def _write_flash_files(
-    made: Bitstream, image: bytes, board: Board, folder: Path
+    made: Bitstream, image: bytes, board: Board, bitstream: Path
 ) -> dict[str, str]:
-    bitstream = made.path.read_bytes()
-    if len(bitstream) > board.flash_offset:
+    content = made.path.read_bytes()
+    if len(content) > board.flash_offset:
         raise FailureError(
-            f"the bitstream of {board.name} has {len(bitstream)} bytes and the network image "
+            f"the bitstream of {board.name} has {len(content)} bytes and the network image "
             f"starts at {board.flash_offset}: give its flash_offset a higher value"
         )
-    files = {
-        "bitstream": folder / f"{board.name}{board.bitstream_suffix}",
-        "image": folder / "network.img",
-    }
-    write_bytes(files["bitstream"], bitstream)
+    files = {"bitstream": bitstream, "image": bitstream.with_name("network.img")}
+    write_bytes(files["bitstream"], content)
     write_bytes(files["image"], image)
     return {name: str(path) for name, path in files.items()}
