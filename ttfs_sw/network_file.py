@@ -168,7 +168,7 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     if "header" not in members:
         raise NetworkError("an archive of arrays but not a network, because it has no header; "
                            "name a network.npz that `ttfs train` wrote")
-    # zipfile reads no more of a member than the size declared here, so the sum is a true bound.
+    # No more of a member is unpacked than the size declared here, so the sum is a true bound.
     total = sum(member.file_size for member in members.values())
     if total > MAX_BYTES:
         raise NetworkError(f"the arrays would unpack to {total} bytes, more than {MAX_BYTES}")
@@ -180,7 +180,10 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, kind: str) -> np.ndarray:
     """Read one array whose type must be ``kind``, in native byte order."""
     name = member.filename.removesuffix(".npy")
-    content = io.BytesIO(archive.read(member))
+    # With a size, zipfile unpacks no more than that; without one, a member that lies about its size
+    # unpacks up to 2 GiB before the excess is dropped.
+    with archive.open(member) as file:
+        content = io.BytesIO(file.read(member.file_size))
     try:
         version = np.lib.format.read_magic(content)
         reader = {

@@ -339,7 +339,7 @@ class TestDenseNetwork:
         ({"weights": [[[1, 2], [3]], [[1], [1]]]}, "layer 'hidden1': weight must be an array"),
         ({"weights": [[1, 2], [[1], [1]]]}, r"layer 'hidden1': weight must be \[inputs, outputs\]"),
         ({"weights": [np.ones((2, 3), int), [[1], [1]]]}, "layer 'output': source 0 gives a map"),
-        ({"weights": [np.ones((2, 0), int), [[1], [1]]]}, r"weight must be \[inputs, outputs\], not \(2, 0\)"),
+        ({"weights": [np.ones((2, 0), int), [[1], [1]]]}, r"\[inputs, outputs\], not \(2, 0\)"),
         ({"weights": [[[0.5, 1], [1, 1]], [[1], [1]]]}, "array of integers, not float64"),
         ({"biases": [[0, 0]]}, "biases has 1 entries, but 2 layers need 2"),
         ({"multipliers": []}, "multipliers has 0 entries, but 2 layers need 1"),
