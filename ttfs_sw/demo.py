@@ -79,7 +79,6 @@ def run(
         If the board's clock is missed, or a tool fails.
     """
     from boards.build import build
-
     from boards.toolchain import find_toolchain
     from sim import cosim
     from sim.simulators import find_simulator

@@ -13,6 +13,7 @@ once, at the end, by the golden model.
 """
 
 import copy
+import io
 import logging
 import math
 import os
@@ -31,7 +32,7 @@ from ttfs_sw.augment import Augmenter
 from ttfs_sw.config import Config
 from ttfs_sw.datasets import Dataset
 from ttfs_sw.errors import FailureError, InputError
-from ttfs_sw.files import atomic_write, output_folder, write_json, write_text
+from ttfs_sw.files import output_folder, write_bytes, write_json, write_text
 from ttfs_sw.network import Network
 from ttfs_sw.qat import QuantisedNetwork, ReluNetwork
 
@@ -363,8 +364,10 @@ def _write(
     report: dict[str, Any],
 ) -> None:
     """Write the files of a run, each whole or not at all."""
-    with atomic_write(folder / "model.pt") as path:
-        torch.save(checkpoint, path)
+    # Into memory first: torch takes a full disk for a bug of its own.
+    content = io.BytesIO()
+    torch.save(checkpoint, content)
+    write_bytes(folder / "model.pt", content.getvalue())
     write_text(folder / "config.toml", config.toml())
     write_json(folder / "history.json", history)
     plot.learning_curve(folder / "learning_curve.png", history, title=config.name)

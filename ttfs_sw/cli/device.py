@@ -51,9 +51,8 @@ def flash(options: Namespace) -> Outcome:
     network = open_network(options)
     board = find_board(options)
 
-    from boards.build import make_image
-
     from boards import program
+    from boards.build import make_image
 
     image = make_image(network, board)
     folder = options.build or options.network.parent / board.name

@@ -88,10 +88,9 @@ def build(options: Namespace) -> Outcome:
     network = open_network(options)
     board = find_board(options)
 
+    from boards.bitstream import SEEDS
     from boards.build import build as run
     from boards.build import make_image
-
-    from boards.bitstream import SEEDS
 
     # What does not fit is refused before anything is simulated or synthesised.
     make_image(network, board)

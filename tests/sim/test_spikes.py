@@ -1,0 +1,39 @@
+"""The spikes that the RTL shows are those of the golden model, got without it."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from boards.registry import BOARDS
+from sim.simulators import SIMULATORS, find_simulator
+from sim.spikes import rtl_spike_times
+from ttfs_sw import golden
+from ttfs_sw.errors import ToolError
+from ttfs_sw.network import dense_network
+
+
+@pytest.mark.parametrize(
+    "simulator",
+    [pytest.param(name, marks=getattr(pytest.mark, name)) for name in SIMULATORS],
+)
+def test_spike_times(simulator):
+    try:
+        find_simulator(simulator)
+    except ToolError as error:
+        pytest.skip(str(error))
+    generator = np.random.default_rng(7)
+    sizes = (64, 20, 33, 10)
+    weights = [generator.integers(-7, 8, shape) for shape in itertools.pairwise(sizes)]
+    network = dense_network(weights, None, [900, 700], [15, 14], [15, 9], weight_bits=4)
+    pixels = generator.integers(0, 256, 64).astype(np.uint8)
+    pixels[generator.random(64) < 0.5] = 0
+    times = rtl_spike_times(
+        network, pixels, config=BOARDS["icebreaker"].config, simulator=simulator
+    )
+    trace = golden.run(network, pixels[np.newaxis])
+    assert [len(layer) for layer in times] == [20, 33]
+    for index, layer in enumerate(times):
+        assert np.array_equal(layer, trace.spike_times(index)[0])
+        # Some fire and some are silent, or the comparison would show nothing.
+        assert 0 < np.count_nonzero(layer < network.layers[index].ticks) < len(layer)
