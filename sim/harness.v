@@ -162,7 +162,7 @@ module harness;
             if (load__ready) load__valid <= 0;
             restart <= 0;
             free = (!i__valid || i__ready) && (!load__valid || load__ready);
-            if (free && left == 0) begin
+            if (free && left == 0 && block != FINISH) begin
                 got = $fread(word, stimulus);
                 if (got != 8) finish(BAD_STIMULUS);
                 {block, argument, left} = word;

