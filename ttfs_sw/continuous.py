@@ -86,7 +86,8 @@ class ContinuousNetwork:
     """
 
     def __init__(self, layers: Sequence[ContinuousLayer], input_window: float = 1.0) -> None:
-        if not layers or [layer.window is None for layer in layers].index(True) != len(layers) - 1:
+        silent = [index for index, layer in enumerate(layers) if layer.window is None]
+        if not layers or silent != [len(layers) - 1]:
             raise ValueError("layers must end with the only layer without a window")
         self.layers = tuple(layers)
         self.input_window = input_window

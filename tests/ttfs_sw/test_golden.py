@@ -1,0 +1,355 @@
+"""The integer network: its numpy and torch forms, and the two ways to say when a neuron fires."""
+
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from ttfs_sw import golden
+from ttfs_sw.errors import InputError
+from ttfs_sw.golden_torch import GoldenModel
+from ttfs_sw.network import NetworkError, dense_network
+
+
+def by_hand(network, codes):
+    """The contract in Python integers, which never round and never overflow."""
+    maps, membrane = [list(map(int, codes))], []
+    for layer in network.layers:
+        source = maps[layer.source + 1]
+        membrane = [
+            int(layer.bias[i]) + sum(int(layer.weight[j, i]) * a for j, a in enumerate(source))
+            for i in range(layer.outputs)
+        ]
+        if layer.spiking:
+            slopes = zip(membrane, map(int, layer.multiplier), map(int, layer.shift), strict=True)
+            maps.append([code(v, m, s, layer.ticks) for v, m, s in slopes])
+    return maps[1:], membrane
+
+
+def code(v, m, s, ticks):
+    """The requantiser in Python integers."""
+    return min(ticks, (max(v, 0) * m + ((1 << s) >> 1)) >> s)
+
+
+def ramp_code(v, m, s, ticks):
+    """A membrane that really ramps, in units of half a code step so that all is an integer.
+
+    It starts at V when its window opens, gains 2^s / m with every tick, and fires at the first tick
+    at which it has come within half a step of the top of the window.
+    """
+    start, slope, half = 2 * v * m, 2 << s, 2 * ((1 << s) >> 1)
+    for tick in range(ticks):
+        if start + half + tick * slope >= ticks * slope:
+            return ticks - tick
+    return 0
+
+
+class TestRequantiser:
+    """A falling threshold, a membrane that ramps, and one multiplication give the same code."""
+
+    slopes = given(
+        multiplier=st.integers(1, 65535), shift=st.integers(0, 31), ticks=st.integers(1, 255)
+    )
+
+    @slopes
+    @example(multiplier=1, shift=0, ticks=1)
+    @example(multiplier=1, shift=0, ticks=255)
+    @example(multiplier=65535, shift=0, ticks=255)
+    @example(multiplier=65535, shift=31, ticks=1)
+    @example(multiplier=1, shift=31, ticks=255)
+    @example(multiplier=32768, shift=15, ticks=15)
+    @settings(max_examples=300, deadline=None)
+    def test_threshold_and_ramp_agree_with_the_requantiser(self, multiplier, shift, ticks):
+        """At both sides of every threshold; between two thresholds every form is constant.
+
+        All forms are monotone in V, so equality at each threshold and just below it, at the ends of
+        the range, and at 0, is equality for every V whatever.
+        """
+        thresholds = golden.thresholds(multiplier, shift, ticks)
+        assert thresholds.shape == (ticks,) and thresholds.dtype == np.int64
+        assert thresholds[-1] > 0 and (np.diff(thresholds) <= 0).all()
+        potentials = {-(1 << 31), -1, 0, 1, int(thresholds[0]) + 1, (1 << 31) - 1}
+        for threshold in thresholds.tolist():
+            potentials |= {threshold - 1, threshold}
+        for v in potentials:
+            fires = np.nonzero(v >= thresholds)[0]
+            at_threshold = ticks - fires[0] if len(fires) else 0
+            expected = code(v, multiplier, shift, ticks)
+            assert at_threshold == expected
+            assert ramp_code(v, multiplier, shift, ticks) == expected
+
+    @pytest.mark.parametrize("ticks", [1, 2, 7, 15, 255])
+    @pytest.mark.parametrize(("multiplier", "shift"), [
+        (1, 0), (3, 0), (1, 1), (5, 3), (300, 12), (65535, 16), (40001, 20), (1000, 5),
+    ])
+    def test_every_potential(self, multiplier, shift, ticks):
+        """Every V from far below silence to far above saturation, one by one."""
+        thresholds = golden.thresholds(multiplier, shift, ticks)
+        potentials = np.arange(-50, int(thresholds[0]) + 50)
+        network = dense_network([[[1]], [[1]]], None, [multiplier], [shift], ticks)
+        codes = golden.fire(potentials[:, None], network.layers[0])[:, 0]
+        # Thresholds fall, so as many of them are reached as the code says.
+        assert np.array_equal(codes, (potentials[:, None] >= thresholds).sum(axis=1))
+        assert (codes.min(), codes.max()) == (0, ticks)
+        for v in range(-50, min(int(thresholds[0]) + 50, 3000)):
+            assert ramp_code(v, multiplier, shift, ticks) == codes[v + 50]
+
+    def test_half_a_step_fires(self):
+        """With m = 1 and s = 4 a code step is 16: 7 is silent, 8 is the last tick."""
+        assert golden.thresholds(1, 4, 7).tolist() == [104, 88, 72, 56, 40, 24, 8]
+
+    def test_no_half_step_without_a_shift(self):
+        assert golden.thresholds(1, 0, 3).tolist() == [3, 2, 1]
+
+    def test_steep_slopes_share_thresholds(self):
+        """One unit of V is worth 4 codes here, so V = 1 passes four thresholds at once."""
+        assert golden.thresholds(4, 0, 9).tolist() == [3, 2, 2, 2, 2, 1, 1, 1, 1]
+
+    def test_worked_vector(self):
+        """T = 7, w = [3, -2, 5], spikes at ticks 1 and 4, bias 4, step 16: V = 16, the last tick.
+
+        The same neuron by slope and ramp: a spike adds its weight to the slope, and every tick adds
+        the slope to the membrane, so that a spike at tick k is counted T - k times.
+        """
+        network = dense_network(
+            [[[3], [-2], [5]], [[1]]], [[4], [0]], [1], [4], 7,
+            input_codes=np.minimum(np.arange(256), 7),
+        )
+        trace = golden.run(network, np.array([[6, 3, 0]], np.uint8), backend="numpy")
+        assert trace.codes[0].tolist() == [[1]]
+        assert trace.spike_times(0).tolist() == [[6]]
+        assert trace.logits.tolist() == [[1]]
+
+        membrane, slope, history = 4, 0, []
+        for tick in range(7):
+            slope += {1: 3, 4: -2}.get(tick, 0)
+            membrane += slope
+            history.append(membrane)
+        assert history == [4, 7, 10, 13, 14, 15, 16]
+        assert np.nonzero(history[-1] >= golden.thresholds(1, 4, 7))[0][0] == 6
+
+
+networks = given(
+    sizes=st.lists(st.integers(1, 24), min_size=2, max_size=5),
+    ticks=st.sampled_from([1, 2, 3, 7, 15, 100, 255]),
+    input_ticks=st.sampled_from([1, 7, 15, 255]),
+    weight_bits=st.integers(2, 8),
+    per_channel=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+
+
+class TestForward:
+    @networks
+    @settings(max_examples=60, deadline=None)
+    def test_both_backends_compute_the_contract(
+        self, make_network, make_images, sizes, ticks, input_ticks, weight_bits, per_channel, seed
+    ):
+        network = make_network(
+            sizes, ticks=ticks, input_ticks=input_ticks, weight_bits=weight_bits,
+            per_channel=per_channel, seed=seed,
+        )
+        pixels = make_images(network, 5, seed=seed)
+        traces = [golden.run(network, pixels, backend=name) for name in ("numpy", "torch")]
+        for image, input_codes in enumerate(traces[0].input_codes):
+            expected, logits = by_hand(network, input_codes)
+            for trace in traces:
+                assert [codes[image].tolist() for codes in trace.codes] == expected
+                assert trace.logits[image].tolist() == logits
+        assert_same(*traces)
+
+    @pytest.mark.parametrize("weight", [-128, 127])
+    @pytest.mark.parametrize("inputs", [500, 514, 600, 40_000])
+    def test_extremes_around_the_limit_of_float32(self, inputs, weight):
+        """All inputs at 255, all weights at an end: sums on both sides of 2^24."""
+        network = dense_network(
+            [np.full((inputs, 3), weight), np.full((3, 2), weight)],
+            [[2**31 - 1, -(2**31), 1], [1, -1]], [[65535, 1, 777]], [[31, 0, 15]], 255,
+            input_ticks=255, weight_bits=8,
+        )
+        pixels = np.full((2, inputs), 255, np.uint8)
+        pixels[1, ::2] = 254
+        for backend in ("numpy", "torch"):
+            trace = golden.run(network, pixels, backend=backend)
+            for image in range(2):
+                expected, logits = by_hand(network, trace.input_codes[image])
+                assert trace.codes[0][image].tolist() == expected[0]
+                assert trace.logits[image].tolist() == logits
+
+    def test_floats_are_as_narrow_as_is_exact(self):
+        def reach(inputs, weight):
+            network = dense_network([[[weight]] * inputs], None, [], [], [], weight_bits=8)
+            return golden.exact_float(network.layers[0], 255)
+
+        # 255 x 128 x 514 is just below 2^24, and 515 just above.
+        assert reach(514, -128) is np.float32
+        assert reach(515, -128) is np.float64
+        assert reach(518, 127) is np.float32
+        assert reach(519, 127) is np.float64
+
+    def test_float32_would_round_where_float64_is_chosen(self):
+        """The choice matters: this sum is odd and above 2^24."""
+        weight = np.full((1000, 1), 127)
+        weight[0] = 126
+        network = dense_network([weight], None, [], [], [], input_ticks=255)
+        codes = np.full((1, 1000), 255, np.uint8)
+        exact = 255 * 126 + 999 * 255 * 127
+        assert exact % 2 and exact > 1 << 24
+        assert (codes.astype(np.float32) @ weight.astype(np.float32)).item() != exact
+        assert golden.forward(network, codes)[1].item() == exact
+
+    def test_layers_may_read_any_earlier_layer(self, make_network, make_images):
+        network = make_network((6, 5, 5, 4, 3))
+        layers = list(network.layers)
+        layers[2] = dataclasses.replace(layers[2], source=0)
+        network = dataclasses.replace(network, layers=layers)
+        pixels = make_images(network)
+        for backend in ("numpy", "torch"):
+            trace = golden.run(network, pixels, backend=backend)
+            expected, logits = by_hand(network, trace.input_codes[3])
+            assert [codes[3].tolist() for codes in trace.codes] == expected
+            assert trace.logits[3].tolist() == logits
+
+    def test_module_has_its_integers_as_buffers(self, make_network):
+        model = GoldenModel(make_network((6, 5, 3)))
+        assert not list(model.parameters())
+        assert {name for name, _ in model.named_buffers()} >= {"layers.0.weight", "layers.1.bias"}
+        codes, logits = model(torch.zeros((2, 6), dtype=torch.uint8))
+        assert [each.dtype for each in (*codes, logits)] == [torch.uint8, torch.int64]
+
+
+def assert_same(one, other):
+    """Two traces are equal in every value and every type."""
+    for here, there in zip(
+        (*one.codes, one.input_codes, one.logits), (*other.codes, other.input_codes, other.logits),
+        strict=True,
+    ):
+        assert here.dtype == there.dtype and np.array_equal(here, there)
+    assert one.ticks == other.ticks
+
+
+class TestRun:
+    @pytest.mark.parametrize("backend", ["numpy", "torch"])
+    @pytest.mark.parametrize("batch", [1, 3, 7, 100])
+    def test_batches_do_not_matter(self, make_network, make_images, batch, backend):
+        network = make_network((20, 9, 8, 5))
+        pixels = make_images(network, 10)
+        calls = []
+        trace = golden.run(network, pixels, batch=batch, backend=backend,
+                           progress=lambda done, total: calls.append((done, total)))
+        assert_same(trace, golden.run(network, pixels))
+        assert calls == [(min(end, 10), 10) for end in range(batch, 10 + batch, batch)]
+
+    def test_pixels_go_through_the_code_table(self, make_network):
+        table = np.random.default_rng(0).integers(0, 8, 256)
+        network = make_network((256, 5, 3), input_codes=table)
+        trace = golden.run(network, np.arange(256, dtype=np.uint8)[None])
+        assert trace.input_codes[0].tolist() == table.tolist()
+
+    def test_codes_may_come_encoded(self, make_network, make_images):
+        network = make_network()
+        trace = golden.run(network, make_images(network))
+        assert_same(golden.run(network, trace.input_codes, encoded=True), trace)
+
+    @pytest.mark.parametrize("backend", ["numpy", "torch"])
+    def test_no_images(self, make_network, backend):
+        trace = golden.run(make_network((6, 5, 3)), np.zeros((0, 6), np.uint8), backend=backend)
+        assert trace.logits.shape == (0, 3) and trace.codes[0].shape == (0, 5)
+        assert trace.spikes_per_neuron == 0
+
+    @pytest.mark.parametrize("backend", ["numpy", "torch"])
+    def test_read_only_and_strided_pixels(self, make_network, make_images, backend):
+        network = make_network()
+        pixels = make_images(network, 8)
+        expected = golden.run(network, pixels[::2].copy(), backend=backend)
+        pixels.flags.writeable = False
+        assert_same(golden.run(network, pixels[::2], backend=backend), expected)
+
+    @pytest.mark.parametrize(("pixels", "message"), [
+        (np.zeros((2, 11), np.uint8), "the network reads images of 12 bytes"),
+        (np.zeros(12, np.uint8), "the network reads images of 12 bytes"),
+        (np.zeros((2, 12)), "these are float64"),
+    ])
+    def test_refuses_images(self, make_network, pixels, message):
+        with pytest.raises(InputError, match=message):
+            golden.run(make_network(), pixels)
+
+    @pytest.mark.parametrize(("arguments", "message"), [
+        ({"batch": 0}, "batch must be at least 1"),
+        ({"backend": "jax"}, "backend must be auto, torch or numpy, not 'jax'"),
+        ({"encoded": True}, "input codes must be at most 7, not 255"),
+    ])
+    def test_refuses_arguments(self, make_network, arguments, message):
+        with pytest.raises(InputError, match=message):
+            golden.run(make_network(), np.full((1, 12), 255, np.uint8), **arguments)
+
+    def test_torch_missing(self, make_network, monkeypatch):
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        with pytest.raises(InputError, match="backend torch needs torch: pip install torch"):
+            golden.run(make_network(), np.zeros((1, 12), np.uint8), backend="torch")
+
+    def test_torch_is_not_imported_for_its_own_sake(self):
+        code = (
+            "import sys, numpy as np\n"
+            "from ttfs_sw import golden\n"
+            "from ttfs_sw.network import dense_network\n"
+            "network = dense_network([[[1]]], None, [], [], [])\n"
+            "golden.run(network, np.zeros((1, 1), np.uint8))\n"
+            "assert 'torch' not in sys.modules\n"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+    def test_threads_are_given_back(self, make_network, make_images):
+        before = torch.get_num_threads()
+        golden.run(make_network(), make_images(make_network()), backend="torch")
+        assert torch.get_num_threads() == before
+
+    @pytest.mark.parametrize("change", [
+        {"kind": "conv2d", "message": "layer 'hidden2' is conv2d"},
+        {"kind": "depthwise", "message": "layer 'hidden2' is depthwise"},
+        {"second_source": 0, "message": "layer 'hidden2' adds a residual"},
+    ])
+    @pytest.mark.parametrize("make", [
+        lambda network: golden.run(network, np.zeros((1, 12), np.uint8)), GoldenModel
+    ])
+    def test_refuses_other_layers_by_name(self, make_network, change, make):
+        network = make_network((12, 4, 4, 3))
+        message = change["message"]
+        layer = network.layers[1]
+        shape = {"conv2d": (1, 1, 4, 4), "depthwise": (1, 1, 4, 1)}
+        kind = change.get("kind", "dense")
+        layer = dataclasses.replace(
+            layer, kind=kind, second_source=change.get("second_source"),
+            weight=np.resize(layer.weight, shape.get(kind, (4, 4))),
+        )
+        network = dataclasses.replace(
+            network, layers=(network.layers[0], layer, network.layers[2])
+        )
+        with pytest.raises(NetworkError, match=message):
+            make(network)
+
+
+class TestTrace:
+    trace = golden.Trace(
+        codes=(np.array([[0, 7], [3, 0]], np.uint8), np.array([[0], [0]], np.uint8)),
+        input_codes=np.array([[1, 1, 1], [0, 0, 15]], np.uint8),
+        logits=np.array([[5, 5, 4], [-3, -2, -2]], np.int64),
+        ticks=(7, 255),
+    )
+
+    def test_winner_is_the_lowest_among_equals(self):
+        assert self.trace.winners.tolist() == [0, 1]
+
+    def test_spike_times(self):
+        times = self.trace.spike_times(0)
+        assert times.dtype == np.uint8 and times.tolist() == [[7, 0], [4, 7]]
+        assert self.trace.spike_times(1).tolist() == [[255], [255]]
+
+    def test_events_and_spikes_per_neuron(self):
+        assert self.trace.events.tolist() == [[3, 1, 0], [1, 1, 0]]
+        assert self.trace.spikes_per_neuron == 2 / 6
