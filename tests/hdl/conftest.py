@@ -1,6 +1,6 @@
-"""What the testbenches share: checked memories, ends of streams, one way to run a simulation."""
+"""What the tests share: checked memories, ends of streams, simulations, random networks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +10,7 @@ from amaranth.lib import memory
 from amaranth.sim import Simulator
 
 from hdl.testing import watchdog
+from ttfs_sw.network import Layer, Network, linear_codes
 
 
 class CheckedMemory(memory.Memory):
@@ -109,3 +110,72 @@ def run(dut, *testbenches, background=(), cycles: int = 20_000) -> None:
 def bench() -> SimpleNamespace:
     """``bench.run``, ``bench.Source`` and ``bench.Sink``, which test modules cannot import."""
     return SimpleNamespace(run=run, Source=Source, Sink=Sink)
+
+
+def make_network(
+    rng: np.random.Generator,
+    sizes: Sequence[int],
+    *,
+    sources: Sequence[int] | None = None,
+    ticks: int | Sequence[int] = 15,
+    weight_bits: int = 4,
+    per_channel: bool = False,
+    bias: int = 40,
+    slope: float = 1.0,
+    input_codes: Sequence[int] | None = None,
+) -> Network:
+    """A dense network of random integers over the whole range of its weights.
+
+    Parameters
+    ----------
+    rng : :class:`numpy.random.Generator`
+        Where the integers come from.
+    sizes : sequence of :class:`int`
+        Inputs, then neurons of each layer.
+    sources : sequence of :class:`int` or None
+        The map that each layer reads, -1 for the input; by default the one before it.
+    ticks : :class:`int` or sequence of :class:`int`
+        T of the input and of every hidden layer.
+    weight_bits, bias : :class:`int`
+        Width of the weights, and the largest bias.
+    per_channel : :class:`bool`
+        A slope for each neuron.
+    slope : :class:`float`
+        About how much of a window a typical potential fills: 0 keeps all neurons silent.
+    input_codes : sequence of :class:`int` or None
+        By default the input code rises with the pixel.
+    """
+    hidden = len(sizes) - 2
+    ticks = [ticks] * (hidden + 1) if np.ndim(ticks) == 0 else list(ticks)
+    sources = list(range(-1, hidden)) if sources is None else list(sources)
+    high = 1 << (weight_bits - 1)
+    layers = []
+    for index, outputs in enumerate(sizes[1:]):
+        source, inputs, spiking = sources[index], sizes[1 + sources[index]], index < hidden
+        count = outputs if spiking else 0
+        multiplier, shift = np.ones(count, int), np.full(count, 31)
+        if slope and spiking:
+            # A typical potential becomes a code in the middle of the window.
+            typical = high * ticks[1 + source] * np.sqrt(inputs) / 2 + bias
+            shift = rng.integers(4, 17, count if per_channel else None) + 0 * shift
+            wanted = slope * (ticks[1 + index] / 2) / typical * 2.0**shift
+            factor = rng.uniform(0.5, 2, count if per_channel else None)
+            multiplier = np.clip(wanted * factor, 1, 65535).astype(int)
+        layers.append(Layer(
+            name=f"hidden{index + 1}" if spiking else "output",
+            kind="dense", source=source, second_source=None, residual_shift=0,
+            in_shape=(1, 1, inputs), out_shape=(1, 1, outputs),
+            kernel=(1, 1), stride=(1, 1), padding=(0, 0), pool=1, spiking=spiking,
+            ticks=ticks[1 + index] if spiking else 0, weight_bits=weight_bits,
+            weight=rng.integers(-high, high, (inputs, outputs)),
+            bias=rng.integers(-bias, bias + 1, outputs),
+            multiplier=multiplier, shift=shift, weight_scale=1.0, output_scale=1.0,
+        ))
+    codes = linear_codes(ticks[0]) if input_codes is None else np.array(input_codes)
+    return Network((1, 1, sizes[0]), ticks[0], codes, 1.0, tuple(layers))
+
+
+@pytest.fixture(scope="session")
+def random_network():
+    """Gives :func:`make_network`, which test modules cannot import."""
+    return make_network

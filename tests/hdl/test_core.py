@@ -108,8 +108,7 @@ def check(network, program, images, results, *, on_time=True):
             for (_, _, cycles), plan, count in zip(
                     result["statistics"], program.layers, events, strict=True):
                 fired = np.count_nonzero(trace.codes[0][n]) if plan.spiking else plan.neurons
-                gap = count if plan.words == 1 else 0
-                assert cycles <= plan.roofline(count) + gap + plan.map_words + 2 * plan.words + max(
+                assert cycles <= plan.roofline(count) + plan.map_words + 2 * plan.words + max(
                     fired, plan.neurons) + 32
 
 
