@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from ttfs_sw.errors import InputError
 from ttfs_sw.network import Layer, Network, NetworkError
@@ -101,6 +101,12 @@ def exact_float(layer: Layer, ticks: int) -> type[np.floating]:
     return np.float32 if reach <= 1 << 24 else np.float64
 
 
+@functools.lru_cache(maxsize=32)
+def _float_weight(layer: Layer, ticks: int) -> np.ndarray:
+    """Return the weights as exact floats. A layer never changes, so batches may share them."""
+    return layer.weight.astype(exact_float(layer, ticks))
+
+
 def refuse_unsupported(network: Network) -> None:
     """Refuse what this version of the golden model does not compute.
 
@@ -140,8 +146,8 @@ def forward(network: Network, codes: np.ndarray) -> tuple[tuple[np.ndarray, ...]
     maps = []
     for layer in network.layers:
         source = codes if layer.source == -1 else maps[layer.source]
-        kind = exact_float(layer, network.map_ticks(layer.source))
-        products = source.astype(kind) @ layer.weight.astype(kind)
+        weight = _float_weight(layer, network.map_ticks(layer.source))
+        products = source.astype(weight.dtype) @ weight
         membrane = products.astype(np.int64) + layer.bias
         maps.append(fire(membrane, layer) if layer.spiking else membrane)
     return tuple(maps[:-1]), maps[-1]
@@ -215,7 +221,7 @@ def _backend(name: str) -> Callable:
     if name not in ("auto", "torch", "numpy"):
         raise InputError(f"backend must be auto, torch or numpy, not {name!r}")
     if name == "numpy" or (name == "auto" and "torch" not in sys.modules):
-        return lambda network: functools.partial(_forward_on_one_thread, network)
+        return _numpy_model
     if importlib.util.find_spec("torch") is None:
         raise InputError("backend torch needs torch: pip install torch, or choose backend numpy")
     # Imported only here: hosts without torch run the numpy twin.
@@ -224,13 +230,16 @@ def _backend(name: str) -> Callable:
     return lambda network: GoldenModel(network).run
 
 
-def _forward_on_one_thread(
-    network: Network, codes: np.ndarray
-) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """Compute :func:`forward` without the threads of BLAS.
+def _numpy_model(network: Network) -> Callable:
+    """Return :func:`forward` of ``network``, without the threads of BLAS.
 
     A layer of a batch takes about a millisecond. Threads that wait for each other that often gain
     little on an idle machine, and on a busy one they cost up to a factor of fifty.
     """
-    with threadpool_limits(1, user_api="blas"):
-        return forward(network, codes)
+    libraries = ThreadpoolController()
+
+    def compute(codes: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+        with libraries.limit(limits=1, user_api="blas"):
+            return forward(network, codes)
+
+    return compute
