@@ -33,6 +33,11 @@ _LINT_OFF = ("CASEINCOMPLETE", "CASEOVERLAP", "CMPCONST", "INITIALDLY", "TIMESCA
 #: that comes after all processes have started is one, in every simulator.
 _WAKING = re.compile(r"^  reg (\\\$auto\$verilog_backend\S+ ) = 0;$", re.MULTILINE)
 
+#: Declarations of memories. The core never reads a word in the cycle in which it is written. Unless
+#: told so, Yosys builds logic around each memory that gives the old contents then, and cannot use
+#: single-port RAM at all.
+_MEMORY = re.compile(r"^  (reg \[\d+:0\] \S+ +\[\d+:0\];)$", re.MULTILINE)
+
 #: From the head of the weight memory's module to the end of its initial block.
 _WEIGHTS_INITIAL = re.compile(
     r"(^module \\core\.weights\S* \((?:(?!^endmodule).)*?)"
@@ -89,6 +94,7 @@ def core_verilog(core: Core, weights: tuple[str, int] | None = None) -> str:
     text, count = _WEIGHTS_INITIAL.subn(lambda found: found[1] + filling, text)
     if count != 1:
         raise RuntimeError("the weight memory's initial block was not found in the Verilog")
+    text = _MEMORY.sub(r"  (* no_rw_check *)\n  \1", text)
     text = _WAKING.sub(r"  reg \1;\n  initial \1 <= 0;", text)
     lint = "".join(f"/* verilator lint_off {rule} */\n" for rule in _LINT_OFF)
     return lint + text

