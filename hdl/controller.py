@@ -1,6 +1,6 @@
 """The controller: runs the layers of the layer table, one after another, for each image."""
 
-from amaranth.hdl import Array, Module, Signal
+from amaranth.hdl import Array, Module, Mux, Signal
 from amaranth.lib import data, enum, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
@@ -12,6 +12,7 @@ from hdl.table import (
     ENTRY_WORDS,
     FETCHED_WORDS,
     FIELDS,
+    FIRE_FIELDS,
     MAGIC,
     Operation,
     field_widths,
@@ -33,7 +34,8 @@ class CoreError(enum.Enum, shape=4):
 class Controller(wiring.Component):
     """Reads a layer's entry, lets the layer accumulate, lets it fire, and goes on to the next one.
 
-    A layer costs ``ACCUMULATE_WORDS + 2`` cycles before its scan begins.
+    The entry of the next layer, or of the first layer for the next image, is read while a layer
+    fires: only the first image after a load waits for its entry.
 
     Parameters
     ----------
@@ -55,7 +57,10 @@ class Controller(wiring.Component):
     full : In(1), release : Out(1)
         An image is there; it is no longer needed.
     entry : Out(...)
-        Fields of the layer being run, named as in :data:`hdl.table.FIELDS`.
+        Fields of the layer that accumulates, named as in :data:`hdl.table.FIELDS`.
+    firing : Out(...)
+        Those that firing needs, from the cycle after ``fire`` on: meanwhile ``entry`` becomes that
+        of the next layer.
     accumulate, fire : Out(1)
         One cycle at the start of either half of a layer.
     accumulated, fired : In(1)
@@ -77,7 +82,7 @@ class Controller(wiring.Component):
     def __init__(self, config: CoreConfig, init=()):
         self._config = config
         self._init = list(init)
-        widths = {name: width for name, width in field_widths(config).items() if name != "check"}
+        widths = field_widths(config)
         super().__init__({
             "load": In(1),
             "load_address": In(self._address_bits),
@@ -87,7 +92,9 @@ class Controller(wiring.Component):
             "last_input": Out(config.neuron_bits),
             "full": In(1),
             "release": Out(1),
-            "entry": Out(data.StructLayout(widths)),
+            "entry": Out(data.StructLayout(
+                {name: widths[name] for name in FIELDS if name != "check"})),
+            "firing": Out(data.StructLayout({name: widths[name] for name in FIRE_FIELDS})),
             "accumulate": Out(1),
             "fire": Out(1),
             "accumulated": In(1),
@@ -133,11 +140,26 @@ class Controller(wiring.Component):
         came = Signal.like(asked)  # the word that leaves the table in this cycle
         coming = Signal()
         asking = asked != FETCHED_WORDS
+        subject = Signal.like(self.layer)  # the layer whose entry it is
+        prefetched = Signal()  # the entry of that layer was asked for
+        complete = Signal()  # all that accumulation needs has come
         m.d.comb += [
-            read.addr.eq(((self.layer + 1) << word_bits) | asked),
+            read.addr.eq(((subject + 1) << word_bits) | asked),
             read.en.eq(asking),
         ]
         m.d.sync += [coming.eq(asking), came.eq(asked), asked.eq(asked + asking)]
+        with m.If(coming & (came == ACCUMULATE_WORDS - 1)):
+            m.d.sync += complete.eq(1)
+
+        def fetch():
+            m.d.sync += [asked.eq(0), prefetched.eq(1), complete.eq(0)]
+
+        def unfetch():
+            m.d.sync += [
+                asked.eq(FETCHED_WORDS), coming.eq(0), subject.eq(0), prefetched.eq(0),
+                complete.eq(0),
+            ]
+
         magic = Signal(16)
         keep = Array(Signal(name=f"keep{n}") for n in range(FETCHED_WORDS))
         with m.If(coming):
@@ -155,13 +177,11 @@ class Controller(wiring.Component):
             events.eq(events + self.event),
             self.statistics.valid.eq(0),
         ]
-        with m.If(self.forget):
-            m.d.sync += self.error.eq(CoreError.NONE)
-
         def give_up(reason):
             # The image is gone, and with the header invalid no other one is taken.
             m.d.sync += [self.error.eq(reason), valid.eq(0)]
             m.d.comb += self.release.eq(1)
+            unfetch()
             m.next = "Idle"
 
         # What is wrong with the entry is known two cycles after its first word has come.
@@ -170,36 +190,38 @@ class Controller(wiring.Component):
             foreign.eq((magic != MAGIC) | (layers == 0)),
             senseless.eq(
                 (entry.operation != Operation.DENSE)
-                | (entry.last != (self.layer + 1 == layers))
+                | (entry.last != (subject + 1 == layers))
                 | (entry.spiking == entry.last)),
         ]
         m.d.comb += self.busy.eq(1)
         with m.FSM():
             with m.State("Idle"):
                 m.d.comb += self.busy.eq(0)
-                m.d.sync += self.layer.eq(0)
                 with m.If(self.full & ~self.forget):
-                    m.d.sync += [
-                        self.clock.eq(1), layer_clock.eq(1), events.eq(0), asked.eq(0),
-                    ]
-                    m.next = "Fetch"
-
-            with m.State("Fetch"):
-                with m.If(coming & (came == ACCUMULATE_WORDS - 1)):
+                    m.d.sync += [self.clock.eq(1), layer_clock.eq(1), events.eq(0)]
+                    with m.If(~prefetched):
+                        fetch()
                     m.next = "Begin"
 
             with m.State("Begin"):
-                with m.If(foreign):
-                    give_up(CoreError.TABLE_VERSION)
-                with m.Elif(senseless):
-                    give_up(CoreError.LAYER)
-                with m.Else():
-                    m.d.comb += self.accumulate.eq(1)
-                    m.next = "Accumulate"
+                m.d.sync += self.layer.eq(subject)
+                with m.If(complete):
+                    with m.If(foreign):
+                        give_up(CoreError.TABLE_VERSION)
+                    with m.Elif(senseless):
+                        give_up(CoreError.LAYER)
+                    with m.Else():
+                        m.d.comb += self.accumulate.eq(1)
+                        m.next = "Accumulate"
 
             with m.State("Accumulate"):
                 with m.If(self.accumulated):
                     m.d.comb += self.fire.eq(1)
+                    m.d.sync += [
+                        *(self.firing[name].eq(entry[name]) for name in FIRE_FIELDS),
+                        subject.eq(Mux(entry.last, 0, subject + 1)),
+                    ]
+                    fetch()
                     m.next = "Fire"
 
             with m.State("Fire"):
@@ -211,12 +233,14 @@ class Controller(wiring.Component):
                         self.statistics.p.cycles.eq(layer_clock + 1),
                         layer_clock.eq(0),
                         events.eq(0),
-                        self.layer.eq(self.layer + 1),
-                        asked.eq(0),
                     ]
-                    with m.If(entry.last):
+                    with m.If(self.firing.last):
                         m.d.comb += self.release.eq(1)
                         m.next = "Idle"
                     with m.Else():
-                        m.next = "Fetch"
+                        m.next = "Begin"
+
+        with m.If(self.forget):
+            m.d.sync += self.error.eq(CoreError.NONE)
+            unfetch()
         return m

@@ -45,7 +45,7 @@ class Core(wiring.Component):
     written to its own map. The output layer does not fire; its potentials are the logits.
 
     Latency of a dense layer of W words with E input events and F candidates for firing:
-    at most ``E·W + map words + 2W + F + 32`` cycles (2·E where W = 1).
+    at most ``E·W + map words + 2W + F + 32`` cycles.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ class Core(wiring.Component):
         m.submodules.sweep = sweep = Sweep(config)
         m.submodules.requantiser = requantiser = Requantiser(config, init(Memory.SLOPES))
         m.submodules.readout = readout = Readout(config)
-        entry = controller.entry
+        entry, firing = controller.entry, controller.firing
 
         # Samples in, logits out.
         wiring.connect(m, wiring.flipped(self.i), encoder.i)
@@ -186,28 +186,28 @@ class Core(wiring.Component):
         m.d.comb += [
             sweep.start.eq(controller.fire),
             sweep.base.eq(Mux(sequencer.touched, entry.membrane_base, entry.bias_base)),
-            sweep.last_word.eq(entry.last_word),
-            sweep.last_lane.eq(entry.last_lane),
-            sweep.spiking.eq(entry.spiking),
-            sweep.threshold.eq(entry.fire_threshold.as_signed()),
+            sweep.last_word.eq(firing.last_word),
+            sweep.last_lane.eq(firing.last_lane),
+            sweep.spiking.eq(firing.spiking),
+            sweep.threshold.eq(firing.fire_threshold.as_signed()),
             sweep.potentials.eq(membrane.potentials),
-            membrane.read.eq(Mux(lanes.enable, lanes.read, sweep.read)),
+            membrane.read.eq(Mux(lanes.busy, lanes.read, sweep.read)),
             membrane.enable.eq(lanes.enable | sweep.enable),
-            requantiser.slope_base.eq(entry.slope_base),
-            requantiser.per_channel.eq(entry.per_channel),
-            requantiser.ticks.eq(entry.ticks),
+            requantiser.slope_base.eq(firing.slope_base),
+            requantiser.per_channel.eq(firing.per_channel),
+            requantiser.ticks.eq(firing.ticks),
             requantiser.i.p.eq(sweep.o.p),
-            requantiser.i.valid.eq(sweep.o.valid & entry.spiking),
+            requantiser.i.valid.eq(sweep.o.valid & firing.spiking),
             readout.i.p.eq(sweep.o.p),
-            readout.i.valid.eq(sweep.o.valid & ~entry.spiking),
-            sweep.o.ready.eq(entry.spiking | readout.i.ready),
+            readout.i.valid.eq(sweep.o.valid & ~firing.spiking),
+            sweep.o.ready.eq(firing.spiking | readout.i.ready),
             spike_map.write.eq(requantiser.o.valid),
             spike_map.clear.eq(clearing),
             spike_map.code.eq(requantiser.o.p.code),
             spike_map.neuron.eq(Mux(
                 clearing,
                 clear_word << slot_bits,
-                (entry.destination_base << slot_bits) + requantiser.o.p.neuron,
+                (firing.destination_base << slot_bits) + requantiser.o.p.neuron,
             )),
             self.spikes.valid.eq(requantiser.o.valid),
             self.spikes.p.layer.eq(controller.layer),
@@ -217,7 +217,7 @@ class Core(wiring.Component):
         answered = readout.i.valid & readout.i.ready & readout.i.p.last
         quiet = Signal()
         m.d.sync += quiet.eq(~(controller.fire | sweep.busy | requantiser.busy))
-        m.d.comb += controller.fired.eq(Mux(entry.spiking, quiet, answered))
+        m.d.comb += controller.fired.eq(Mux(firing.spiking, quiet, answered))
         with m.If(answered):
             m.d.sync += self.cycles.eq(controller.clock + 1)
 

@@ -19,9 +19,7 @@ class Sequencer(wiring.Component):
     Bias at first touch: the updates of the first event read ``bias_base + u`` and write
     ``membrane_base + u``; all others read and write ``membrane_base + u``. No pass copies biases.
 
-    Throughput: W updates an event, one a cycle, no bubble between events. Two updates of the same
-    word keep one cycle apart, because the second would read what the first has not written yet:
-    a layer of one word takes two cycles an event. Latency: one cycle.
+    Throughput: W updates an event, one a cycle, no bubble between events. Latency: one cycle.
 
     Parameters
     ----------
@@ -64,23 +62,15 @@ class Sequencer(wiring.Component):
         update = self.o.p
         left = Signal.like(self.last_word)  # words after this one
         final = Signal()  # there are none
-        alone = Signal()  # W = 1
-        stepped = Signal()
-
-        # The update one cycle ahead has not reached the membrane memory's write port yet. It can
-        # be of the same word only if the layer has no other.
-        step = Signal()
         m.d.comb += [
-            step.eq(self.busy & ~(alone & stepped)),
-            self.o.valid.eq(step),
-            self.i.ready.eq(~self.busy | (step & final)),
+            self.o.valid.eq(self.busy),
+            self.i.ready.eq(~self.busy | final),
         ]
-        m.d.sync += [stepped.eq(step), alone.eq(self.last_word == 0)]
 
         # One adder makes both the first weight address of an event and those that follow.
         take = Signal()
         m.d.comb += take.eq(self.i.valid & self.i.ready)
-        with m.If(take | step):
+        with m.If(take | self.busy):
             m.d.sync += update.weight.eq(
                 Mux(take, self.weight_base, update.weight)
                 + Mux(take, self.i.p.neuron, self.weight_stride)
@@ -93,9 +83,9 @@ class Sequencer(wiring.Component):
                 update.read.eq(Mux(self.touched, self.membrane_base, self.bias_base)),
                 update.write.eq(self.membrane_base),
                 left.eq(self.last_word),
-                final.eq(alone),
+                final.eq(self.last_word == 0),
             ]
-        with m.Elif(step):
+        with m.Elif(self.busy):
             m.d.sync += [
                 self.busy.eq(~final),
                 update.read.eq(update.read + 1),

@@ -12,8 +12,9 @@ from amaranth.utils import ceil_log2
 
 from hdl.config import LAYOUT_VERSION, CoreConfig
 
-__all__ = ["ACCUMULATE_WORDS", "ENTRY_WORDS", "FIELDS", "FETCHED_WORDS", "HEADER_WORDS", "MAGIC",
-           "Field", "Operation", "entry_words", "field_widths", "header_words"]
+__all__ = ["ACCUMULATE_WORDS", "ENTRY_WORDS", "FETCHED_WORDS", "FIELDS", "FIRE_FIELDS",
+           "HEADER_WORDS", "MAGIC", "Field", "Operation", "entry_words", "field_widths",
+           "header_words"]
 
 #: Words from one entry to the next. Convolution will use those that a dense layer leaves free.
 ENTRY_WORDS = 16
@@ -65,6 +66,10 @@ FIELDS = {
 FETCHED_WORDS = 1 + max(field.word for field in FIELDS.values())
 #: The first of them, which are all that accumulation needs; the others come while it runs.
 ACCUMULATE_WORDS = 1 + FIELDS["destination_last"].word
+#: Fields that firing needs. They are copied when it begins, so that the entry may become the next
+#: layer's in the meantime.
+FIRE_FIELDS = ("spiking", "last", "per_channel", "ticks", "last_lane", "last_word",
+               "destination_base", "fire_threshold", "slope_base")
 
 
 def field_widths(config: CoreConfig) -> dict[str, int]:
