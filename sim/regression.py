@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hdl.controller import CoreError
 from hdl.program import Program
 from sim.compare import Comparison
 from sim.expected import Expected
@@ -164,11 +165,19 @@ class Regression:
         reason = {
             Ending.DONE: "answered",
             Ending.HANG: f"gave nothing for {self.watchdog} cycles",
-            Ending.CORE_ERROR: f"gave error {end.error}",
+            Ending.CORE_ERROR: f"gave error {end.error} ({_error_name(end.error)})",
             Ending.BAD_STIMULUS: "got a damaged stimulus",
         }[end.reason]
         image = comparison.first_image + comparison.done
         raise Stuck(
-            f"image {image}: the core {reason}, but {comparison.waits_for()}",
+            f"image {image}: the core {reason}, and {comparison.waits_for()}",
             image, comparison.first_image,
         )
+
+
+def _error_name(error: int) -> str:
+    """What the core's documentation calls an error."""
+    try:
+        return CoreError(error).name
+    except ValueError:
+        return "unknown"

@@ -101,3 +101,9 @@ def icarus() -> Simulator:
 def simulator(request) -> Simulator:
     """Each of the two."""
     return installed(request.param)
+
+
+@pytest.fixture
+def pair(make_network):
+    """Two networks of the same shape."""
+    return make_network((12, 9, 8, 4), seed=1), make_network((12, 9, 8, 4), seed=2)
