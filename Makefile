@@ -29,7 +29,7 @@ lint: $(installed)
 	$(bin)/ruff check .
 
 bench: $(installed)
-	$(bin)/python -m ttfs_sw.bench
+	$(bin)/python benchmarks/table.py
 
 install: $(installed)
 

@@ -158,6 +158,8 @@ def _logs(options: Namespace) -> Iterator[None]:
         ours = logging.DEBUG
         handler.setFormatter(logging.Formatter("%(relativeCreated)7.0f ms %(name)s: %(message)s"))
     levels = dict.fromkeys(_OURS, ours)
+    if not options.verbose:
+        levels.update(dict.fromkeys(getattr(options, "hushed", ()), logging.WARNING))
     levels[""] = logging.ERROR if options.quiet else logging.WARNING
     before = {name: logging.getLogger(name).level for name in levels}
     logging.getLogger().addHandler(handler)

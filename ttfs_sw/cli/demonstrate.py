@@ -29,7 +29,8 @@ def register(verbs) -> None:
         "--board", metavar="NAME", default="icebreaker", help="the board (default: icebreaker)"
     )
     add_simulation(parser)
-    parser.set_defaults(run=demo)
+    # One line a step, not one an epoch.
+    parser.set_defaults(run=demo, hushed=("ttfs_sw.train",))
 
 
 def demo(options: Namespace) -> Outcome:

@@ -1,8 +1,10 @@
-"""The figures of the README: each measured by the very command that stands beside it.
+"""The README's table of results: each figure measured by the very command that stands beside it.
 
-``make bench`` (``python -m ttfs_sw.bench``) runs the commands, keeps their reports in
-``runs/bench`` and prints the table; ``--write README.md`` also puts it there. ``--keep`` measures
-only what has no report yet.
+    python benchmarks/table.py                      measure everything, print the table
+    python benchmarks/table.py --write README.md    put it into the README too
+    python benchmarks/table.py --keep               measure only what has no report yet
+
+The reports stay in ``runs/bench``. It needs the MNIST files (``TTFS_DATA``).
 """
 
 import argparse
@@ -21,8 +23,8 @@ from ttfs_sw.files import output_folder, write_text
 
 __all__ = ["COMMANDS", "FIGURES", "Figure", "main", "table"]
 
-BEGIN = "<!-- table of ttfs_sw.bench: begin -->"
-END = "<!-- table of ttfs_sw.bench: end -->"
+BEGIN = "<!-- table of benchmarks/table.py: begin -->"
+END = "<!-- table of benchmarks/table.py: end -->"
 
 #: What is run, in this order: later commands use what earlier ones made.
 COMMANDS = {
@@ -156,7 +158,9 @@ def _measure(key: str, file: Path) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print the table, and return 0 if every command did what was asked of it."""
-    parser = argparse.ArgumentParser(prog="python -m ttfs_sw.bench", description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--keep", action="store_true", help="do not measure again what is there")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into FILE too")
     options = parser.parse_args(argv)
