@@ -11,6 +11,7 @@ from hdl.table import (
     ACCUMULATE_WORDS,
     ENTRY_WORDS,
     FIELDS,
+    FIRE_FIELDS,
     MAGIC,
     Operation,
     entry_words,
@@ -41,6 +42,10 @@ def table_words(entries, inputs=10):
     return words
 
 
+#: Cycles from the release of an image to the next one.
+BETWEEN = 5
+
+
 @dataclasses.dataclass
 class Half:
     """What a layer's datapath is made to do: cycles of both halves, and its input events."""
@@ -55,6 +60,7 @@ class Seen:
     """What one image did to the controller's outputs; cycles count from the one that is idle."""
 
     entries: list
+    firing: list
     accumulates: list
     fires: list
     statistics: list
@@ -83,7 +89,7 @@ def rtl_control(bench, table, images, *, load=False, config=CONFIG):
             assert not ctx.get(dut.valid)
             await write(ctx, table)
         for halves in images:
-            seen = Seen([], [], [], [])
+            seen = Seen([], [], [], [], [])
             assert not ctx.get(dut.busy)
             ctx.set(dut.full, 1)
             cycle, ends, events = 0, None, 0
@@ -98,12 +104,14 @@ def rtl_control(bench, table, images, *, load=False, config=CONFIG):
                     p = dut.statistics.p
                     seen.statistics.append(
                         (ctx.get(p.layer), ctx.get(p.events), ctx.get(p.cycles), cycle))
+                if seen.fires and cycle == seen.fires[-1] + 1:
+                    seen.firing.append({name: ctx.get(dut.firing[name]) for name in FIRE_FIELDS})
                 if ctx.get(dut.accumulate):
-                    layer = ctx.get(dut.layer)
-                    assert layer == len(seen.accumulates)
+                    half = halves[len(seen.accumulates)]
                     seen.accumulates.append(cycle)
-                    ends, events = cycle + halves[layer].accumulate, halves[layer].events
+                    ends, events = cycle + half.accumulate, half.events
                 if ctx.get(dut.fire):
+                    assert ctx.get(dut.layer) == len(seen.fires)
                     seen.fires.append(cycle)
                     seen.entries.append({name: ctx.get(dut.entry[name]) for name in names})
                     ends = cycle + halves[ctx.get(dut.layer)].fire
@@ -118,29 +126,35 @@ def rtl_control(bench, table, images, *, load=False, config=CONFIG):
                 cycle += 1
             seen.error = ctx.get(dut.error)
             results.append(seen)
-            # Whatever may be written next, an image that is over stays over.
-            await ctx.tick().repeat(3)
+            await ctx.tick().repeat(BETWEEN - 2)
             assert not ctx.get(dut.busy)
 
     bench.run(dut, testbench)
     return results
 
 
-def reference_control(entries, halves):
+def reference_control(entries, images):
     """What a network that makes sense must give."""
-    seen, before = Seen([], [], [], [], error=CoreError.NONE), 0
-    for layer, (entry, half) in enumerate(zip(entries, halves, strict=True)):
-        begin = before + ACCUMULATE_WORDS + 2
-        fire = begin + half.accumulate
-        end = fire + half.fire
-        seen.entries.append(entry)
-        seen.accumulates.append(begin)
-        seen.fires.append(fire)
-        # The first layer counts the cycle in which the image was seen, too.
-        seen.statistics.append((layer, half.events, end - before + (layer == 0), end + 1))
-        before = end
-    seen.released = before
-    return seen
+    results = []
+    # The first layer's entry is asked for with the first image; any other while a layer fires.
+    fetched = 0
+    for halves in images:
+        seen, before = Seen([], [], [], [], [], error=CoreError.NONE), 0
+        for layer, (entry, half) in enumerate(zip(entries, halves, strict=True)):
+            begin = max(before + 1, fetched + ACCUMULATE_WORDS + 2)
+            fetched = fire = begin + half.accumulate
+            end = fire + half.fire
+            seen.entries.append(entry)
+            seen.firing.append({name: entry[name] for name in FIRE_FIELDS})
+            seen.accumulates.append(begin)
+            seen.fires.append(fire)
+            # The first layer counts the cycle in which the image was seen, too.
+            seen.statistics.append((layer, half.events, end - before + (layer == 0), end + 1))
+            before = end
+        seen.released = before
+        results.append(seen)
+        fetched -= before + BETWEEN
+    return results
 
 
 def random_halves(rng, layers):
@@ -158,7 +172,7 @@ def test_runs_every_layer_in_order_and_on_time(bench, layers, load):
     entries = random_entries(rng, layers)
     images = [random_halves(rng, layers) for _ in range(4)]
     found = rtl_control(bench, table_words(entries), images, load=load)
-    assert found == [reference_control(entries, halves) for halves in images]
+    assert found == reference_control(entries, images)
 
 
 def test_shortest_halves(bench):
@@ -166,8 +180,8 @@ def test_shortest_halves(bench):
     entries = random_entries(rng, 2)
     # The last words of an entry come while the layer accumulates, which takes two cycles at least.
     images = [[Half(2, 1, 0), Half(2, 1, 1)]] * 2
-    assert rtl_control(bench, table_words(entries), images) == [
-        reference_control(entries, halves) for halves in images]
+    assert rtl_control(bench, table_words(entries), images) == (
+        reference_control(entries, images))
 
 
 def test_smallest_core(bench):
@@ -177,7 +191,7 @@ def test_smallest_core(bench):
     entries = random_entries(rng, 1, config)
     images = [random_halves(rng, 1) for _ in range(2)]
     found = rtl_control(bench, table_words(entries, inputs=2), images, config=config)
-    assert found == [reference_control(entries, halves) for halves in images]
+    assert found == reference_control(entries, images)
 
 
 def test_header_is_looked_at_as_it_is_written(bench):
@@ -248,14 +262,13 @@ def test_gives_up_a_bad_table_and_recovers(bench, name):
     bad, good = spoil(entries), table_words(entries)
 
     seen, = rtl_control(bench, bad, [halves])
-    expected = reference_control(entries, halves)
+    expected, = reference_control(entries, [halves])
     assert seen.error == error
     assert seen.accumulates == expected.accumulates[:good_layers]
     assert seen.fires == expected.fires[:good_layers]
     assert seen.statistics == expected.statistics[:good_layers]
     # The image is released where the layer would have begun.
-    before = expected.statistics[good_layers - 1][3] - 1 if good_layers else 0
-    assert seen.released == before + ACCUMULATE_WORDS + 2
+    assert seen.released == expected.accumulates[good_layers]
 
     dut = Controller(CONFIG, bad)
 
@@ -314,3 +327,41 @@ def test_error_numbers():
     # Host and board report them by number.
     assert {error.name: error.value for error in CoreError} == {
         "NONE": 0, "TABLE_VERSION": 1, "LAYER": 2}
+
+
+@pytest.mark.parametrize("wait", range(0, 12, 2))
+def test_what_was_fetched_ahead_is_forgotten_with_a_load(bench, wait):
+    # The entry for the next image is read while the last layer fires, and perhaps longer.
+    rng = np.random.default_rng(wait)
+    old, new = random_entries(rng, 1), random_entries(rng, 1)
+    dut = Controller(CONFIG, table_words(old))
+
+    async def testbench(ctx):
+        async def image():
+            ctx.set(dut.full, 1)
+            await ctx.tick().until(dut.accumulate)
+            ctx.set(dut.full, 0)
+            await ctx.tick().repeat(4)
+            ctx.set(dut.accumulated, 1)
+            await ctx.tick().until(dut.fire)
+            ctx.set(dut.accumulated, 0)
+            fields = {name: ctx.get(dut.firing[name]) for name in FIRE_FIELDS}
+            ctx.set(dut.fired, 1)
+            await ctx.tick().until(dut.release)
+            ctx.set(dut.fired, 0)
+            return fields
+
+        assert await image() == {name: old[0][name] for name in FIRE_FIELDS}
+        for _ in range(wait):
+            await ctx.tick()
+        ctx.set(dut.forget, 1)
+        ctx.set(dut.load, 1)
+        for address, word in enumerate(table_words(new)[ENTRY_WORDS:], ENTRY_WORDS):
+            ctx.set(dut.load_address, address)
+            ctx.set(dut.load_data, word)
+            await ctx.tick()
+        ctx.set(dut.load, 0)
+        ctx.set(dut.forget, 0)
+        assert await image() == {name: new[0][name] for name in FIRE_FIELDS}
+
+    bench.run(dut, testbench)
