@@ -46,10 +46,12 @@ def compile_network(network: Any, config: CoreConfig) -> Program:
 
     plans = []
     weight_base = slope_base = bias_base = 0
-    bias_words = sum(words)
+    # A layer of one word needs two, at an even address: see hdl.sequencer.
+    stored = [count + count % 2 for count in words]
+    bias_words = sum(stored)
     # Consecutive layers take turns in two regions, so that one may accumulate while the one before
     # it fires.
-    turns = [max(words[turn::2], default=0) for turn in (0, 1)]
+    turns = [max(stored[turn::2], default=0) for turn in (0, 1)]
     for index, layer in enumerate(layers):
         weight_words = layer.inputs * words[index]
         slopes = _slope_count(layer)
@@ -75,7 +77,7 @@ def compile_network(network: Any, config: CoreConfig) -> Program:
         ))
         weight_base += weight_words
         slope_base += slopes
-        bias_base += words[index]
+        bias_base += stored[index]
 
     widest = max(zip(words, layers, strict=True), key=lambda pair: pair[0])[1].name
     _require("weights", weight_base, config.weight_words, "weight", layers[0].name, config.lanes)
@@ -118,8 +120,10 @@ def minimal_config(network: Any, **overrides: int | str) -> CoreConfig:
         "layers": len(layers),
         "slopes": max(2, sum(_slope_count(layer) for layer in layers)),
     }
+    # Weights are loaded 32 bits at a time.
+    while lanes * sizes["weight_bits"] > 32 and lanes * sizes["weight_bits"] % 32:
+        sizes["weight_bits"] += 1
     sizes.update(overrides)
-    words = [_ceil_div(layer.outputs, lanes) for layer in layers]
     largest = dataclasses.replace(
         CoreConfig(**sizes), weight_words=1 << 20, weight_memory="block",
         membrane_words=1 << 15, input_words=1 << 15, map_words=1 << 15,
@@ -127,7 +131,7 @@ def minimal_config(network: Any, **overrides: int | str) -> CoreConfig:
     used = compile_network(network, largest).report()["memories"]
     sizes = {
         "weight_words": max(2, used["weights"]["used"]),
-        "membrane_words": max(2, sum(words) + sum(max(words[n::2], default=0) for n in (0, 1))),
+        "membrane_words": used["membrane"]["used"],
         "input_words": max(2, used["input_map"]["used"]),
         "map_words": max(2, used["map"]["used"]),
         **sizes,
@@ -243,8 +247,9 @@ def _contents(network, config, plans):
             slopes[plan.slope_base + n] = int(layer.multiplier[n]) | int(layer.shift[n]) << 16
         for neuron, bias in enumerate(layer.bias.tolist()):
             membrane[plan.bias_base * config.lanes + neuron] = bias & mask
-        # Lanes beyond the last neuron stay at 0, so that they neither fire nor overflow.
-        for lane in range(layer.outputs, plan.words * config.lanes):
+        # Lanes beyond the last neuron stay at 0, so that they neither fire nor overflow; and so
+        # does the second copy of a layer of one word.
+        for lane in range(layer.outputs, plan.membrane_words * config.lanes):
             membrane[plan.bias_base * config.lanes + lane] = 0
         weights.update(_weight_parts(layer, plan, config))
         entry = entry_words(

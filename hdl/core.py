@@ -45,7 +45,7 @@ class Core(wiring.Component):
     written to its own map. The output layer does not fire; its potentials are the logits.
 
     Latency of a dense layer of W words with E input events and F candidates for firing:
-    at most ``E·W + map words + 2W + F + 32`` cycles.
+    at most ``E·W + map words + 2W + F + 32`` cycles, where F is 2N if W = 1.
 
     Parameters
     ----------
@@ -185,7 +185,9 @@ class Core(wiring.Component):
         # Fire: potentials to spike times in the layer's map, or to logits.
         m.d.comb += [
             sweep.start.eq(controller.fire),
-            sweep.base.eq(Mux(sequencer.touched, entry.membrane_base, entry.bias_base)),
+            sweep.base.eq(Mux(sequencer.touched[0], entry.membrane_base, entry.bias_base)),
+            sweep.paired.eq(sequencer.alone),
+            sweep.other.eq(Mux(sequencer.touched[1], entry.membrane_base, entry.bias_base) | 1),
             sweep.last_word.eq(firing.last_word),
             sweep.last_lane.eq(firing.last_lane),
             sweep.spiking.eq(firing.spiking),

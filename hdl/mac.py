@@ -1,6 +1,6 @@
 """The ``mac`` datapath: every lane multiplies its weight by the event's code and accumulates."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,9 +14,8 @@ class MacLanes(wiring.Component):
     """P lanes of ``V += w · a`` (ALGORITHMS §8.3, form B), one word of P neurons a cycle.
 
     Three stages: (0) the update arrives and addresses the weight memory; (1) the product of weight
-    and code is registered while the membrane word is read; (2) sum and write back. An update right
-    after another one of the same word, as in a layer of one word, takes the sum instead of what was
-    read; it costs one multiplexer a potential, and a short layer runs at full speed.
+    and code is registered while the membrane word is read; (2) sum and write back. So an update
+    must not read, in the cycle right after another one, the word that that one writes.
 
     Latency: the potentials of an update of cycle t can be read from cycle t + 3 on. Throughput: one
     update a cycle. Additions wrap around; the compiler has shown that no final value does.
@@ -62,24 +61,13 @@ class MacLanes(wiring.Component):
         reading = Signal()
         update = Signal(update_shape(config))
         m.d.sync += [reading.eq(self.i.valid), update.eq(self.i.p)]
-        # A word that is being written must not be read: block RAM would give anything.
-        same = Signal()
-        m.d.comb += [
-            same.eq(self.write & (self.word == update.read)),
-            self.read.eq(update.read),
-            self.enable.eq(reading & ~same),
-        ]
+        m.d.comb += [self.read.eq(update.read), self.enable.eq(reading)]
 
         m.d.sync += [self.write.eq(reading), self.word.eq(update.write)]
-        forward = Signal()
-        m.d.sync += forward.eq(same)
         for lane in range(config.lanes):
             product = Signal(signed(config.weight_bits + config.tick_bits), name=f"product{lane}")
             m.d.sync += product.eq(self.weights[lane] * update.code)
-            written = Signal(signed(config.accumulator_bits), name=f"written{lane}")
-            m.d.sync += written.eq(self.sums[lane])
-            potential = Mux(forward, written, self.potentials[lane])
-            m.d.comb += self.sums[lane].eq(potential + product)
+            m.d.comb += self.sums[lane].eq(self.potentials[lane] + product)
 
         m.d.comb += self.busy.eq(reading | self.write)
         return m

@@ -34,6 +34,11 @@ class LayerPlan:
     fire_threshold: int
     bounds: tuple[int, int]
 
+    @property
+    def membrane_words(self) -> int:
+        """Membrane words set aside for the layer: an even number, two copies where W = 1."""
+        return self.words + self.words % 2
+
     def roofline(self, events: int) -> int:
         """Fewest cycles that this layer can take for so many input events (DESIGN, roofline)."""
         return events * self.words
@@ -109,7 +114,7 @@ class Program:
         used = {
             "weights": (sum(layer.weight_words for layer in self.layers), config.weight_words),
             "membrane": (
-                max(layer.membrane_base + layer.words for layer in self.layers),
+                max(layer.membrane_base + layer.membrane_words for layer in self.layers),
                 config.membrane_words,
             ),
             "input_map": (self.layers[0].map_words, config.input_words),

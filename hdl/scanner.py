@@ -70,34 +70,37 @@ class Scanner(wiring.Component):
         have = Signal()  # map_data is a word of this scan
         coming = Signal(self._config.neuron_bits - slot_bits)  # its number
 
-        # A register between the map and the choice of a slot: what follows is one level of logic
-        # after another already.
+        # The word whose events go out. Which slot is next is chosen one cycle ahead, because what
+        # follows, up to the map's read enable, is one level of logic after another already.
         codes = [Signal(self._config.tick_bits, name=f"code{n}") for n in range(slots)]
-        waiting = Signal(slots)  # slots whose events are not out yet
+        current = Signal(slots)  # one-hot: the slot whose event is next
+        waiting = Signal(slots)  # slots after it
         word = Signal.like(coming)
-        lowest = Signal(slots)
+        fresh = Signal(slots)  # slots of map_data with an event
 
         free = Signal()
         drained = Signal()  # nothing of the word will be left after this cycle
         m.d.comb += [
-            lowest.eq(lowest_set(waiting)),
+            fresh.eq(Cat(code.any() for code in arriving) & have.replicate(slots)),
             free.eq(~self.o.valid | self.o.ready),
-            drained.eq(~waiting.any() | (free & (waiting == lowest))),
+            drained.eq(~current.any() | (free & ~waiting.any())),
             self.map_enable.eq(fetching & (drained | ~have)),
             self.map_address.eq(address),
-            self.busy.eq(fetching | have | waiting.any() | self.o.valid),
+            self.busy.eq(fetching | have | current.any() | self.o.valid),
         ]
 
         with m.If(free):
             m.d.sync += [
-                self.o.valid.eq(waiting.any()),
-                self.o.p.neuron.eq(Cat(encode(lowest, slot_bits), word)),
-                self.o.p.code.eq(select(lowest, codes)),
-                waiting.eq(waiting & ~lowest),
+                self.o.valid.eq(current.any()),
+                self.o.p.neuron.eq(Cat(encode(current, slot_bits), word)),
+                self.o.p.code.eq(select(current, codes)),
+                current.eq(lowest_set(waiting)),
+                waiting.eq(waiting & ~lowest_set(waiting)),
             ]
         with m.If(drained):
             m.d.sync += [
-                waiting.eq(Cat(code.any() for code in arriving) & have.replicate(slots)),
+                current.eq(lowest_set(fresh)),
+                waiting.eq(fresh & ~lowest_set(fresh)),
                 word.eq(coming),
             ]
             m.d.sync += [code.eq(new) for code, new in zip(codes, arriving, strict=True)]

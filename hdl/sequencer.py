@@ -19,6 +19,11 @@ class Sequencer(wiring.Component):
     Bias at first touch: the updates of the first event read ``bias_base + u`` and write
     ``membrane_base + u``; all others read and write ``membrane_base + u``. No pass copies biases.
 
+    Interleaved partial sums: in a layer of one word (W = 1) successive events would update the same
+    word faster than it can be written back. So they take turns in two copies, the words
+    ``membrane_base`` and ``membrane_base + 1``, and the sweep adds what they hold. The bases of
+    such a layer are even; the word at ``bias_base + 1`` is 0.
+
     Throughput: W updates an event, one a cycle, no bubble between events. Latency: one cycle.
 
     Parameters
@@ -36,8 +41,11 @@ class Sequencer(wiring.Component):
         Events.
     o : Out(stream.Signature(update_shape(config), always_ready=True))
         Updates.
-    touched : Out(1)
-        The layer has had an event: its potentials are at ``membrane_base``, else ``bias_base``.
+    alone : Out(1)
+        The layer has one word, in two copies.
+    touched : Out(2)
+        Either copy (the first, unless ``alone``) has had an event: its potentials are at
+        ``membrane_base``, else at ``bias_base``.
     busy : Out(1)
         An event is being walked.
     """
@@ -53,7 +61,8 @@ class Sequencer(wiring.Component):
             "bias_base": In(config.membrane_address_bits),
             "i": In(stream.Signature(code_shape(config))),
             "o": Out(stream.Signature(update_shape(config), always_ready=True)),
-            "touched": Out(1),
+            "alone": Out(1),
+            "touched": Out(2),
             "busy": Out(1),
         })
 
@@ -62,6 +71,8 @@ class Sequencer(wiring.Component):
         update = self.o.p
         left = Signal.like(self.last_word)  # words after this one
         final = Signal()  # there are none
+        copy = Signal()
+        m.d.sync += self.alone.eq(self.last_word == 0)
         m.d.comb += [
             self.o.valid.eq(self.busy),
             self.i.ready.eq(~self.busy | final),
@@ -78,12 +89,15 @@ class Sequencer(wiring.Component):
         with m.If(take):
             m.d.sync += [
                 self.busy.eq(1),
-                self.touched.eq(1),
+                self.touched.bit_select(copy, 1).eq(1),
+                copy.eq(self.alone & ~copy),
                 update.code.eq(self.i.p.code),
-                update.read.eq(Mux(self.touched, self.membrane_base, self.bias_base)),
-                update.write.eq(self.membrane_base),
+                update.read.eq(
+                    Mux(self.touched.bit_select(copy, 1), self.membrane_base, self.bias_base)
+                    | copy),
+                update.write.eq(self.membrane_base | copy),
                 left.eq(self.last_word),
-                final.eq(self.last_word == 0),
+                final.eq(self.alone),
             ]
         with m.Elif(self.busy):
             m.d.sync += [
@@ -94,5 +108,5 @@ class Sequencer(wiring.Component):
                 final.eq(left == 1),
             ]
         with m.If(self.start):
-            m.d.sync += self.touched.eq(0)
+            m.d.sync += [self.touched.eq(0), copy.eq(0)]
         return m
