@@ -141,7 +141,8 @@ def make_network(
     per_channel : :class:`bool`
         A slope for each neuron.
     slope : :class:`float`
-        About how much of a window a typical potential fills: 0 keeps all neurons silent.
+        How steep: at 1 a typical potential fills half a window. At 0 all neurons are silent, and at
+        infinity all that fire do so at tick 0.
     input_codes : sequence of :class:`int` or None
         By default the input code rises with the pixel.
     """
@@ -154,7 +155,9 @@ def make_network(
         source, inputs, spiking = sources[index], sizes[1 + sources[index]], index < hidden
         count = outputs if spiking else 0
         multiplier, shift = np.ones(count, int), np.full(count, 31)
-        if slope and spiking:
+        if slope == np.inf:
+            multiplier, shift = 65535 * multiplier, 0 * shift
+        elif slope and spiking:
             # A typical potential becomes a code in the middle of the window.
             typical = high * ticks[1 + source] * np.sqrt(inputs) / 2 + bias
             shift = rng.integers(4, 17, count if per_channel else None) + 0 * shift

@@ -143,8 +143,9 @@ def test_every_memory_fits_to_the_last_word_and_not_one_less(random_network):
     assert used == {
         # 6, 9 and 3 words of neurons: 40 + 6 rows and so on.
         "weights": {"used": 40 * 6 + 21 * 9 + 34 * 3, "available": 531},
-        # The biases of all layers, and the larger of every other layer's potentials: 6 and 9.
-        "membrane": {"used": 18 + 6 + 9, "available": 33},
+        # The biases of all layers, each an even number of words, and the larger of every other
+        # layer's potentials.
+        "membrane": {"used": (6 + 10 + 4) + 6 + 10, "available": 36},
         "input_map": {"used": 5, "available": 5},
         # While the second layer fires, the map of the first one is still read.
         "map": {"used": 3 + 5, "available": 8},
@@ -154,7 +155,7 @@ def test_every_memory_fits_to_the_last_word_and_not_one_less(random_network):
     assert too_small(network, config, "weights", 31) == (
         "the network needs 531 weight words of 4 (most in layer hidden1) and the core's weights "
         "memory has 500: 31 too many; what would fit is 94% of that")
-    assert "33 membrane words of 4 (most in layer hidden2)" in too_small(
+    assert "36 membrane words of 4 (most in layer hidden2)" in too_small(
         network, config, "membrane")
     assert "needs 55 slope words" in too_small(network, config, "slopes")
     assert too_small(network, config, "map", 2) == (
@@ -309,6 +310,9 @@ def test_memories_hold_the_network(random_network, core, sizes, per_channel):
             inside = neuron < layer.outputs
             assert found == (layer.weight[:, neuron].tolist() if inside else [0] * layer.inputs)
             assert bias == (layer.bias[neuron] if inside else 0)
+        if value("last_word") == 0:
+            # The second copy starts from nothing.
+            assert membrane[value("bias_base") + 1] == 0
         if layer.spiking:
             assert value("destination_last") == -(-layer.outputs // config.codes_per_word) - 1
             count = layer.outputs if value("per_channel") else 1
@@ -334,14 +338,18 @@ def test_nothing_that_is_needed_is_overwritten(random_network, data, layers, see
                                  layers=6)
     plans = compile_network(network, config).layers
 
-    biases = [(plan.bias_base, plan.bias_base + plan.words) for plan in plans]
-    potentials = [(plan.membrane_base, plan.membrane_base + plan.words) for plan in plans]
+    biases = [(plan.bias_base, plan.bias_base + plan.membrane_words) for plan in plans]
+    potentials = [(plan.membrane_base, plan.membrane_base + plan.membrane_words) for plan in plans]
     places = [(plan.weight_base, plan.weight_base + plan.weight_words) for plan in plans]
     for one, other in itertools.combinations(biases, 2):
         assert not overlap(one, other)
     for one, other in itertools.combinations(places, 2):
         assert not overlap(one, other)
     assert not any(overlap(bias, place) for bias in biases for place in potentials)
+    # Two copies where there is one word, at even addresses.
+    for plan in plans:
+        assert plan.membrane_words >= max(2, plan.words)
+        assert plan.words > 1 or plan.bias_base % 2 == plan.membrane_base % 2 == 0
     # One layer may accumulate while the one before it fires.
     assert not any(overlap(*pair) for pair in itertools.pairwise(potentials))
 

@@ -84,10 +84,10 @@ def test_report_is_plain_data(random_network):
     program = make_program(random_network, "one part", per_channel=True)
     report = json.loads(json.dumps(program.report()))
     assert report["config"] == program.config.as_dict()
-    # 5, 9 and 2 words of two neurons.
+    # 5, 9 and 2 words of two neurons; in the membrane memory an even number of each.
     assert report["memories"] == {
         "weights": {"used": 13 * 5 + 9 * 9 + 18 * 2, "available": 700},
-        "membrane": {"used": 16 + 5 + 9, "available": 64},
+        "membrane": {"used": (6 + 10 + 2) + 6 + 10, "available": 64},
         "input_map": {"used": 2, "available": 16},
         "map": {"used": 2 + 3, "available": 16},
         "slopes": {"used": 9 + 18, "available": 256},
