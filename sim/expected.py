@@ -108,5 +108,5 @@ class Expected:
                     logits=file["logits"],
                     events=file["events"],
                 )
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise InputError(f"{path} holds no expected events: {error}") from error

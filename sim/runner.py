@@ -182,8 +182,9 @@ def _compile_verilator(
         f"CXX={simulator.programs['g++']}", f"LINK={simulator.programs['g++']}",
         # How to use a precompiled header, which the PyPI wheel was not configured to know.
         "CFG_CXXFLAGS_PCH_I=-include",
-        # A helper of Verilator's, for which any Python will do.
-        f"PYTHON3={sys.executable}", *_CPP_OPTIONS,
+        # What the Python package, built for any machine, could not find out: an interpreter for a
+        # helper of Verilator's, and how this compiler takes a precompiled header (large designs).
+        f"PYTHON3={sys.executable}", "CFG_CXXFLAGS_PCH_I=-include", *_CPP_OPTIONS,
     )
     if not library.exists():
         with _new_folder(library) as temporary:
