@@ -86,9 +86,9 @@ class Comparison:
         self.end = records.end() or self.end
         self.now = int(records.cycle.max(initial=self.now))
         done = min(self._answered, self._timed, *self._reported, self._expected.images)
-        # What is left when every image is complete belongs to none of them.
-        over = self.end is not None and done == self._expected.images
-        if done > self.done or (over and (self._spikes.size or self._logits.size)):
+        # What is left at the end, when every image is complete, belongs to none of them.
+        over = records.end() is not None and done == self._expected.images
+        if done > self.done or over:
             self._compare(self.done, done, over)
             self.done = done
 
@@ -108,8 +108,10 @@ class Comparison:
         """Give spikes their images, and keep what the layers report of themselves."""
         ends, report = self._layout.unpack(records, Kind.STATISTICS)
         places, spike = self._layout.unpack(records, Kind.SPIKE)
-        # The read-out cannot fire: what fires there, or in no layer at all, will be a stray spike.
-        spike["layer"] = np.minimum(spike["layer"], len(self._reported) - 1)
+        # What is of no layer at all is taken for the read-out's, which cannot fire and ends once an
+        # image, and so is found out.
+        for fields in (report, spike):
+            fields["layer"] = np.minimum(fields["layer"], len(self._reported) - 1)
         image = np.zeros(len(places), np.int64)
         for layer, reported in enumerate(self._reported):
             mine, chosen = report["layer"] == layer, spike["layer"] == layer
@@ -153,6 +155,9 @@ class Comparison:
             findings += placed(
                 "spike", layer, codes, 0, (code >= 1) & (code <= ticks), image - start, neuron, code
             )
+            # Ends beyond the last image; those before it would have given spikes to wrong images.
+            extra = np.full(over * max(0, self._reported[layer] - stop), stop - start)
+            findings.append(Finding("stray end", layer, extra, extra, extra, extra))
         image, index, value, _ = logits
         findings += placed(
             "logit", output, golden.logits, MISSING, index >= 0, image - start, index, value

@@ -22,8 +22,9 @@ class Mismatch:
         Name of the layer.
     kind : :class:`str`
         ``"spike"``, ``"logit"``; ``"repeated spike"``, ``"repeated logit"``: given twice for one
-        neuron; ``"stray spike"``, ``"stray logit"``: of a neuron, tick or image that does not
-        exist; ``"event count"``: input events that the layer saw; ``"winner"``.
+        neuron; ``"stray spike"``, ``"stray logit"``, ``"stray end"``: of a neuron, tick, image or
+        layer that does not exist; ``"event count"``: input events that the layer saw;
+        ``"winner"``.
     neuron : :class:`int` or ``None``
         Neuron of the layer, in raster order; the class of a logit.
     expected, seen : :class:`int` or ``None``
@@ -44,6 +45,8 @@ class Mismatch:
         where = f"image {self.image}, layer {self.layer}"
         if self.kind == "event count":
             return f"{where}: golden has {self.expected} input events, RTL saw {self.seen}"
+        if self.kind == "stray end":
+            return f"{where}: RTL reports its end once too often"
         if self.kind == "winner":
             return f"{where}: golden's winner is class {self.expected}, RTL's is {self.seen}"
         if self.kind.endswith("spike"):
@@ -97,7 +100,7 @@ class Finding:
                 return None if value == 0 else ticks - value
             return None if value == MISSING else value
 
-        whole = self.kind in ("event count", "winner")
+        whole = self.kind in ("event count", "stray end", "winner")
         return Mismatch(
             image=int(self.image[0]),
             layer=name,

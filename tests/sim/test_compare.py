@@ -29,6 +29,8 @@ def compare(config, expected, perform, pack):
     def run(change=lambda events: events, first_image=0) -> Comparison:
         comparison = Comparison(expected, config, first_image)
         comparison.feed(pack(config, [*change(perform(expected)), END]))
+        # What is read at the end of a pipe.
+        comparison.feed(b"")
         return comparison
 
     return run
@@ -195,6 +197,14 @@ def test_events_after_the_last_image(compare):
 def test_a_whole_image_too_many(compare):
     comparison = compare(lambda events: events + events[:find(events, Kind.CYCLES, 0) + 1])
     assert comparison.complete and comparison.mismatched[-1] == sum(comparison.counts.values()) > 0
+
+
+@pytest.mark.parametrize("layer, name", [(1, "hidden2"), (2, "output"), (8, "output")])
+def test_a_layer_that_ends_too_often(compare, layer, name):
+    end = (Kind.STATISTICS, {"layer": layer, "events": 0, "cycles": 9}, 0)
+    comparison = compare(lambda events: [*events, end])
+    assert comparison.counts == {"stray end": 1} and comparison.complete
+    assert f"layer {name}: RTL reports its end once too often" in str(comparison.first)
 
 
 def test_a_wrong_logit(compare, expected):
