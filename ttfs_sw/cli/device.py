@@ -3,12 +3,9 @@
 from argparse import Namespace
 from pathlib import Path
 
-from ttfs_sw.cli.inputs import check_accuracy, find_board, open_network, open_test_images
+from ttfs_sw.cli.inputs import find_board, open_network
 from ttfs_sw.cli.options import (
-    add_accuracy,
     add_board,
-    add_dataset,
-    add_limit,
     add_network,
     common,
 )
@@ -16,7 +13,6 @@ from ttfs_sw.cli.rows import describe
 from ttfs_sw.cli.tables import Outcome
 from ttfs_sw.errors import InputError
 from ttfs_sw.files import output_folder, write_bytes
-from ttfs_sw.progress import bar
 
 __all__ = ["register"]
 
