@@ -143,7 +143,8 @@ def _programmers() -> Iterator[dict]:
                 others = [tool for tool in tools if tool != name]
                 uses.append(f"{board.name} (or {', '.join(others)})" if others else board.name)
         yield _finding(
-            name, where, version, f"flash --board {', '.join(uses)}", INSTALL[name], usable=usable
+            name, where, version, f"flash --board {', '.join(uses)}", INSTALL[name][0],
+            usable=usable,
         )
 
 

