@@ -109,6 +109,8 @@ class FlashBoot(wiring.Component):
             )),
         ]
         byte_ends = Signal()
+        # A register, because what it starts is far away; the first byte is sixteen cycles later.
+        m.d.sync += self.start.eq(phase & commanding & count[:5].all())
         with m.If(self.sck & ~phase):
             m.d.sync += [
                 self.o.payload.eq(Cat(self.cipo, self.o.payload)),
@@ -122,6 +124,5 @@ class FlashBoot(wiring.Component):
             with m.If(phase):
                 m.d.sync += [count.eq(count + 1), byte_ends.eq(reading & last_bit)]
                 with m.If(commanding & count[:5].all()):
-                    m.d.comb += self.start.eq(1)
                     m.d.sync += reading.eq(1)
         return m
