@@ -14,7 +14,8 @@ class SpikeMap(wiring.Component):
     """Memory of activation codes, read a word at a time and written a code or a word at a time.
 
     Latency: ``data`` belongs to the last ``address`` that came with ``enable``, and holds while
-    ``enable`` is low. Reading a word in the cycle in which it is written gives its old value.
+    ``enable`` is low. A word must not be read in the cycle in which it is written: block RAM may
+    give anything.
 
     Parameters
     ----------

@@ -14,7 +14,8 @@ class Membrane(wiring.Component):
     """Memory of membrane potentials with one read and one write port.
 
     Latency: ``potentials`` belong to the last ``read`` that came with ``enable`` and hold while
-    ``enable`` is low. Reading a word in the cycle in which it is written gives its old value.
+    ``enable`` is low. A word must not be read in the cycle in which it is written: block RAM may
+    give anything.
 
     Parameters
     ----------

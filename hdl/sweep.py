@@ -43,7 +43,7 @@ class Sweep(wiring.Component):
     read, enable, potentials
         Read port of the membrane memory.
     o : Out(stream.Signature(potential_shape(config)))
-        Potentials in raster order; ``last`` marks neuron N - 1.
+        Potentials in raster order; ``last`` marks neuron N - 1 of an output layer.
     busy : Out(1)
         From the cycle after ``start`` until the last potential has been taken.
     """

@@ -167,7 +167,8 @@ def check(network, program, images, answers, *, on_time=True, encoded=False):
 def documented_cycles(plan, events, candidates):
     """Most cycles of a layer by the docstring of :class:`hdl.core.Core`."""
     emitted = candidates if plan.words > 1 else 2 * plan.neurons
-    return plan.roofline(events) + plan.map_words + 2 * plan.words + emitted + 32
+    accumulate = max(plan.roofline(events) + plan.map_words, plan.destination_words)
+    return accumulate + 2 * plan.words + emitted + 32
 
 
 def some_images(rng, inputs, count=2):
@@ -184,6 +185,20 @@ def test_equals_golden(bench, random_network, sizes):
     program = compile_network(network, CONFIG)
     images = some_images(rng, sizes[0])
     check(network, program, images, run_core(bench, Core(CONFIG, program), [(None, images)]))
+
+
+def test_a_layer_without_events_waits_until_its_map_is_silent(bench, random_network):
+    # Its 50 map words take longer than the updates of its 13 words.
+    rng = np.random.default_rng(17)
+    network = random_network(rng, (4, 200, 3), ticks=255)
+    config = minimal_config(network, lanes=16)
+    program = compile_network(network, config)
+    images = np.array([[255] * 4, [0] * 4, [255, 0, 0, 0]])
+    answers = run_core(bench, Core(config, program), [(None, images)])
+    check(network, program, images, answers)
+    silent = answers[1].statistics[0]
+    fired = len(answers[1].spikes)
+    assert silent == (0, 0, 1 + 1 + (50 + 2) + (2 * 13 + fired + 2) + 8)
 
 
 @pytest.mark.parametrize("seed", range(24))

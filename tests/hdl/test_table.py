@@ -1,12 +1,15 @@
 """The layer table: where fields lie, and that what is written is what is read."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hdl.config import LAYOUT_VERSION, CoreConfig
+from hdl.controller import CoreError
+from hdl.shapes import Memory
 from hdl.table import (
     ACCUMULATE_WORDS,
     ENTRY_WORDS,
@@ -108,3 +111,29 @@ def test_every_core_keeps_no_more_of_a_field_than_the_table_has(config):
         "slope_base": config.slopes - 1,
     }
     assert all(value < 1 << widths[name] for name, value in largest.items())
+
+
+def documented_rows(columns):
+    """Rows of the tables in docs/core.md with so many columns, cell by cell."""
+    text = (Path(__file__).parents[2] / "docs" / "core.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.strip().strip("|").split("|")]
+            for line in text.splitlines() if line.startswith("|")]
+    return [row for row in rows if len(row) == columns]
+
+
+def test_documentation_has_every_field_where_it_lies():
+    documented = {
+        row[2].strip("`"): (int(row[0]), row[1]) for row in documented_rows(4)
+        if row[0].isdigit() and row[2].startswith("`")
+    }
+    assert documented == {
+        name: (f.word, str(f.offset) if f.width == 1 else f"{f.offset}-{f.offset + f.width - 1}")
+        for name, f in FIELDS.items()
+    }
+
+
+def test_documentation_has_every_memory_and_error():
+    memories = {row[1]: int(row[0]) for row in documented_rows(5) if row[0].isdigit()}
+    assert memories == {memory.name: memory.value for memory in Memory}
+    errors = {row[1]: int(row[0]) for row in documented_rows(3) if row[1].isupper()}
+    assert errors == {error.name: error.value for error in CoreError}
