@@ -1,6 +1,8 @@
 """The harness around the real core: every block of a stimulus, and every way to end."""
 
+import json
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -11,9 +13,10 @@ import pytest
 from hdl.compiler import compile_network
 from hdl.shapes import Memory
 from sim.compare import Comparison
-from sim.emit import emit
+from sim.emit import Sources, emit
 from sim.expected import Expected
 from sim.records import RECORD_BYTES, Ending, Kind, Records
+from sim.regression import Regression
 from sim.runner import build
 from sim.simulation import simulate
 from sim.stimulus import Stimulus
@@ -184,3 +187,46 @@ def running(path) -> bool:
     """Whether a process was started with this path."""
     listed = subprocess.run(["ps", "-ewwo", "args"], capture_output=True, text=True, check=True)
     return str(path) in listed.stdout
+
+
+def test_a_core_that_is_wrong_is_found(config, icarus, network, make_images):
+    # The real core in a wrapper that flips the lowest bit of the codes of one neuron.
+    files = emit(config).files
+    ports = json.loads(files["core.ports.json"])
+    fields = next(port["fields"] for port in ports if port["name"] == "spikes__payload")
+    names = ", ".join(port["name"] for port in ports)
+    declared = "; ".join(
+        f"{port['direction']} [{port['width'] - 1}:0] {port['name']}" for port in ports
+    )
+    connected = ", ".join(
+        f".{port['name']}({'spike' if port['name'] == 'spikes__payload' else port['name']})"
+        for port in ports
+    )
+    layer, neuron, code = (fields[name] for name in ("layer", "neuron", "code"))
+    chosen = (
+        f"spike[{layer['offset']} +: {layer['width']}] == 1 && "
+        f"spike[{neuron['offset']} +: {neuron['width']}] == 3"
+    )
+    wrapper = f"""
+        module core({names}); {declared};
+            wire [{sum(each['width'] for each in fields.values()) - 1}:0] spike;
+            real_core inner({connected});
+            assign spikes__payload = {chosen} ? spike ^ (1 << {code['offset']}) : spike;
+        endmodule
+    """
+    real = re.sub(r"\bmodule core\(", "module real_core(", files["core.v"])
+    broken = Sources({**files, "core.v": real + wrapper})
+    pixels = make_images(network, 8)
+    trace = golden.run(network, pixels)
+    regression = Regression(
+        compile_network(network, config), pixels, Expected.from_trace(network, trace)
+    )
+    (comparison,) = regression.run(build(broken, icarus))
+    codes = trace.codes[1][:, 3]
+    fired = np.flatnonzero(codes)
+    # A code of 1 becomes 0, which no spike has: golden's is missing, and RTL's cannot be.
+    strays = np.count_nonzero(codes == 1)
+    assert strays and comparison.counts == {"spike": len(fired), "stray spike": strays}
+    assert (np.flatnonzero(comparison.mismatched) == fired).all()
+    first = comparison.first
+    assert (first.image, first.layer, first.neuron) == (fired[0], "hidden2", 3)
