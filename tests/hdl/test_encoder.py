@@ -128,12 +128,14 @@ def test_loaded_table_equals_initial_one(bench):
 
 @pytest.mark.parametrize("lone", range(0, 40, 3))
 def test_margins_of_a_lone_event(bench, lone):
+    # Every other image goes to the same bank, and must not see the margins of the one before.
     table = list(range(16)) * 16
-    images = [[(int(n == lone), 0) for n in range(40)], [(0, 0)] * 40] * 2
-    (_, first), (_, second), *again = rtl_encode(bench, CONFIG, table, images)
-    assert first == (lone // 8, lone // 8)
-    assert second is None
-    assert [bounds for _, bounds in again] == [first, second]
+    alone, silent, full = [[(int(n == lone), 0) for n in range(40)], [(0, 0)] * 40, [(1, 0)] * 40]
+    images = [alone, silent, full, alone, alone, full, silent, silent, alone]
+    margins = [bounds for _, bounds in rtl_encode(bench, CONFIG, table, images)]
+    of_alone, of_full = (lone // 8, lone // 8), (0, 4)
+    assert margins == [
+        of_alone, None, of_full, of_alone, of_alone, of_full, None, None, of_alone]
 
 
 def test_one_sample_a_cycle_and_full_two_cycles_after_the_last(bench):
@@ -211,8 +213,9 @@ def test_samples_of_an_unfinished_image_are_forgotten(bench, name, received):
     assert found == reference_encode(CONFIG, table, images)
 
 
-@pytest.mark.parametrize("name", ["restart", "forget"])
-@pytest.mark.parametrize("position", [0, 5, 18])
+@pytest.mark.parametrize(("name", "position"), [
+    ("restart", 0), ("restart", 5), ("restart", 18), ("forget", 0), ("forget", 7), ("forget", 19),
+])
 def test_a_sample_that_comes_with_the_order_to_forget_is_forgotten_too(bench, name, position):
     rng = np.random.default_rng(position)
     table = random_table(rng, CONFIG)
@@ -234,8 +237,9 @@ def test_a_sample_that_comes_with_the_order_to_forget_is_forgotten_too(bench, na
     bench.run(dut, testbench)
 
 
-@pytest.mark.parametrize(("name", "kept"), [("restart", 2), ("forget", 0)])
-def test_finished_images_outlive_a_restart_only(bench, name, kept):
+@pytest.mark.parametrize("finished", [1, 2])
+@pytest.mark.parametrize("name", ["restart", "forget"])
+def test_finished_images_outlive_a_restart_only(bench, name, finished):
     rng = np.random.default_rng(16)
     table = random_table(rng, CONFIG)
     images = [random_image(rng, 12) for _ in range(3)]
@@ -247,17 +251,18 @@ def test_finished_images_outlive_a_restart_only(bench, name, kept):
         # An image that was used before, so that the second bank is the next one.
         await send(ctx, dut, images[2])
         await receive(ctx, dut, CONFIG, 12)
-        for image in images[:2]:
+        for image in images[:finished]:
             await send(ctx, dut, image)
         await ctx.tick().repeat(2)
         ctx.set(getattr(dut, name), 1)
         await ctx.tick()
         ctx.set(getattr(dut, name), 0)
+        kept = images[:finished] if name == "restart" else []
         assert ctx.get(dut.full) == bool(kept)
-        found = [await receive(ctx, dut, CONFIG, 12) for _ in range(kept)]
+        found = [await receive(ctx, dut, CONFIG, 12) for _ in kept]
         await send(ctx, dut, images[2])
         found.append(await receive(ctx, dut, CONFIG, 12))
-        assert found == reference_encode(CONFIG, table, images[2 - kept:])
+        assert found == reference_encode(CONFIG, table, [*kept, images[2]])
 
     bench.run(dut, testbench)
 
