@@ -19,7 +19,8 @@ class SampleFeeder(wiring.Component):
     when the next one begins.
 
     Pixels are one byte each. Events are three bytes, address (low byte first) and code, in order of
-    address; the inputs between them get code 0, one a cycle, before the next byte comes.
+    address; the inputs between them get code 0, which must be done before the next byte comes.
+    Throughput: one sample in two cycles.
 
     Parameters
     ----------
@@ -61,28 +62,41 @@ class SampleFeeder(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         code_bits = self._config.tick_bits
-        position = Signal(self._config.neuron_bits)  # of the next sample for the core
+        # Of the next sample for the core.
+        position = Signal(self._config.neuron_bits, reset_less=True)
         address = Signal.like(position)  # of the event
-        value = Signal(8)
+        value = Signal(8, reset_less=True)
         pending = Signal()  # the value waits for its turn
-        field = Signal(2)  # of the event, the next to come
+        field = Signal(2, reset_less=True)  # of the event, the next to come
 
-        at_last, here = Signal(), Signal()
-        m.d.comb += [
+        # Registers break long paths here: those of the core end at the sample for it, and what is
+        # known of the position is known in the cycle after, when a sample still waits there.
+        at_last, at_address = Signal(reset_less=True), Signal(reset_less=True)
+        m.d.sync += [
             at_last.eq(position == self.last_input),
-            here.eq(pending & (~self.events | (position == address))),
-            self.o.valid.eq(
-                (self.error == Status.OK)
+            at_address.eq(position == address),
+        ]
+        here, give, last_given = Signal(), Signal(), Signal()
+        m.d.comb += [
+            here.eq(pending & (~self.events | at_address)),
+            give.eq(
+                ~self.o.valid & ~last_given & (self.error == Status.OK)
                 & (pending | (self.events & self.commit))
                 & Mux(at_last, self.commit & (here | ~pending), 1)
             ),
-            self.o.p.value.eq(Mux(here, value, 0)),
-            self.o.p.raw.eq(self.events),
-            self.done.eq(self.o.valid & self.o.ready & at_last),
+            self.done.eq(self.o.valid & self.o.ready & last_given),
             self.restart.eq(self.start),
         ]
         with m.If(self.o.valid & self.o.ready):
-            m.d.sync += position.eq(position + 1)
+            m.d.sync += self.o.valid.eq(0)
+        with m.If(give):
+            m.d.sync += [
+                self.o.valid.eq(1),
+                self.o.p.value.eq(Mux(here, value, 0)),
+                self.o.p.raw.eq(self.events),
+                last_given.eq(at_last),
+                position.eq(position + 1),
+            ]
             with m.If(here):
                 m.d.sync += pending.eq(0)
 
@@ -94,7 +108,7 @@ class SampleFeeder(wiring.Component):
         with m.If(pending & at_last & ~here):
             # The inputs are full and the event's address was not among them.
             refuse(Status.BAD_EVENT)
-        with m.If(self.commit & Mux(self.events, field != 0, ~pending)):
+        with m.If(self.commit & ~last_given & Mux(self.events, field != 0, ~pending)):
             refuse(Status.BAD_LENGTH)
 
         with m.If(self.i.valid):
@@ -119,6 +133,7 @@ class SampleFeeder(wiring.Component):
 
         with m.If(self.start):
             m.d.sync += [
-                position.eq(0), pending.eq(0), field.eq(0), self.error.eq(Status.OK)
+                position.eq(0), pending.eq(0), field.eq(0), last_given.eq(0),
+                self.o.valid.eq(0), self.error.eq(Status.OK),
             ]
         return m

@@ -1,11 +1,11 @@
 """Frames on the serial line, received and sent: byte stuffing and CRC of :mod:`ttfs_sw.framing`."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import crc, data, memory, stream, wiring
+from amaranth.lib import crc, data, stream, wiring
 from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
 
-from ttfs_sw.framing import DELIMITER
+from ttfs_sw.framing import ESCAPE, FLAG, INVERTED
 
 __all__ = ["BYTE_CYCLES", "FrameReceiver", "FrameSender", "received_shape", "reply_shape"]
 
@@ -34,17 +34,16 @@ class FrameReceiver(wiring.Component):
 
     The payload is given as it arrives, two bytes late so that the CRC is not taken for payload, and
     then the verdict: whoever acts on a byte before the verdict must be able to take it back. Two
-    delimiters in a row are no frame. After anything at all, the frame that follows the next
-    delimiter is received.
+    flags in a row are no frame. After anything at all, what follows the next flag is received.
 
     Members
     -------
     i : In(stream.Signature(8, always_ready=True))
-        Bytes from the line, at least :data:`BYTE_CYCLES` cycles apart.
+        Bytes from the line, at least :data:`BYTE_CYCLES` cycles apart. Each stays for a cycle more.
     error : In(1)
         A byte was lost: the frame it belongs to is not good.
     o : Out(stream.Signature(received_shape(), always_ready=True))
-        Payload bytes, and an ``end`` for every frame; in the same cycle as the byte from the line.
+        Payload bytes, and an ``end`` for every frame, in the cycle after the byte from the line.
     """
 
     i: In(stream.Signature(8, always_ready=True))
@@ -55,132 +54,81 @@ class FrameReceiver(wiring.Component):
         m = Module()
         m.submodules.crc = checker = _crc16()
 
-        left = Signal(8)  # bytes that the block still has
-        zero = Signal()  # a zero follows the block, if another one does
-        inside = Signal()  # bytes came since the last delimiter
+        inside = Signal()  # bytes came since the last flag
+        escaped = Signal()
         damaged = Signal()
-        newest, previous = Signal(8), Signal(8)
+        newest, previous = Signal(8, reset_less=True), Signal(8, reset_less=True)
         kept = Signal(2)  # how many of these two are of this frame
 
-        shifting = Signal(4)  # bits of the newest byte that the CRC has still to see, from 8 down
+        shifting = Signal(4)  # 8 to 15 while the CRC takes the newest byte
         m.d.comb += [checker.data.eq(newest[-1]), checker.valid.eq(shifting[-1])]
         with m.If(shifting[-1]):
             m.d.sync += [newest.eq(newest.rotate_left(1)), shifting.eq(shifting + 1)]
 
-        def decoded(byte):
-            m.d.comb += self.o.valid.eq(kept[1])
-            m.d.sync += [
-                newest.eq(byte),
-                previous.eq(newest),
-                kept.eq(Mux(kept == 0, 1, 2)),
-                shifting.eq(8),
-            ]
-
-        m.d.comb += self.o.p.data.eq(previous)
+        # What a byte is is found out in the cycle in which it comes, what it means in the next.
+        came, is_flag, is_escape, good = Signal(), Signal(), Signal(), Signal()
+        m.d.sync += [
+            came.eq(self.i.valid),
+            is_flag.eq(self.i.payload == FLAG),
+            is_escape.eq((self.i.payload == ESCAPE) & ~escaped),
+            good.eq(~damaged & ~escaped & kept[1] & checker.match_detected),
+        ]
+        m.d.comb += [
+            self.o.p.data.eq(previous),
+            self.o.p.end.eq(is_flag),
+            self.o.p.good.eq(good),
+            self.o.valid.eq(came & Mux(is_flag, inside, kept[1] & ~is_escape)),
+        ]
         with m.If(self.error):
             m.d.sync += [damaged.eq(1), inside.eq(1)]
-        with m.If(self.i.valid):
-            m.d.sync += inside.eq(1)
-            with m.If(self.i.payload == DELIMITER):
-                m.d.comb += [
-                    self.o.valid.eq(inside),
-                    self.o.p.end.eq(1),
-                    self.o.p.good.eq(
-                        ~damaged & (left == 0) & kept[1] & checker.match_detected
-                    ),
-                    checker.start.eq(1),
-                ]
+        with m.If(came):
+            m.d.sync += [inside.eq(1), escaped.eq(is_escape)]
+            with m.If(is_flag):
+                m.d.comb += checker.start.eq(1)
+                m.d.sync += [kept.eq(0), inside.eq(0), damaged.eq(0)]
+            with m.Elif(~is_escape):
                 m.d.sync += [
-                    left.eq(0), zero.eq(0), kept.eq(0), inside.eq(0), damaged.eq(0)
+                    newest.eq(self.i.payload ^ Mux(escaped, INVERTED, 0)),
+                    previous.eq(newest),
+                    kept.eq(Mux(kept == 0, 1, 2)),
+                    shifting.eq(8),
                 ]
-            with m.Else():
-                m.d.sync += left.eq(Mux(left == 0, self.i.payload, left) - 1)
-                with m.If(left != 0):
-                    decoded(self.i.payload)
-                with m.Else():
-                    m.d.sync += zero.eq(self.i.payload != 255)
-                    with m.If(zero):
-                        decoded(0)
         return m
 
 
 class FrameSender(wiring.Component):
-    """Collects the payload of one frame, then sends it stuffed, with CRC and delimiter.
+    """Sends the payload of frames, stuffed, with CRC and flag.
 
-    A count byte goes before the bytes that it counts, so the whole frame is stuffed in a memory: a
-    byte that is not zero is written behind the others, for a zero the count is written where its
-    block began. That is one write a byte.
-
-    Throughput: one payload byte in at most 12 cycles until ``last``; then nothing is taken until
-    the whole frame is sent.
-
-    Parameters
-    ----------
-    depth : :class:`int`
-        Bytes of memory.
+    Nothing is stored, so a payload may have any length. Between its bytes the line may be idle.
 
     Members
     -------
     i : In(stream.Signature(reply_shape()))
-        Payload of a frame.
+        Payload of a frame, at least one byte.
     o : Out(stream.Signature(8))
         Bytes for the line.
     """
 
-    def __init__(self, depth: int = 512):
-        if not isinstance(depth, int) or depth < 8:
-            raise ValueError(f"depth must be an integer of at least 8, not {depth!r}")
-        self._depth = depth
-        super().__init__({
-            "i": In(stream.Signature(reply_shape())),
-            "o": Out(stream.Signature(8)),
-        })
-
-    @property
-    def max_payload(self) -> int:
-        """Most payload bytes of a frame: the memory also takes the CRC and the counts."""
-        return self._depth - self._depth // 254 - 4
+    i: In(stream.Signature(reply_shape()))
+    o: Out(stream.Signature(8))
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.crc = summer = _crc16()
-        # Nothing is read while anything is written, so a collision needs no logic.
-        m.submodules.storage = storage = memory.Memory(
-            shape=8, depth=self._depth, init=[], attrs={"no_rw_check": 1}
-        )
-        write, read = storage.write_port(), storage.read_port()
-
-        address = Signal(range(self._depth), init=1)  # of the next byte: stored, then sent
-        block = Signal(range(self._depth))  # where the block began; then, where the frame ends
-        count = Signal(8, init=1)  # of the block so far
-        byte = Signal(8)
-        last = Signal()
+        byte = Signal(8, reset_less=True)
+        escaped = Signal()
+        last = Signal(reset_less=True)
         bits = Signal(3)
         crc_bytes = Signal(2)  # bytes of the CRC that have been taken out of it
 
         # What the CRC sees shifts it; when it sees its own highest bit it is only shifted out.
         bit = Signal()
+        special = Signal()
         m.d.comb += [
             bit.eq(Mux(crc_bytes == 0, byte[-1], summer.crc[-1])),
             summer.data.eq(bit),
-            read.addr.eq(address),
-            self.o.payload.eq(read.data),
+            special.eq((byte == FLAG) | (byte == ESCAPE)),
         ]
-
-        # Two ways to write: the byte at the end, or the count where the block began.
-        put, close_block = Signal(), Signal()
-        m.d.comb += [
-            write.en.eq(put | close_block),
-            write.addr.eq(Mux(close_block, block, address)),
-            write.data.eq(Mux(close_block, count, byte)),
-        ]
-        with m.If(write.en | (self.o.valid & self.o.ready)):
-            m.d.sync += address.eq(address + 1)
-        with m.If(put):
-            m.d.sync += count.eq(count + 1)
-        with m.If(close_block):
-            m.d.sync += [count.eq(1), block.eq(address)]
-
         with m.FSM():
             with m.State("Collect"):
                 m.d.comb += self.i.ready.eq(1)
@@ -191,34 +139,27 @@ class FrameSender(wiring.Component):
                 m.d.comb += summer.valid.eq(1)
                 m.d.sync += [byte.eq(Cat(bit, byte)), bits.eq(bits + 1)]
                 with m.If(bits == 7):
-                    m.next = "Store"
-            with m.State("Store"):
-                m.d.comb += [close_block.eq(byte == 0), put.eq(byte != 0)]
-                m.next = "Stored"
-            with m.State("Stored"):
-                m.d.comb += close_block.eq(count == 255)
-                m.next = "Sum"
-                with m.If(last):
-                    m.d.sync += crc_bytes.eq(crc_bytes + 1)
-                    with m.If(crc_bytes == 2):
-                        m.next = "Close"
-                with m.Else():
-                    m.next = "Collect"
-            with m.State("Close"):
-                m.d.comb += [close_block.eq(1), summer.start.eq(1)]
-                m.d.sync += [address.eq(0), crc_bytes.eq(0)]
-                m.next = "Fetch"
-            with m.State("Fetch"):
-                m.next = "Send"
-                with m.If(address == block):
-                    m.next = "Delimiter"
+                    m.next = "Send"
             with m.State("Send"):
                 m.d.comb += self.o.valid.eq(1)
+                m.d.comb += self.o.payload.eq(byte ^ Mux(escaped, INVERTED, 0))
+                with m.If(special & ~escaped):
+                    m.d.comb += self.o.payload.eq(ESCAPE)
                 with m.If(self.o.ready):
-                    m.next = "Fetch"
-            with m.State("Delimiter"):
-                m.d.comb += [self.o.valid.eq(1), self.o.payload.eq(DELIMITER)]
-                m.d.sync += [address.eq(1), block.eq(0)]
+                    m.d.sync += escaped.eq(special & ~escaped)
+                    with m.If(escaped | ~special):
+                        m.next = "Sum"
+                        with m.If(last):
+                            m.d.sync += crc_bytes.eq(crc_bytes + 1)
+                            with m.If(crc_bytes == 2):
+                                m.next = "Flag"
+                        with m.Else():
+                            m.next = "Collect"
+            with m.State("Flag"):
+                m.d.comb += [
+                    self.o.valid.eq(1), self.o.payload.eq(FLAG), summer.start.eq(1)
+                ]
+                m.d.sync += crc_bytes.eq(0)
                 with m.If(self.o.ready):
                     m.next = "Collect"
         return m

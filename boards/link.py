@@ -31,10 +31,11 @@ _LOAD = (Command.LOAD_BEGIN, Command.LOAD_DATA, Command.LOAD_END)
 class Link(wiring.Component):
     """Receives a request, carries it out and replies. Nothing that arrives can stop it for long.
 
-    A frame is acted upon when its end has come and its CRC was right; until then a chunk of an
-    image is only kept, and an image's last sample withheld. Frames that come while a request is
-    carried out or answered are not looked at: they are answered as ``BUSY``, once, afterwards.
-    What waits for the core or for the loader waits at most ``2 ** timeout_bits`` cycles.
+    A frame is acted upon when its end has come and its CRC was right. Only what may be long is
+    passed on as it comes: of an image to be classified all but the last sample, and the chunks of a
+    network image, which is given up when one of them was damaged. Frames that come while a request
+    is carried out or answered are not looked at: they are answered as ``BUSY``, once, afterwards.
+    The core may take at most ``2 ** timeout_bits`` cycles.
 
     Parameters
     ----------
@@ -54,7 +55,8 @@ class Link(wiring.Component):
     booting : In(1)
         The loader is busy with the flash: an image cannot be loaded now.
     load_start, load_stop : Out(1), image : Out(stream.Signature(8))
-        To the loader.
+        To the loader. Image bytes come no faster than the line is; one that is not taken at once
+        is lost, and the image with it.
     load_state : In(LoadState), loaded_from : In(Source), last_input : In(config.neuron_bits)
         From the loader.
     samples : Out(stream.Signature(sample_shape())), restart : Out(1)
@@ -99,11 +101,12 @@ class Link(wiring.Component):
         wiring.connect(m, wiring.flipped(self.statistics), recorder.statistics)
 
         # Command bytes that are none are kept as 0.
-        command, tag = Signal(4), Signal(8)
+        command, tag = Signal(4), Signal(8, reset_less=True)
         next_chunk = Signal(range(SEQUENCES))
-        expected, repeated = Signal(), Signal()  # a chunk is the next one, or the last one again
+        # A chunk is the next one, or the last one again.
+        expected, repeated = Signal(), Signal(reset_less=True)
         wrong_length = Signal()
-        status, last_error = Signal(Status), Signal(Status)
+        status, last_error = Signal(Status, reset_less=True), Signal(Status)
         has_result = Signal()
         known, classify, load_data = Signal(), Signal(), Signal()
         m.d.comb += [
@@ -114,7 +117,7 @@ class Link(wiring.Component):
             feeder.last_input.eq(self.last_input),
             feeder.events.eq(command == Command.CLASSIFY_EVENTS),
             feeder.i.payload.eq(self.rx.p.data),
-            recorder.chunk.payload.eq(self.rx.p.data),
+            self.image.payload.eq(self.rx.p.data),
             recorder.cycles.eq(self.cycles),
             self.restart.eq(feeder.restart),
         ]
@@ -130,13 +133,12 @@ class Link(wiring.Component):
         with m.If(self.rx.valid & ~receiving):
             m.d.sync += [torn.eq(byte_came), missed.eq(missed | frame_ended)]
 
-        timer = Signal(self._timeout_bits)
+        timer = Signal(self._timeout_bits, reset_less=True)
         late = Signal()
-        m.d.sync += timer.eq(timer + 1)
+        m.d.sync += [timer.eq(timer + 1), self.load_start.eq(0), self.load_stop.eq(0)]
         m.d.comb += late.eq(timer.all())
 
-        # Bytes of the recorder go into the reply, the one at `end` the last, or to the loader, the
-        # one before.
+        # Bytes of the recorder go into the reply, the one at `end` is the last.
         end = Signal.like(recorder.end)
         m.d.comb += end.eq(recorder.end)
         with m.If(command == Command.IDENTIFY):
@@ -144,11 +146,11 @@ class Link(wiring.Component):
         with m.If(command == Command.COUNTERS):
             last_layer = self.statistics.p.layer * STATISTICS_BYTES
             m.d.comb += end.eq(places.counters | last_layer | (STATISTICS_BYTES - 1))
-        address = Signal.like(recorder.address)
-        m.d.comb += [recorder.address.eq(address), self.image.payload.eq(recorder.data)]
+        address = Signal.like(recorder.address, reset_less=True)
+        m.d.comb += recorder.address.eq(address)
 
         # A reply begins with three bytes; the board's status follows, or bytes of the recorder.
-        step = Signal(3)
+        step = Signal(3, reset_less=True)
         last_step = 3 + StatusReport.SIZE - 1
         from_recorder = Signal()
         report = Cat(
@@ -157,7 +159,6 @@ class Link(wiring.Component):
             padded(status, 8),
             padded(self.load_state, 4), padded(self.loaded_from, 4),
             padded(self.core_error, 4), padded(last_error, 4),
-            padded(self.last_input, 16),
         )
         m.d.comb += self.tx.p.data.eq(report.word_select(step, 8))
 
@@ -200,9 +201,7 @@ class Link(wiring.Component):
                     m.d.sync += tag.eq(self.rx.p.data)
                     m.next = "Body"
                     with m.If(load_data):
-                        # The chunk takes the place of the result.
-                        m.d.comb += recorder.clear.eq(1)
-                        m.d.sync += [has_result.eq(0), wrong_length.eq(1)]
+                        m.d.sync += wrong_length.eq(1)
                         m.next = "Sequence"
 
             with m.State("Sequence"):
@@ -210,7 +209,7 @@ class Link(wiring.Component):
                 with m.If(byte_came):
                     number = self.rx.p.data[:len(next_chunk)]
                     m.d.sync += [
-                        expected.eq(number == next_chunk),
+                        expected.eq((number == next_chunk) & ~self.booting),
                         repeated.eq((number + 1)[:len(next_chunk)] == next_chunk),
                         wrong_length.eq(0),
                     ]
@@ -224,14 +223,18 @@ class Link(wiring.Component):
                 m.d.comb += [
                     receiving.eq(1),
                     feeder.i.valid.eq(byte_came & classify),
-                    recorder.chunk.valid.eq(byte_came & load_data),
+                    self.image.valid.eq(byte_came & expected),
                 ]
-                with m.If(recorder.overflow | (byte_came & ~classify & ~load_data)):
+                with m.If(byte_came & ~classify & ~load_data):
                     m.d.sync += wrong_length.eq(1)
                 with m.If(frame_ended):
                     m.next = "Execute"
                     with m.If(~self.rx.p.good):
+                        # What of it was passed on cannot be taken back.
+                        m.d.sync += [self.load_stop.eq(expected), expected.eq(0)]
                         refuse_frame(Status.BAD_FRAME)
+                with m.If(self.image.valid & ~self.image.ready):
+                    m.d.sync += self.load_stop.eq(1)
 
             with m.State("Execute"):
                 m.d.sync += timer.eq(0)
@@ -244,21 +247,17 @@ class Link(wiring.Component):
                         with m.Case(Command.STATUS):
                             reply(Status.OK)
                         with m.Case(Command.LOAD_BEGIN):
-                            m.d.comb += self.load_start.eq(~self.booting)
+                            m.d.sync += self.load_start.eq(~self.booting)
                             m.d.sync += [next_chunk.eq(0), has_result.eq(0)]
                             reply(Mux(self.booting, Status.BUSY, Status.OK))
                         with m.Case(Command.LOAD_DATA):
-                            m.d.sync += address.eq(places.result)
+                            m.d.sync += [next_chunk.eq(next_chunk + expected), expected.eq(0)]
+                            # A repeated chunk has been loaded; only its reply was lost.
+                            reply(Mux(expected | repeated, Status.OK, Status.BAD_SEQUENCE))
                             with m.If(self.booting):
                                 reply(Status.BUSY)
-                            with m.Elif(expected):
-                                m.d.sync += next_chunk.eq(next_chunk + 1)
-                                m.next = "Fetch"
-                            with m.Else():
-                                # A repeated chunk has been loaded; only its reply was lost.
-                                reply(Mux(repeated, Status.OK, Status.BAD_SEQUENCE))
                         with m.Case(Command.LOAD_END):
-                            m.d.comb += self.load_stop.eq(~self.booting)
+                            m.d.sync += self.load_stop.eq(~self.booting)
                             reply(Mux(self.load_state == LoadState.READY,
                                       Status.OK, Status.LOAD_FAILED))
                         with m.Case(Command.CLASSIFY_PIXELS, Command.CLASSIFY_EVENTS):
@@ -312,21 +311,16 @@ class Link(wiring.Component):
             with m.State("Fetch"):
                 m.d.comb += recorder.enable.eq(1)
                 m.next = "Give"
-                with m.If(load_data & (address == end)):
-                    reply(Status.OK)
 
             with m.State("Give"):
                 m.d.comb += [
-                    self.tx.valid.eq(~load_data),
+                    self.tx.valid.eq(1),
                     self.tx.p.data.eq(recorder.data),
                     self.tx.p.last.eq(address == end),
-                    self.image.valid.eq(load_data),
                 ]
-                with m.If(Mux(load_data, self.image.ready, self.tx.ready)):
+                with m.If(self.tx.ready):
                     m.d.sync += address.eq(address + 1)
                     m.next = "Fetch"
-                    with m.If((address == end) & ~load_data):
+                    with m.If(address == end):
                         m.next = "Command"
-                with m.Elif(late & load_data):
-                    time_out()
         return m

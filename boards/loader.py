@@ -87,15 +87,17 @@ class ImageLoader(wiring.Component):
         m.submodules.crc = checker = crc.Parameters(catalog.CRC32_ISO_HDLC, data_width=1).create()
 
         stage = Signal(Stage)
-        byte = Signal(8)
-        word = Signal(32)
-        bit = Signal(5)  # of the word, the next to come
+        byte = Signal(8, reset_less=True)
+        word = Signal(32, reset_less=True)
+        bit = Signal(5, reset_less=True)  # of the word, the next to come
         shifting = Signal()
         complete = Signal()  # for one cycle when the word is there
         waiting = Signal()  # a complete word waits to be written
+        failed = Signal()  # in the cycle before: what has begun meanwhile is undone
+        m.d.sync += failed.eq(0)
         m.d.comb += [
             waiting.eq((stage == Stage.INVALIDATE) | (stage == Stage.WRITE)),
-            self.i.ready.eq(~shifting & ~complete & ~waiting),
+            self.i.ready.eq(~shifting & ~complete & ~waiting & ~failed),
             checker.data.eq(byte[0]),
             checker.valid.eq(shifting),
         ]
@@ -111,16 +113,16 @@ class ImageLoader(wiring.Component):
 
         # The first three words must be these. They are compared as they shift in.
         expected = Const(MAGIC | FORMAT_VERSION << 32 | self._config.fingerprint << 64, 96)
-        field = Signal(2)
-        unexpected = Signal()
+        field = Signal(2, reset_less=True)
+        unexpected = Signal(reset_less=True)
         with m.If(shifting & (byte[0] != expected.bit_select(Cat(bit, field), 1))):
             m.d.sync += unexpected.eq(1)
 
         # Both count the words that come after this one: of the payload, and of its section.
-        left = Signal(length_bits(self._config))
-        section_left = Signal(section_shape()["more"].shape)
-        memory = Signal(section_shape()["memory"].shape)
-        address = Signal(range(max(memory_depths(self._config).values())))
+        left = Signal(length_bits(self._config), reset_less=True)
+        section_left = Signal(section_shape()["more"].shape, reset_less=True)
+        memory = Signal(section_shape()["memory"].shape, reset_less=True)
+        address = Signal(range(max(memory_depths(self._config).values())), reset_less=True)
         section = data.View(section_shape(), word)
         m.d.comb += [
             self.load.valid.eq(waiting),
@@ -130,11 +132,8 @@ class ImageLoader(wiring.Component):
             self.active.eq(self.state == LoadState.LOADING),
         ]
 
-        failed = Signal()
-
         def fail(reason):
-            m.d.comb += failed.eq(1)
-            m.d.sync += self.state.eq(reason)
+            m.d.sync += [failed.eq(1), self.state.eq(reason)]
 
         def count_down(counter):
             m.d.sync += counter.eq(counter - 1)

@@ -57,8 +57,8 @@ class RecordMap:
 class Recorder(wiring.Component):
     """Keeps the last result and the counters of its layers; the identity is there from the start.
 
-    Where the result is kept, a chunk of a network image can be kept instead. Logits of up to 16
-    bits are taken one a cycle, so that the core does not wait and counts the cycles that it needs.
+    Logits of up to 16 bits are taken one a cycle, so that the core does not wait and counts the
+    cycles that it needs.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class Recorder(wiring.Component):
     Members
     -------
     clear : In(1)
-        Forget result or chunk: a new one begins.
+        A new result begins.
     logits : In(stream.Signature(logit_shape(config)))
         From the core.
     statistics : In(stream.Signature(statistics_shape(config), always_ready=True))
@@ -79,12 +79,8 @@ class Recorder(wiring.Component):
         From the core, valid with the last logit.
     done : Out(1)
         High for one cycle when a result is complete.
-    chunk : In(stream.Signature(8, always_ready=True))
-        Bytes to be kept instead of a result.
-    overflow : Out(1)
-        High in the cycle in which a byte of a chunk is dropped because there is no room.
     end : Out
-        Address of a result's last byte; the address behind a chunk, modulo the depth of the memory.
+        Address of the result's last byte.
     address : In, enable : In(1), data : Out(8)
         Read port; ``data`` belongs to the ``address`` of the last cycle with ``enable``.
     """
@@ -100,9 +96,7 @@ class Recorder(wiring.Component):
             "statistics": In(stream.Signature(statistics_shape(config), always_ready=True)),
             "cycles": In(24),
             "done": Out(1),
-            "chunk": In(stream.Signature(8, always_ready=True)),
-            "overflow": Out(1),
-            "end": Out(address, init=self._map.result),
+            "end": Out(address),
             "address": In(address),
             "enable": In(1),
             "data": Out(8),
@@ -117,8 +111,8 @@ class Recorder(wiring.Component):
             shape=16, depth=places.depth // 2, attrs={"no_rw_check": 1},
             init=struct.unpack(f"<{len(identity) // 2}H", identity),
         )
-        read, write = storage.read_port(), storage.write_port(granularity=8)
-        odd = Signal()
+        read, write = storage.read_port(), storage.write_port()
+        odd = Signal(reset_less=True)
         with m.If(self.enable):
             m.d.sync += odd.eq(self.address[0])
         m.d.comb += [
@@ -129,29 +123,32 @@ class Recorder(wiring.Component):
 
         logit, statistics = self.logits.p, self.statistics.p
         # What is written one word after the other, in the order of the replies.
-        trailer = Cat(padded(self.cycles, 32), padded(logit.winner, 16), padded(logit.index, 16))
+        trailer = Cat(padded(self.cycles, 32), padded(logit.winner, 16))
         counters = Cat(padded(statistics.events, 32), padded(statistics.cycles, 32))
-        step = Signal(2)
+        step = Signal(2, reset_less=True)
         counted = Signal()  # counters wait to be written
         with m.If(self.statistics.valid):
             m.d.sync += counted.eq(1)
 
-        word = Signal(len(self.end) - 1, init=places.result // 2)
-        half = Signal()  # of a chunk's word: the next byte goes to the high half
-        advance, counting, full = Signal(), Signal(), Signal()
+        word = Signal(len(self.end) - 1, reset_less=True)
+        full, recording, counting = Signal(), Signal(), Signal()
         m.d.comb += [
-            self.end.eq(Cat(half, word)),
+            # The last word written ends with the last byte.
+            self.end.eq(Cat(Const(1, 1), word)),
             full.eq(word == (places.result + places.max_logits * places.logit_bytes) // 2),
             write.addr.eq(Mux(
                 counting, Cat(step, statistics.layer) | places.counters // 2, word)),
+            write.data.eq(Mux(
+                recording,
+                Mux(counting, counters, trailer).word_select(step, 16),
+                logit.value,
+            )),
         ]
-        with m.If(advance):
-            m.d.sync += word.eq(word + 1)
 
-        def put(value, room):
-            m.d.comb += [
-                write.en.eq(room.replicate(2)), write.data.eq(value), advance.eq(room)
-            ]
+        def put_logit():
+            with m.If(~full):
+                m.d.comb += write.en.eq(1)
+                m.d.sync += word.eq(word + 1)
 
         def after_logit():
             with m.If(logit.last):
@@ -167,42 +164,30 @@ class Recorder(wiring.Component):
                     m.d.sync += counted.eq(0)
                     m.next = "Counters"
                 with m.Elif(self.logits.valid):
-                    put(logit.value, ~full)
+                    put_logit()
                     if places.logit_bytes == 2:
                         after_logit()
                     else:
                         m.next = "High"
-                with m.Elif(self.chunk.valid):
-                    # The upper half of the memory is the room for a chunk.
-                    m.d.comb += [
-                        self.overflow.eq(~word[-1]),
-                        write.en.eq(word[-1] << half),
-                        write.data.eq(self.chunk.payload.replicate(2)),
-                        advance.eq(word[-1] & half),
-                    ]
-                    m.d.sync += half.eq(half ^ word[-1])
             if places.logit_bytes == 4:
                 with m.State("High"):
-                    put(logit.value >> 16, ~full)
+                    m.d.comb += write.data.eq(logit.value >> 16)
+                    put_logit()
                     after_logit()
             with m.State("Trailer"):
-                put(trailer.word_select(step, 16), Const(1))
-                m.d.sync += step.eq(step + 1)
-                with m.If(step == 3):
-                    m.d.comb += [self.logits.ready.eq(1), self.done.eq(1), advance.eq(0)]
-                    m.d.sync += half.eq(1)
+                m.d.comb += [recording.eq(1), write.en.eq(1)]
+                m.d.sync += [step.eq(step + 1), word.eq(word + 1)]
+                with m.If(step == Result.TRAILER.size // 2 - 1):
+                    m.d.comb += [self.logits.ready.eq(1), self.done.eq(1)]
+                    m.d.sync += word.eq(word)
                     m.next = "Idle"
             with m.State("Counters"):
-                m.d.comb += [
-                    counting.eq(1),
-                    write.en.eq(0b11),
-                    write.data.eq(counters.word_select(step, 16)),
-                ]
+                m.d.comb += [recording.eq(1), counting.eq(1), write.en.eq(1)]
                 m.d.sync += step.eq(step + 1)
                 with m.If(step == 3):
                     m.next = "Idle"
         with m.If(self.clear):
-            m.d.sync += [word.eq(places.result // 2), half.eq(0)]
+            m.d.sync += word.eq(places.result // 2)
         return m
 
 

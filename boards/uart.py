@@ -84,10 +84,11 @@ class UARTReceiver(wiring.Component):
             level.eq((line & history[0]) | (line & history[1]) | (history[0] & history[1])),
         ]
 
-        timer = Signal(range(self._divisor))
-        bit = Signal(3)
+        timer = Signal(range(self._divisor), reset_less=True)
+        bit = Signal(3, reset_less=True)
+        byte = Signal(8, reset_less=True)
         sample = Signal()
-        m.d.comb += sample.eq(timer == 0)
+        m.d.comb += [sample.eq(timer == 0), self.o.payload.eq(byte)]
         m.d.sync += [timer.eq(timer - 1), self.o.valid.eq(0), self.error.eq(0)]
         with m.If(sample):
             m.d.sync += timer.eq(self._divisor - 1)
@@ -105,10 +106,7 @@ class UARTReceiver(wiring.Component):
                         m.next = "Data"
             with m.State("Data"):
                 with m.If(sample):
-                    m.d.sync += [
-                        self.o.payload.eq(Cat(self.o.payload[1:], level)),
-                        bit.eq(bit + 1),
-                    ]
+                    m.d.sync += [byte.eq(Cat(byte[1:], level)), bit.eq(bit + 1)]
                     with m.If(bit == 7):
                         m.next = "Stop"
             with m.State("Stop"):

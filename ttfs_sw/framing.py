@@ -1,16 +1,21 @@
 """Frames on the serial line: where one begins and ends, and whether it is whole.
 
-A frame is ``COBS(payload, CRC) 00``: consistent overhead byte stuffing, so that a zero byte occurs
-nowhere but at the end of a frame, and CRC-16/IBM-3740 of the payload, high byte first. The gateware
-of both directions is in :mod:`boards.frames`. Standard library only.
+The framing is that of HDLC on asynchronous lines (RFC 1662): a flag byte ends each frame and occurs
+nowhere else, because bytes of the payload that would be a flag or an escape are sent as an escape
+and the byte with one bit inverted. The last two bytes of a frame are CRC-16/IBM-3740 of the others,
+high byte first. The gateware of both directions is in :mod:`boards.frames`. Standard library only.
 """
 
 import binascii
+import re
 
-__all__ = ["DELIMITER", "FrameError", "cobs_decode", "cobs_encode", "crc16", "decode_frame",
-           "encode_frame"]
+__all__ = ["ESCAPE", "FLAG", "INVERTED", "FrameError", "crc16", "decode_frame", "encode_frame",
+           "stuff", "unstuff"]
 
-DELIMITER = 0
+FLAG = 0x7E
+ESCAPE = 0x7D
+#: Bit that is inverted in the byte after an escape.
+INVERTED = 0x20
 
 
 class FrameError(ValueError):
@@ -22,66 +27,45 @@ def crc16(data: bytes) -> int:
     return binascii.crc_hqx(data, 0xFFFF)
 
 
-def cobs_encode(data: bytes) -> bytes:
-    """Stuff ``data`` so that it has no zero byte; at most one byte in 254 longer, plus one.
-
-    A block is a count byte and then ``count - 1`` bytes that are not zero. It stands for these
-    bytes and a zero, except that the last block, and a block of 254 bytes, have no zero.
-    """
-    encoded = bytearray([0])
-    code = 0  # where the count of the open block will stand
-    for byte in data:
-        # A full block is closed only when more data follows.
-        if len(encoded) - code == 255:
-            encoded[code] = 255
-            code = len(encoded)
-            encoded.append(0)
-        if byte:
-            encoded.append(byte)
-        else:
-            encoded[code] = len(encoded) - code
-            code = len(encoded)
-            encoded.append(0)
-    encoded[code] = len(encoded) - code
-    return bytes(encoded)
+def stuff(data: bytes) -> bytes:
+    """Escape ``data`` so that it has no flag; at worst twice as long."""
+    return re.sub(
+        rb"[\x7d\x7e]", lambda found: bytes([ESCAPE, found[0][0] ^ INVERTED]), data
+    )
 
 
-def cobs_decode(encoded: bytes) -> bytes:
-    """Undo :func:`cobs_encode`.
+def unstuff(stuffed: bytes) -> bytes:
+    """Undo :func:`stuff`; the byte after an escape may be any.
 
     Raises
     ------
     :exc:`FrameError`
-        If ``encoded`` has a zero byte or ends within a block.
+        If ``stuffed`` has a flag or ends with an escape.
     """
-    data = bytearray()
-    position = 0
-    while position < len(encoded):
-        code = encoded[position]
-        block = encoded[position + 1:position + code]
-        if code == 0 or 0 in block or len(block) != code - 1:
-            raise FrameError("byte stuffing is broken")
-        data += block
-        position += code
-        if code != 255 and position < len(encoded):
-            data.append(0)
-    return bytes(data)
+    if FLAG in stuffed:
+        raise FrameError("there is a flag within the frame")
+    data = re.sub(
+        rb"\x7d(.)", lambda found: bytes([found[1][0] ^ INVERTED]), stuffed, flags=re.DOTALL
+    )
+    if len(re.search(rb"\x7d*$", stuffed)[0]) % 2:
+        raise FrameError("the frame ends with an escape")
+    return data
 
 
 def encode_frame(payload: bytes) -> bytes:
-    """The frame that carries ``payload``, its delimiter included."""
-    return cobs_encode(payload + crc16(payload).to_bytes(2, "big")) + bytes([DELIMITER])
+    """The frame that carries ``payload``, with the flag at its end."""
+    return stuff(payload + crc16(payload).to_bytes(2, "big")) + bytes([FLAG])
 
 
-def decode_frame(encoded: bytes) -> bytes:
-    """Payload of a frame, given without its delimiter.
+def decode_frame(stuffed: bytes) -> bytes:
+    """Payload of a frame, given without its flag.
 
     Raises
     ------
     :exc:`FrameError`
         If the byte stuffing or the CRC is wrong.
     """
-    data = cobs_decode(encoded)
+    data = unstuff(stuffed)
     if len(data) < 2 or crc16(data[:-2]) != int.from_bytes(data[-2:], "big"):
         raise FrameError("the CRC is wrong")
     return data[:-2]

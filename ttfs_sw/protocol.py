@@ -15,7 +15,6 @@ from collections.abc import Iterable
 from ttfs_sw.framing import FrameError
 
 __all__ = [
-    "CHUNK_BYTES",
     "NAK",
     "PROTOCOL_VERSION",
     "REPLY",
@@ -41,8 +40,6 @@ REPLY = 0x80
 NAK = 15
 #: Chunks of an image are numbered from 0, modulo this.
 SEQUENCES = 16
-#: Most bytes of an image that one :attr:`Command.LOAD_DATA` carries.
-CHUNK_BYTES = 256
 
 
 class Command(enum.IntEnum):
@@ -126,10 +123,10 @@ class Source(enum.IntEnum):
 def event_gap(divisor: int) -> int:
     """Most inputs without a spike that the link fills in between two events, never 0.
 
-    It fills in one a clock cycle, while a byte of ten bits of ``divisor`` cycles each arrives from
-    a host whose clock may be 3 % fast.
+    It fills in one in two clock cycles, while a byte of ten bits of ``divisor`` cycles each arrives
+    from a host whose clock may be 3 % fast.
     """
-    return min(97 * divisor // 10 - 4, 0xFFFF)
+    return min(97 * divisor // 20 - 4, 0xFFFF)
 
 
 def encode_events(events: Iterable[tuple[int, int]], gap: int) -> bytes:
@@ -258,33 +255,29 @@ class StatusReport:
         The core's error code, 0 when it is fine.
     last_error : :class:`Status`
         Status of the last request that failed, this one included; OK when none has.
-    last_input : :class:`int`
-        Number of the network's last input, one less than it has inputs.
     """
 
     load_state: LoadState
     source: Source
     core_error: int
     last_error: Status
-    last_input: int
 
-    LAYOUT = struct.Struct("<BBH")
+    LAYOUT = struct.Struct("<BB")
     SIZE = LAYOUT.size
 
     def pack(self) -> bytes:
         """The reply's body."""
         return self.LAYOUT.pack(
-            self.load_state | self.source << 4, self.core_error | self.last_error << 4,
-            self.last_input,
+            self.load_state | self.source << 4, self.core_error | self.last_error << 4
         )
 
     @classmethod
     def unpack(cls, body: bytes) -> "StatusReport":
         """Read and check a reply's body; raises :exc:`FrameError`."""
-        network, errors, last_input = _unpack(cls.LAYOUT, "the status", body)
+        network, errors = _unpack(cls.LAYOUT, "the status", body)
         try:
             return cls(LoadState(network & 15), Source(network >> 4), errors & 15,
-                       Status(errors >> 4), last_input)
+                       Status(errors >> 4))
         except ValueError as error:
             raise FrameError(f"the status makes no sense: {error}") from None
 
@@ -300,31 +293,30 @@ class Result:
     winner : :class:`int`
         Index of the largest logit, the lowest one of equal ones.
     logits : tuple of :class:`int`
-        All logits, or the first ``Identity.max_logits``.
-    classes : :class:`int`
-        How many logits the network has.
+        All logits, or the first ``Identity.max_logits`` of more.
     """
 
     cycles: int
     winner: int
     logits: tuple[int, ...]
-    classes: int
 
-    #: Cycles, winner and index of the last logit; the logits come before.
-    TRAILER = struct.Struct("<IHH")
+    #: Cycles and winner; the logits come before.
+    TRAILER = struct.Struct("<IH")
 
     @classmethod
     def unpack(cls, body: bytes, identity: Identity) -> "Result":
         """Read and check a reply's body; raises :exc:`FrameError`."""
         size, end = identity.logit_bytes, len(body) - cls.TRAILER.size
-        cycles, winner, last = _unpack(cls.TRAILER, "the result's trailer", body[max(end, 0):])
-        if end != min(last + 1, identity.max_logits) * size or winner > last:
+        cycles, winner = _unpack(cls.TRAILER, "the result's trailer", body[max(end, 0):])
+        count = end // size
+        if end % size or not 1 <= count <= identity.max_logits or not (
+                winner < count or count == identity.max_logits):
             raise FrameError("the result makes no sense")
         logits = tuple(
             int.from_bytes(body[start:start + size], "little", signed=True)
             for start in range(0, end, size)
         )
-        return cls(cycles, winner, logits, last + 1)
+        return cls(cycles, winner, logits)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -90,7 +90,7 @@ def test_pixels(image, stall):
 @given(event_lists(), st.integers(0, 2))
 def test_events(events, stall):
     body = encode_events(events, gap=20)
-    samples, ends = feed(body, inputs=20, events=True, spacing=70, stall=stall)
+    samples, ends = feed(body, inputs=20, events=True, spacing=140, stall=stall)
     assert (samples, ends) == ([codes(events, 20)], [Status.OK])
 
 
@@ -99,7 +99,7 @@ def test_events(events, stall):
 def test_long_gaps_are_filled_in_time(events, gap):
     body = encode_events(events, gap)
     # Just enough cycles a byte for the gap, the event and the byte itself.
-    samples, ends = feed(body, inputs=20, events=True, spacing=gap + 2)
+    samples, ends = feed(body, inputs=20, events=True, spacing=2 * gap + 5)
     assert (samples, ends) == ([codes(events, 20)], [Status.OK])
 
 
