@@ -45,8 +45,8 @@ class Core(wiring.Component):
     written to its own map. The output layer does not fire; its potentials are the logits.
 
     Latency of a dense layer of W words with E input events and F candidates for firing:
-    at most ``max(E·W + map words read, map words written) + 2W + F + 32`` cycles, where F is 2N if
-    W = 1.
+    at most ``max(E·W + map words read, map words written) + 2W + F + 32`` cycles, where F is 2N in
+    the output layer and if W = 1.
 
     Parameters
     ----------
