@@ -5,11 +5,11 @@ What the folder holds is documented in ``docs/verilog.md``; nothing in it needs 
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from amaranth.back import verilog
-from amaranth.hdl import Shape, Signal, ValueCastable
+from amaranth.hdl import Elaboratable, Shape, Signal, ValueCastable
 from amaranth.lib import data
 from amaranth.lib.wiring import In
 
@@ -22,7 +22,7 @@ from ttfs_sw.errors import InputError, ToolError
 from ttfs_sw.files import output_folder, write_json, write_text
 from ttfs_sw.network import Network
 
-__all__ = ["core_ports", "core_verilog", "load_words", "write_verilog"]
+__all__ = ["core_ports", "core_verilog", "load_words", "plain_verilog", "write_verilog"]
 
 #: What Verilator would remark on in the Verilog that Yosys writes; none of it is a mistake.
 _LINT_OFF = ("CASEINCOMPLETE", "CASEOVERLAP", "CMPCONST", "INITIALDLY", "TIMESCALEMOD", "UNOPTFLAT",
@@ -40,7 +40,7 @@ _MEMORY = re.compile(r"^  (reg \[\d+:0\] \S+ +\[\d+:0\];)$", re.MULTILINE)
 
 #: From the head of the weight memory's module to the end of its initial block.
 _WEIGHTS_INITIAL = re.compile(
-    r"(^module \\core\.weights\S* \((?:(?!^endmodule).)*?)"
+    r"(^module \\(?:\w+\.)*core\.weights\S* \((?:(?!^endmodule).)*?)"
     r"^  initial begin\n(?:    memory\[\d+\] = [^\n]+\n)+  end\n",
     re.MULTILINE | re.DOTALL,
 )
@@ -71,13 +71,42 @@ def core_verilog(core: Core, weights: tuple[str, int] | None = None) -> str:
     :exc:`ttfs_sw.errors.ToolError`
         If there is no Yosys to write it.
     """
+    ports = [(name, signal, None) for name, _, signal, _ in _flat_ports(core)]
+    return plain_verilog(core, ports, name="core", weights=weights)
+
+
+def plain_verilog(
+    top: Elaboratable, ports: Iterable[tuple[str, Signal, None]], *, name: str,
+    platform: object = None, weights: tuple[str, int] | None = None,
+) -> str:
+    """Verilog of a core and whatever is around it, for any tool.
+
+    Parameters
+    ----------
+    top : :class:`amaranth.hdl.Elaboratable`
+        The core itself, or a design with one core as its submodule ``core``.
+    ports : iterable of (name, signal, None)
+        Ports of the module.
+    name : :class:`str`
+        Its name.
+    platform : object, optional
+        What ``top`` is elaborated for.
+    weights : (:class:`str`, :class:`int`), optional
+        As for :func:`core_verilog`.
+
+    Raises
+    ------
+    :exc:`ttfs_sw.errors.ToolError`
+        If there is no Yosys to write it.
+    """
     # The Yosys that pip installed writes the same text on every machine.
     os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin,system")
     try:
         text = verilog.convert(
-            core,
-            name="core",
-            ports=[(name, signal, None) for name, _, signal, _ in _flat_ports(core)],
+            top,
+            name=name,
+            platform=platform,
+            ports=list(ports),
             strip_internal_attrs=True,
             # Source positions are paths of this machine.
             emit_src=False,
@@ -89,8 +118,8 @@ def core_verilog(core: Core, weights: tuple[str, int] | None = None) -> str:
     # One assignment a word, as Amaranth writes it, takes Yosys minutes to read back.
     filling = ""
     if weights is not None:
-        name, words = weights
-        filling = f'  initial $readmemh("{name}", memory, 0, {words - 1});\n'
+        file, words = weights
+        filling = f'  initial $readmemh("{file}", memory, 0, {words - 1});\n'
     text, count = _WEIGHTS_INITIAL.subn(lambda found: found[1] + filling, text)
     if count != 1:
         raise RuntimeError("the weight memory's initial block was not found in the Verilog")

@@ -12,9 +12,7 @@ from hdl.core import Core
 from hdl.shapes import load_shape, logit_shape, sample_shape, spike_shape, statistics_shape
 from sim.records import PAYLOAD_BITS
 
-__all__ = ["Sources", "emit", "with_harness"]
-
-_HARNESS = Path(__file__).with_name("harness.v")
+__all__ = ["Sources", "emit", "sizes_header", "source", "verilator_control", "with_harness"]
 
 #: The harness's variables that Python reads. Everything else may be optimised away.
 _PUBLIC = ("batch", "count", "records")
@@ -32,12 +30,17 @@ class Sources:
     Parameters
     ----------
     files : :class:`dict`
-        ``core.v``, the core; ``core.ports.json``, its ports with their fields; ``harness.v``;
+        Every ``.v`` and ``.vlt`` is compiled; the module at the top is called ``harness``. For the
+        core: ``core.v``; ``core.ports.json``, its ports with their fields; ``harness.v``;
         ``sizes.vh``, the widths that the harness needs; ``core.vlt``, which tells Verilator what
         Python reads, and so must be left in place.
     """
 
     files: dict[str, str]
+
+    def named(self, suffix: str) -> list[str]:
+        """Names of the files that end so."""
+        return [name for name in self.files if name.endswith(suffix)]
 
     def write(self, folder: Path) -> None:
         """Write every file into ``folder``."""
@@ -72,16 +75,30 @@ def with_harness(config: CoreConfig, core: str, ports: list[dict]) -> Sources:
     if widest > PAYLOAD_BITS:
         raise ValueError(f"a payload has {widest} bits, but a record holds {PAYLOAD_BITS}")
     sizes["LOGIT_LAST"] = payloads["LOGIT"]["last"].offset
-    control = [
-        "`verilator_config",
-        'lint_off -rule INITIALDLY -file "*core.v"',
-        *(f'public_flat_rd -module "harness" -var "{name}"' for name in _PUBLIC),
-    ]
     return Sources({
         "core.v": _WAKING.sub(r"  reg \1;\n  initial \1 <= 0;", core),
         "core.ports.json": json.dumps(ports, indent=2) + "\n",
-        "core.vlt": "\n".join(control) + "\n",
-        "harness.v": _HARNESS.read_text(),
-        "sizes.vh": "".join(f"localparam integer {name} = {value};\n"
-                            for name, value in sizes.items()),
+        "core.vlt": verilator_control("core.v"),
+        "harness.v": source("harness.v"),
+        "sizes.vh": sizes_header(sizes),
     })
+
+
+def source(name: str) -> str:
+    """A Verilog file of this package."""
+    return Path(__file__).with_name(name).read_text()
+
+
+def sizes_header(sizes: dict[str, int]) -> str:
+    """Constants as Verilog, to be included in a module."""
+    return "".join(f"localparam integer {name} = {value};\n" for name, value in sizes.items())
+
+
+def verilator_control(design: str) -> str:
+    """What Verilator must know: what Python reads, and what it need not mention of a design."""
+    control = [
+        "`verilator_config",
+        f'lint_off -rule INITIALDLY -file "*{design}"',
+        *(f'public_flat_rd -module "harness" -var "{name}"' for name in _PUBLIC),
+    ]
+    return "\n".join(control) + "\n"

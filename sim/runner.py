@@ -146,7 +146,7 @@ def _compile_icarus(sources: Sources, simulator: Simulator, scratch: Path) -> Pa
     run_tool(
         f"iverilog ({simulator.title})",
         [simulator.programs["iverilog"], "-g2012", "-o", "sim.vvp", "-s", TOP,
-         "core.v", "harness.v"],
+         *sources.named(".v")],
         folder=scratch, environment=os.environ, log=scratch / "build.log",
     )
     return scratch / "sim.vvp"
@@ -172,7 +172,7 @@ def _compile_verilator(
         "-Mdir", made.name, "-o", TOP, *_VERILATOR_OPTIONS, *(["--trace"] if traced else []),
         "-LDFLAGS", f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator",
         str(cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"),
-        "core.vlt", "core.v", "harness.v",
+        *sources.named(".vlt"), *sources.named(".v"),
     )
     for compiled in library.glob("*.o"):
         # Without their times: to make, they are newer than their sources.

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cocotb_tools.config
@@ -14,7 +14,7 @@ from sim.process import child, last_lines
 from sim.runner import TOP, Build
 from ttfs_sw.errors import FailureError
 
-__all__ = ["Simulation", "simulate"]
+__all__ = ["Simulation", "launch", "simulate"]
 
 _PIPE_BYTES = 1 << 20
 
@@ -71,6 +71,32 @@ def simulate(
         f"+stimulus={stimulus}", f"+watchdog={watchdog}", f"+stall={stall}",
         *([f"+waves={waves}"] if waves else []),
     ]
+    with launch(
+        build, "sim.tb_core", arguments, results=stimulus.with_suffix(".xml")
+    ) as simulation:
+        yield simulation
+
+
+@contextlib.contextmanager
+def launch(
+    build: Build, bench: str, arguments: Sequence[str], *, results: Path,
+    pass_fds: Sequence[int] = (),
+) -> Iterator[Simulation]:
+    """Start any compiled simulator with its bench, and kill it when the block ends.
+
+    Parameters
+    ----------
+    build : :class:`sim.runner.Build`
+        The simulator.
+    bench : :class:`str`
+        Name of the module of the cocotb bench, which writes records to ``TTFS_RECORDS``.
+    arguments : sequence of :class:`str`
+        Plusargs.
+    results : :class:`pathlib.Path`
+        Where cocotb writes its results; the log goes beside.
+    pass_fds : sequence of :class:`int`
+        File descriptors that the simulator keeps.
+    """
     if build.simulator.name == "verilator":
         command = [str(build.program), *arguments]
     else:
@@ -79,18 +105,18 @@ def simulate(
         command = [
             build.simulator.programs["vvp"], "-n", "-m", library, str(build.program), *arguments,
         ]
-    log = stimulus.with_suffix(".log")
+    log = results.with_suffix(".log")
     read, write = os.pipe()
     try:
         environment = {
             **os.environ,
-            **bench_environment(),
+            **bench_environment(bench),
             "TTFS_RECORDS": str(write),
-            "COCOTB_RESULTS_FILE": str(stimulus.with_suffix(".xml")),
+            "COCOTB_RESULTS_FILE": str(results),
         }
         with log.open("wb") as output, child(
-            command, folder=stimulus.parent, environment=environment, output=output,
-            pass_fds=(write,),
+            command, folder=results.parent, environment=environment, output=output,
+            pass_fds=(write, *pass_fds),
         ) as process:
             # Ours must be closed, or the pipe would never end.
             os.close(write)
@@ -103,11 +129,11 @@ def simulate(
 
 
 @functools.cache
-def bench_environment() -> dict[str, str]:
+def bench_environment(bench: str = "sim.tb_core") -> dict[str, str]:
     """What cocotb needs to find in the environment, besides where the records go."""
     python = os.environ.get("LIBPYTHON_LOC") or find_libpython.find_libpython()
     return {
-        "COCOTB_TEST_MODULES": "sim.tb_core",
+        "COCOTB_TEST_MODULES": bench,
         "COCOTB_TOPLEVEL": TOP,
         "TOPLEVEL_LANG": "verilog",
         # The bench's assertions need no rewriting, which would import pytest.
