@@ -21,6 +21,6 @@ class InputError(ValueError):
 
 
 class ToolError(Exception):
-    """A tool is missing, too old or failed to start: the message has the command that installs it."""
+    """A tool is missing or too old: the message has the command that installs it."""
 
     exit_code = 3
