@@ -8,8 +8,8 @@ seen. An activity penalty makes silence cheap: a hidden neuron with the code ``a
 late, weak spikes that say least; a penalty on the sum of the codes, which pulls at all of them,
 costs more accuracy for the same silence.
 
-Every choice - which epoch is kept - is made on held-out training images. Test images are looked at
-once, at the end, by the golden model.
+Every choice - which of the last epochs is kept - is made on held-out training images. Test images
+are looked at once, at the end, by the golden model.
 """
 
 import copy
@@ -42,6 +42,9 @@ logger = logging.getLogger(__name__)
 
 #: Code from which on a spike costs its full price.
 FULL_PRICE = 2.0
+
+#: Share of the epochs after which one may be kept: the steps are small, and the neurons silent.
+SETTLED = 0.75
 
 #: Training images whose membranes calibrate the windows.
 CALIBRATION = 5000
@@ -241,6 +244,8 @@ class _Run:
             codes = torch.cat(result.codes, dim=1)
             entry["spikes_per_neuron"] = (codes > 0).double().mean().item()
             self._record(entry, result.logits)
+            if entry["epoch"] <= int(SETTLED * training.epochs):
+                continue
             problem = quantise.overflow(data.export(mean.module), self._bits)
             if problem is None and (best is None or _merit(entry) >= _merit(best)):
                 best, kept = entry, copy.deepcopy(mean.module.state_dict())

@@ -102,7 +102,9 @@ def test_every_file_is_there(quick):
     ]
     best = history[5 + report["epoch"]]
     assert best["accuracy_heldout"] == report["accuracy_heldout"]
-    assert best["accuracy_heldout"] == max(entry["accuracy_heldout"] for entry in history[6:])
+    # Chosen among the last quarter: epochs 5 and 6 of 6.
+    assert best["accuracy_heldout"] == max(entry["accuracy_heldout"] for entry in history[-2:])
+    assert report["epoch"] in (5, 6)
     assert history[-1]["loss"] < history[6]["loss"]
 
 
