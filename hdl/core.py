@@ -124,7 +124,6 @@ class Core(wiring.Component):
         wiring.connect(m, readout.o, wiring.flipped(self.o))
         wiring.connect(m, controller.statistics, wiring.flipped(self.statistics))
         m.d.comb += [
-            encoder.allow.eq(controller.valid),
             encoder.last.eq(controller.last_input),
             encoder.restart.eq(self.restart),
             encoder.release.eq(controller.release),
@@ -230,30 +229,35 @@ class Core(wiring.Component):
     def _elaborate_load(self, m, controller, encoder, requantiser, membrane, weights, lanes):
         config = self._config
         load = self.load
-        write = load.valid & load.ready
+        taken = load.valid & load.ready
+        # The write itself is one cycle later, because from its source to the memories is far.
+        write = Signal(load_shape())
         which = {memory: Signal(name=f"load_{memory.name.lower()}") for memory in Memory}
+        m.d.sync += write.eq(load.p)
         for memory, chosen in which.items():
-            m.d.comb += chosen.eq(write & (load.p.memory == memory))
+            m.d.sync += chosen.eq(taken & (load.p.memory == memory))
         part_bits = exact_log2(config.weight_parts)
         m.d.comb += [
             load.ready.eq(~controller.busy),
-            controller.forget.eq(write),
-            encoder.forget.eq(write),
+            controller.forget.eq(taken),
+            encoder.forget.eq(taken),
+            # A header that is about to change does not count any more.
+            encoder.allow.eq(controller.valid & ~which[Memory.TABLE]),
             controller.load.eq(which[Memory.TABLE]),
-            controller.load_address.eq(load.p.address),
-            controller.load_data.eq(load.p.data),
+            controller.load_address.eq(write.address),
+            controller.load_data.eq(write.data),
             encoder.load.eq(which[Memory.ENCODER]),
-            encoder.load_address.eq(load.p.address),
-            encoder.load_data.eq(load.p.data),
+            encoder.load_address.eq(write.address),
+            encoder.load_data.eq(write.data),
             requantiser.load.eq(which[Memory.SLOPES]),
-            requantiser.load_address.eq(load.p.address),
-            requantiser.load_data.eq(load.p.data),
+            requantiser.load_address.eq(write.address),
+            requantiser.load_data.eq(write.data),
             membrane.load.eq(which[Memory.MEMBRANE]),
-            membrane.load_address.eq(load.p.address),
-            membrane.load_data.eq(load.p.data),
+            membrane.load_address.eq(write.address),
+            membrane.load_data.eq(write.data),
             weights.write.eq(which[Memory.WEIGHTS]),
-            weights.write_part.eq(load.p.address[:part_bits] if part_bits else 0),
-            weights.write_data.eq(load.p.data),
+            weights.write_part.eq(write.address[:part_bits] if part_bits else 0),
+            weights.write_data.eq(write.data),
             weights.address.eq(Mux(
-                controller.busy, lanes.weight_address, load.p.address[part_bits:])),
+                controller.busy, lanes.weight_address, write.address[part_bits:])),
         ]
