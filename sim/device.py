@@ -1,4 +1,12 @@
-"""A board that is simulated, for whoever would talk to a real one over its serial port."""
+"""A board that is simulated, for whoever would talk to a real one over its serial port.
+
+::
+
+    with SimulatedBoard(find_board("icebreaker"), image) as device:
+        print(Client(device).classify(pixels).winner)
+
+:class:`SimulatedBoard` is a :class:`ttfs_sw.transport.Transport`.
+"""
 
 import contextlib
 import dataclasses
@@ -43,8 +51,8 @@ class SimulatedBoard:
     simulator : :class:`str`
         ``"verilator"``, or ``"icarus"``, which is some 50 times slower but needs no compiler.
     patience : :class:`int`
-        Most cycles that one :meth:`read` lets pass, whatever its timeout. A host's second is a long
-        time to simulate.
+        Most cycles that one :meth:`read` lets pass, whatever its timeout: the second that a host
+        gives a real board takes minutes to simulate. A board that has something to say takes less.
     waves : :class:`pathlib.Path`, optional
         Where a waveform (VCD) of everything goes.
     cache : :class:`pathlib.Path`, optional
@@ -70,7 +78,7 @@ class SimulatedBoard:
 
     def __init__(
         self, board: Board, flash_image: bytes | None, *, baud_divisor: int = 6,
-        simulator: str = "verilator", patience: int = 1 << 22, waves: Path | None = None,
+        simulator: str = "verilator", patience: int = 1 << 18, waves: Path | None = None,
         cache: Path | None = None,
     ):
         self.board = dataclasses.replace(board, baud=round(board.clock_hz / baud_divisor))

@@ -22,11 +22,10 @@ from sim.simulators import find_simulator
 from ttfs_sw import golden
 from ttfs_sw.errors import FailureError, ToolError
 from ttfs_sw.framing import FLAG, decode_frame, encode_frame
+from ttfs_sw.host import Client, RefusedError
 from ttfs_sw.protocol import (
     REPLY,
-    SEQUENCES,
     Command,
-    Identity,
     LoadState,
     Result,
     Source,
@@ -41,72 +40,28 @@ BOARD = BOARDS["icebreaker"]
 #: Longer than any reply takes to begin, in seconds of the board's time.
 SILENCE = 1e-3
 
-#: Bytes of an image in one request.
-CHUNK_BYTES = 256
-
 #: What the loader writes first, and again when an image is bad: no network.
 NOTHING = (Memory.TABLE, 0, 0)
 
 
-class Host:
-    """The least that a host needs: one request, its reply."""
+def replies(device: SimulatedBoard) -> list[bytes]:
+    """Everything that the board says until it is silent, one payload a frame."""
+    received = b""
+    while more := device.read(1, SILENCE):
+        received += more
+    *frames, rest = received.split(bytes([FLAG]))
+    assert rest == b""
+    return [decode_frame(frame) for frame in frames]
 
-    def __init__(self, device: SimulatedBoard):
-        self.device = device
-        self._tag = 0
 
-    def replies(self) -> list[bytes]:
-        """Everything that the board says until it is silent, one payload a frame."""
-        received = b""
-        while more := self.device.read(1, SILENCE):
-            received += more
-        *frames, rest = received.split(bytes([FLAG]))
-        assert rest == b""
-        return [decode_frame(frame) for frame in frames]
-
-    def ask(self, command: Command, body: bytes = b"") -> tuple[Status, bytes]:
-        """One request; the status and the body of its reply."""
-        self._tag = (self._tag + 1) % 256
-        self.device.write(encode_frame(bytes([command, self._tag]) + body))
-        received = b""
-        while not received.endswith(bytes([FLAG])):
-            more = self.device.read(1, SILENCE)
-            assert more, f"no reply to {command!r}, only {received!r}"
-            received += more
-        code, tag, status, *body = decode_frame(received[:-1])
-        assert (code, tag) == (command | REPLY, self._tag)
-        return Status(status), bytes(body)
-
-    def status(self) -> StatusReport:
-        """The board's status."""
-        status, body = self.ask(Command.STATUS)
-        assert status is Status.OK
-        return StatusReport.unpack(body)
-
-    def boot(self) -> StatusReport:
-        """Wait until the board is out of reset and has finished with its flash."""
-        self.device.run(round(2 * RESET_SECONDS * BOARD.clock_hz))
-        while (report := self.status()).load_state in (LoadState.EMPTY, LoadState.LOADING):
-            assert self.device.cycles < 1_000_000
-        # Whatever is bad is made invalid after its state is known.
-        self.device.run(100)
-        return report
-
-    def classify(self, pixels) -> Result:
-        """Classify one image."""
-        identity = Identity.unpack(self.ask(Command.IDENTIFY)[1])
-        status, body = self.ask(Command.CLASSIFY_PIXELS, pixels.tobytes())
-        assert status is Status.OK
-        return Result.unpack(body, identity)
-
-    def load(self, image: bytes) -> Status:
-        """Load an image over the link."""
-        assert self.ask(Command.LOAD_BEGIN)[0] is Status.OK
-        for number, start in enumerate(range(0, len(image), CHUNK_BYTES)):
-            chunk = image[start:start + CHUNK_BYTES]
-            status, _ = self.ask(Command.LOAD_DATA, bytes([number % SEQUENCES]) + chunk)
-            assert status is Status.OK
-        return self.ask(Command.LOAD_END)[0]
+def boot(device: SimulatedBoard) -> StatusReport:
+    """Wait until the board is out of reset and has finished with its flash."""
+    device.run(round(2 * RESET_SECONDS * BOARD.clock_hz))
+    while (report := Client(device).status()).load_state in (LoadState.EMPTY, LoadState.LOADING):
+        assert device.cycles < 1_000_000
+    # A bad image is made invalid after its state is known.
+    device.run(100)
+    return report
 
 
 @pytest.fixture(scope="module")
@@ -122,16 +77,15 @@ def image(network):
 
 
 @pytest.fixture(scope="module")
-def host(image):
-    """A host whose board has booted the network."""
+def device(image):
+    """A board that has booted the network."""
     try:
         find_simulator("verilator")
     except ToolError as error:
         pytest.skip(str(error))
     with SimulatedBoard(BOARD, image) as device:
-        host = Host(device)
-        host.boot()
-        yield host
+        boot(device)
+        yield device
 
 
 def same(result: Result, trace: golden.Trace, index: int) -> bool:
@@ -140,10 +94,10 @@ def same(result: Result, trace: golden.Trace, index: int) -> bool:
     return (result.winner, result.logits) == expected
 
 
-def test_boots_from_flash_byte_for_byte(host, network, image):
+def test_boots_from_flash_byte_for_byte(verilator, network, image):
     writes = list(compile_network(network, BOARD.config).writes())
     with SimulatedBoard(BOARD, image) as device:
-        report = Host(device).boot()
+        report = boot(device)
         assert report == StatusReport(LoadState.READY, Source.FLASH, 0, Status.OK)
         assert device.writes == [NOTHING, *writes]
         assert device.flash_commands == [(WAKE_UP, 0), (READ, BOARD.flash_offset)]
@@ -151,21 +105,22 @@ def test_boots_from_flash_byte_for_byte(host, network, image):
         assert device.framing_errors == 0
 
 
-def test_a_hundred_images_are_classified(host, network, make_images):
+def test_a_hundred_images_are_classified(device, network, make_images):
+    client = Client(device)
     pixels = make_images(network, 100)
     trace = golden.run(network, pixels)
     wrong = [
-        index for index, each in enumerate(pixels) if not same(host.classify(each), trace, index)
+        index for index, each in enumerate(pixels) if not same(client.classify(each), trace, index)
     ]
     assert wrong == []
     assert len(set(trace.winners.tolist())) > 1
 
 
-def test_identity(host):
-    identity = Identity.unpack(host.ask(Command.IDENTIFY)[1])
+def test_identity(device):
+    identity = Client(device).identify()
     assert identity.board == BOARD.name
     assert identity.fingerprint == BOARD.config.fingerprint
-    assert identity.baud == host.device.board.baud == BOARD.clock_hz // 6
+    assert identity.baud == device.board.baud == BOARD.clock_hz // 6
 
 
 def damaged(image: bytes, place: int) -> bytes:
@@ -188,33 +143,36 @@ def damaged(image: bytes, place: int) -> bytes:
     pytest.param(lambda image: image[:1500], LoadState.BAD_SECTION, id="cut"),
     pytest.param(lambda image: image[:-4], LoadState.BAD_CHECKSUM, id="no checksum"),
 ])
-def test_a_bad_image_leaves_the_board_waiting(host, image, make_images, network, damage, state):
+def test_a_bad_image_leaves_the_board_waiting(
+    verilator, image, make_images, network, damage, state
+):
     with SimulatedBoard(BOARD, damage(image)) as device:
-        mine = Host(device)
-        report = mine.boot()
+        report = boot(device)
         assert report == StatusReport(state, Source.FLASH, 0, Status.OK)
         assert device.leds == 0b10
         # The core has no network: the last write to its table's header says so.
         headers = [write for write in device.writes if write[:2] == NOTHING[:2]]
         assert headers[-1] == NOTHING
         pixels = make_images(network, 1)
-        status, body = mine.ask(Command.CLASSIFY_PIXELS, pixels.tobytes())
-        assert status is Status.NOT_READY
-        assert StatusReport.unpack(body).load_state is state
-        assert mine.status().last_error is Status.NOT_READY
+        client = Client(device)
+        with pytest.raises(RefusedError, match="no valid network") as refusal:
+            client.classify(pixels[0])
+        assert refusal.value.status is Status.NOT_READY
+        assert refusal.value.report.load_state is state
+        assert client.status().last_error is Status.NOT_READY
 
 
-def test_a_network_from_the_host_replaces_a_bad_one(host, image, network, make_images):
+def test_a_network_from_the_host_replaces_a_bad_one(verilator, image, network, make_images):
     with SimulatedBoard(BOARD, None) as device:
-        mine = Host(device)
-        mine.boot()
+        boot(device)
+        client = Client(device)
         device.writes.clear()
-        assert mine.load(image) is Status.OK
+        client.load(image)
         writes = list(compile_network(network, BOARD.config).writes())
         assert device.writes == [NOTHING, *writes]
-        assert mine.status() == StatusReport(LoadState.READY, Source.LINK, 0, Status.OK)
+        assert client.status() == StatusReport(LoadState.READY, Source.LINK, 0, Status.OK)
         pixels = make_images(network, 1)
-        assert same(mine.classify(pixels[0]), golden.run(network, pixels), 0)
+        assert same(client.classify(pixels[0]), golden.run(network, pixels), 0)
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -228,43 +186,44 @@ def test_a_network_from_the_host_replaces_a_bad_one(host, image, network, make_i
     ),
     divisor=st.sampled_from([None, None, 3, 11]),
 )
-def test_garbage_does_not_hang_the_board(host, network, make_images, garbage, divisor):
+def test_garbage_does_not_hang_the_board(device, network, make_images, garbage, divisor):
     # A network may have been lost, but only by a request to load one.
-    host.device.write(garbage, divisor=divisor)
+    device.write(garbage, divisor=divisor)
     # At another speed the last byte may end later for the board than for the host.
-    host.device.run(12 * 6)
-    host.device.write(bytes([FLAG]))
-    for payload in host.replies():
+    device.run(12 * 6)
+    device.write(bytes([FLAG]))
+    for payload in replies(device):
         assert payload[0] & REPLY
-    report = host.status()
+    client = Client(device)
+    report = client.status()
     if report.load_state is LoadState.READY:
         pixels = make_images(network, 1)
-        assert same(host.classify(pixels[0]), golden.run(network, pixels), 0)
+        assert same(client.classify(pixels[0]), golden.run(network, pixels), 0)
     else:
-        assert host.load(make_image(network, BOARD)) is Status.OK
+        client.load(make_image(network, BOARD))
 
 
 @pytest.mark.parametrize("kept", [1, 2, 3, 33, -3, -1])
-def test_a_cut_request_does_not_hang_the_board(host, network, make_images, kept):
+def test_a_cut_request_does_not_hang_the_board(device, network, make_images, kept):
     pixels = make_images(network, 1)
     frame = encode_frame(bytes([Command.CLASSIFY_PIXELS, 99]) + pixels.tobytes())
-    host.device.write(frame[:kept] + bytes([FLAG]))
-    answers = host.replies()
+    device.write(frame[:kept] + bytes([FLAG]))
+    answers = replies(device)
     assert len(answers) <= 1 or kept == -1
     assert all(payload[2] != Status.OK for payload in answers if kept != -1)
-    assert same(host.classify(pixels[0]), golden.run(network, pixels), 0)
+    assert same(Client(device).classify(pixels[0]), golden.run(network, pixels), 0)
 
 
-def test_time_passes_only_while_the_host_waits(host):
-    before = host.device.cycles
+def test_time_passes_only_while_the_host_waits(device):
+    before = device.cycles
     time.sleep(0.1)
-    assert host.device.cycles == before
-    host.device.run(1000)
-    assert 1000 <= host.device.cycles - before <= 1010
+    assert device.cycles == before
+    device.run(1000)
+    assert 1000 <= device.cycles - before <= 1010
     # Nothing to come: all of the timeout passes, and no more.
-    before = host.device.cycles
-    assert host.device.read(1, 100e-6) == b""
-    assert 3600 <= host.device.cycles - before <= 3610
+    before = device.cycles
+    assert device.read(1, 100e-6) == b""
+    assert 3600 <= device.cycles - before <= 3610
 
 
 @pytest.mark.icarus
@@ -274,9 +233,8 @@ def test_icarus_gives_the_same_and_a_waveform(make_network, make_images, icarus,
     waves = tmp_path / "board.vcd"
     image = make_image(network, BOARD)
     with SimulatedBoard(BOARD, image, simulator="icarus", waves=waves) as device:
-        host = Host(device)
-        assert host.boot().load_state is LoadState.READY
-        assert same(host.classify(pixels[0]), golden.run(network, pixels), 0)
+        assert boot(device).load_state is LoadState.READY
+        assert same(Client(device).classify(pixels[0]), golden.run(network, pixels), 0)
     assert waves.stat().st_size > 10_000
 
 
@@ -289,7 +247,7 @@ def simulators(parent: int) -> list[int]:
         pytest.skip("finding a process's children needs Linux's /proc")
 
 
-def test_a_simulator_that_dies_is_an_error(host):
+def test_a_simulator_that_dies_is_an_error(verilator):
     before = set(simulators(os.getpid()))
     with SimulatedBoard(BOARD, None) as device:
         device.run(10)
@@ -300,7 +258,7 @@ def test_a_simulator_that_dies_is_an_error(host):
     assert set(simulators(os.getpid())) == before
 
 
-def test_a_host_that_dies_takes_its_simulator_along(host):
+def test_a_host_that_dies_takes_its_simulator_along(verilator):
     script = (
         "import time\n"
         "from boards.registry import BOARDS\n"
