@@ -1,5 +1,7 @@
 """What the tests share: checked memories, ends of streams, simulations, random networks."""
 
+import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 
@@ -10,6 +12,7 @@ from amaranth.lib import memory
 from amaranth.sim import Simulator
 
 from hdl.testing import watchdog
+from ttfs_sw import golden
 from ttfs_sw.network import Layer, Network, linear_codes
 
 
@@ -106,10 +109,176 @@ def run(dut, *testbenches, background=(), cycles: int = 20_000) -> None:
     simulator.run()
 
 
+@dataclasses.dataclass
+class Answer:
+    """What the core said of one image.
+
+    ``complete`` is the cycle of the last sample that was taken before the answer, ``finished`` the
+    one in which the last logit became valid.
+    """
+
+    spikes: list
+    logits: list
+    winner: int
+    statistics: list
+    cycles: int
+    complete: int
+    finished: int
+
+
+class CoreBench:
+    """A core, and the testbenches that load networks, send images and take answers."""
+
+    def __init__(self, core, *, i_pause: float = 0.0, o_pause: float = 0.0, seed: int = 0):
+        self.core = core
+        self.i_pause, self.o_pause = i_pause, o_pause
+        self.rng = np.random.default_rng(seed)
+        self.answers: list[Answer] = []
+        #: What the image that is computed has said so far.
+        self.spikes: list = []
+        self.statistics: list = []
+        self.logits: list = []
+        #: Samples that were taken while an image was computed.
+        self.overlapped = 0
+
+    async def load(self, ctx, program, count=None):
+        """Write a program's memories, or only the first ``count`` words of them."""
+        port = self.core.load
+        ctx.set(port.valid, 1)
+        for which, address, value in itertools.islice(program.writes(), count):
+            ctx.set(port.payload, {"memory": which, "address": address, "data": value})
+            await ctx.tick().until(port.ready)
+        ctx.set(port.valid, 0)
+
+    async def send(self, ctx, values, *, raw=False):
+        """Send samples; the last one of an image starts it."""
+        port = self.core.i
+        for value in values:
+            while self.i_pause and self.rng.random() < self.i_pause:
+                await ctx.tick()
+            ctx.set(port.payload, {"value": int(value), "raw": int(raw)})
+            ctx.set(port.valid, 1)
+            busy, = await ctx.tick().sample(self.core.busy).until(port.ready)
+            self.overlapped += busy
+            ctx.set(port.valid, 0)
+
+    async def answered(self, ctx, count):
+        """Wait until so many images have been answered since the beginning."""
+        while len(self.answers) < count:
+            await ctx.tick()
+
+    async def monitor(self, ctx):
+        """Take answers for ever."""
+        core = self.core
+        cycle = complete = appeared = 0
+        ports = (core.spikes.valid, core.spikes.payload, core.statistics.valid,
+                 core.statistics.payload, core.o.valid, core.o.payload, core.cycles,
+                 core.i.valid & core.i.ready)
+        offered = None
+        while True:
+            ready = not self.o_pause or self.rng.random() >= self.o_pause
+            ctx.set(core.o.ready, int(ready))
+            _, _, s_valid, spike, t_valid, stats, valid, logit, cycles, taken = (
+                await ctx.tick().sample(*ports))
+            if taken:
+                complete = cycle
+            if s_valid:
+                self.spikes.append((spike.layer, spike.neuron, spike.code))
+            if t_valid:
+                self.statistics.append((stats.layer, stats.events, stats.cycles))
+            if offered is not None:
+                assert valid and logit == offered
+            elif valid:
+                appeared = cycle
+            offered = logit if valid and not ready else None
+            if valid and ready:
+                assert logit.index == len(self.logits)
+                self.logits.append(logit.value)
+                if logit.last:
+                    self.answers.append(Answer(self.spikes, self.logits, logit.winner,
+                                               self.statistics, cycles, complete, appeared))
+                    self.forget()
+            cycle += 1
+
+    def forget(self):
+        """An image has been answered, or will never be."""
+        self.spikes, self.statistics, self.logits = [], [], []
+
+    def run(self, testbench, *, dut=None, cycles=100_000):
+        """Simulate the core, or what was made of it, and give the answers."""
+        run(dut or self.core, testbench, background=(self.monitor,), cycles=cycles)
+        return self.answers
+
+
+def run_core(core, jobs, **options) -> list[Answer]:
+    """Answers to jobs, (program or None to leave what is there, images), one after another."""
+    core_bench = CoreBench(core, **options)
+
+    async def testbench(ctx):
+        done = 0
+        for program, images in jobs:
+            if program is not None:
+                await core_bench.load(ctx, program)
+            done += len(images)
+            for pixels in images:
+                await core_bench.send(ctx, pixels)
+            await core_bench.answered(ctx, done)
+
+    return core_bench.run(testbench)
+
+
+def potentials_of(network, trace, index: int, n: int) -> np.ndarray:
+    """Membrane potentials of a layer for image ``n``."""
+    layer = network.layers[index]
+    codes = trace.input_codes if layer.source < 0 else trace.codes[layer.source]
+    return codes[n].astype(int) @ layer.weight.astype(int) + layer.bias
+
+
+def check(network, program, images, answers, *, on_time=True, encoded=False) -> None:
+    """Compare answers with the golden model, and cycles with the formula of the core."""
+    trace = golden.run(network, np.asarray(images, np.uint8), backend="numpy", encoded=encoded)
+    assert len(answers) == len(images)
+    for n, answer in enumerate(answers):
+        assert answer.spikes == [
+            (layer, int(neuron), int(codes[n, neuron]))
+            for layer, codes in enumerate(trace.codes) for neuron in np.flatnonzero(codes[n])
+        ]
+        assert answer.logits == trace.logits[n].tolist()
+        assert answer.winner == trace.winners[n]
+        events = [int(trace.events[n, 1 + layer.source]) for layer in network.layers]
+        assert [count for _, count, _ in answer.statistics] == events
+        assert [layer for layer, _, _ in answer.statistics] == list(range(len(events)))
+        # The layers' cycles are the image's cycles.
+        assert sum(cycles for _, _, cycles in answer.statistics) == answer.cycles
+        if on_time:
+            for index, ((_, _, cycles), plan, count) in enumerate(
+                    zip(answer.statistics, program.layers, events, strict=True)):
+                potentials = potentials_of(network, trace, index, n)
+                candidates = (np.count_nonzero(potentials >= plan.fire_threshold)
+                              if plan.spiking else plan.neurons)
+                assert cycles <= documented_cycles(plan, count, candidates)
+
+
+def documented_cycles(plan, events: int, candidates: int) -> int:
+    """Most cycles of a layer by the docstring of :class:`hdl.core.Core`."""
+    emitted = candidates if plan.spiking and plan.words > 1 else 2 * plan.neurons
+    accumulate = max(plan.roofline(events) + plan.map_words, plan.destination_words)
+    return accumulate + 2 * plan.words + emitted + 32
+
+
+def some_images(rng, inputs: int, count: int = 2) -> np.ndarray:
+    """Random images dense and sparse, a silent one, and one with everything on."""
+    dense = rng.integers(0, 256, (count, inputs))
+    sparse = dense[::-1] * (rng.random((count, inputs)) < 0.15)
+    return np.concatenate([dense, np.zeros((1, inputs), int), np.full((1, inputs), 255), sparse])
+
+
 @pytest.fixture(scope="session")
 def bench() -> SimpleNamespace:
-    """``bench.run``, ``bench.Source`` and ``bench.Sink``, which test modules cannot import."""
-    return SimpleNamespace(run=run, Source=Source, Sink=Sink)
+    """What test modules cannot import from here: testbenches, and runs of a whole core."""
+    return SimpleNamespace(
+        run=run, Source=Source, Sink=Sink, CoreBench=CoreBench, run_core=run_core, check=check,
+        some_images=some_images)
 
 
 def make_network(
