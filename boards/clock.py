@@ -6,12 +6,12 @@ import math
 from amaranth.hdl import ClockDomain, ClockSignal, Const, Instance, Module, Signal
 from amaranth.lib import io, wiring
 from amaranth.lib.cdc import FFSynchronizer
-from amaranth.lib.wiring import Out
+from amaranth.lib.wiring import In, Out
 from amaranth.vendor import LatticePlatform, SiliconBluePlatform
 
 from ttfs_sw.errors import InputError
 
-__all__ = ["ECP5PLL", "ICE40PLL", "RESET_SECONDS", "ClockGenerator"]
+__all__ = ["ECP5PLL", "ICE40PLL", "RESET_SECONDS", "ClockGenerator", "PowerOnReset"]
 
 #: How long reset is held. Block RAM of the iCE40 reads as zeros for about 3 µs after configuration,
 #: and nobody promises that it is no longer; Amaranth's own reset takes the same margin.
@@ -152,6 +152,43 @@ def _exactly(found: dict, input_hz: int, output_hz: int):
     )
 
 
+class PowerOnReset(wiring.Component):
+    """Holds reset for :data:`RESET_SECONDS` after the clock has become stable.
+
+    It runs in the domain ``power_on``, which has no reset: registers have their initial values when
+    the device is configured.
+
+    Parameters
+    ----------
+    clock_hz : :class:`int`
+        Frequency of the clock.
+
+    Members
+    -------
+    stable : In(1)
+        The clock is stable. Asynchronous.
+    rst : Out(1)
+        Reset of everything else in the clock's domain.
+    """
+
+    def __init__(self, clock_hz: int):
+        self._cycles = round(clock_hz * RESET_SECONDS)
+        super().__init__({"stable": In(1), "rst": Out(1, init=1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        stable = Signal()
+        m.submodules.stable = FFSynchronizer(self.stable, stable, o_domain="power_on")
+        timer = Signal(range(self._cycles + 1))
+        with m.If(~stable):
+            m.d.power_on += [timer.eq(0), self.rst.eq(1)]
+        with m.Elif(timer == self._cycles):
+            m.d.power_on += self.rst.eq(0)
+        with m.Else():
+            m.d.power_on += timer.eq(timer + 1)
+        return m
+
+
 class ClockGenerator(wiring.Component):
     """Clock and reset of the board, from the platform's default clock.
 
@@ -171,39 +208,41 @@ class ClockGenerator(wiring.Component):
 
     def __init__(self, clock_hz: int):
         self._clock_hz = clock_hz
-        super().__init__({"clk": Out(1), "rst": Out(1, init=1)})
+        super().__init__({"clk": Out(1), "rst": Out(1)})
 
     def elaborate(self, platform):
+        pll = self._find_pll(platform)
         m = Module()
-        pin_hz = round(platform.default_clk_frequency)
         pin = platform.request(platform.default_clk, dir="-")
-        lock = Signal(init=1)
-        if pin_hz == self._clock_hz:
-            m.submodules.pin = buffer = io.Buffer("i", pin)
-            m.d.comb += [self.clk.eq(buffer.i), lock.eq(1)]
-        elif isinstance(platform, SiliconBluePlatform):
-            pll = ICE40PLL.find(pin_hz, self._clock_hz)
+        lock = Signal()
+        if isinstance(pll, ICE40PLL):
             m.submodules.pll = pll.instance(pin, self.clk, lock)
-        elif isinstance(platform, LatticePlatform) and platform.family == "ecp5":
-            m.submodules.pin = buffer = io.Buffer("i", pin)
-            pll = ECP5PLL.find(pin_hz, self._clock_hz)
-            m.submodules.pll = pll.instance(buffer.i, self.clk, lock)
         else:
-            raise InputError(
-                f"there is no PLL for {type(platform).__name__}: set clock_hz to the {pin_hz} Hz "
-                "of its oscillator"
-            )
+            m.submodules.pin = buffer = io.Buffer("i", pin)
+            if pll is None:
+                m.d.comb += [self.clk.eq(buffer.i), lock.eq(1)]
+            else:
+                m.submodules.pll = pll.instance(buffer.i, self.clk, lock)
 
-        # Counts without reset: registers start at 0 when the device is configured.
         m.domains += ClockDomain("power_on", reset_less=True, local=True)
-        m.d.comb += ClockSignal("power_on").eq(self.clk)
-        locked = Signal()
-        m.submodules.lock = FFSynchronizer(lock, locked, o_domain="power_on")
-        timer = Signal(range(round(self._clock_hz * RESET_SECONDS) + 1))
-        with m.If(~locked):
-            m.d.power_on += [timer.eq(0), self.rst.eq(1)]
-        with m.Elif(timer == round(self._clock_hz * RESET_SECONDS)):
-            m.d.power_on += self.rst.eq(0)
-        with m.Else():
-            m.d.power_on += timer.eq(timer + 1)
+        m.submodules.reset = reset = PowerOnReset(self._clock_hz)
+        m.d.comb += [
+            ClockSignal("power_on").eq(self.clk),
+            reset.stable.eq(lock),
+            self.rst.eq(reset.rst),
+        ]
         return m
+
+    def _find_pll(self, platform) -> ICE40PLL | ECP5PLL | None:
+        """Settings of the device's PLL; None if the oscillator has the right frequency."""
+        pin_hz = round(platform.default_clk_frequency)
+        if pin_hz == self._clock_hz:
+            return None
+        if isinstance(platform, SiliconBluePlatform):
+            return ICE40PLL.find(pin_hz, self._clock_hz)
+        if isinstance(platform, LatticePlatform) and platform.family == "ecp5":
+            return ECP5PLL.find(pin_hz, self._clock_hz)
+        raise InputError(
+            f"there is no PLL for {type(platform).__name__}: set clock_hz to the {pin_hz} Hz of "
+            "its oscillator"
+        )

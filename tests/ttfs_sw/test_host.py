@@ -285,7 +285,8 @@ def test_why_there_is_no_network(state):
 def test_refusals(status):
     board = Board()
     board.refuse[Command.RESULT] = [status]
-    with pytest.raises(RefusedError, match="refuses result: " + status.name.lower().replace("_", " ")):
+    reason = status.name.lower().replace("_", " ")
+    with pytest.raises(RefusedError, match=f"refuses result: {reason}"):
         Client(board).result()
 
 
