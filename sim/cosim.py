@@ -12,6 +12,7 @@ from hdl.compiler import compile_network
 from hdl.config import CoreConfig
 from sim.emit import emit
 from sim.expected import Expected
+from sim.netlist import emit_netlist
 from sim.regression import Regression, Stuck
 from sim.runner import Build, build
 from sim.simulators import find_simulator
@@ -42,6 +43,7 @@ def run(
     fail_fast: bool = False,
     waves_dir: Path | None = None,
     stall: int = 0,
+    netlist: bool = False,
     cache: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
@@ -74,6 +76,8 @@ def run(
         Where the waveform of the first image that differs goes; without it none is written.
     stall : :class:`int`
         Seed of random pauses on every stream, or 0 for none. Pauses lengthen the last layer.
+    netlist : :class:`bool`
+        Simulate the core after synthesis for an iCE40 UP5K, not its RTL: some 200 times slower.
     cache : :class:`pathlib.Path`, optional
         Where compiled simulators are kept; by default the user's cache.
     progress : callable, optional
@@ -114,7 +118,7 @@ def run(
     regression = Regression(
         program, pixels, Expected.from_trace(against or network, trace), stall=stall
     )
-    sources = emit(config)
+    sources = emit_netlist(config) if netlist else emit(config)
     built = build(sources, found, cache=cache)
 
     started = time.monotonic()
@@ -138,6 +142,7 @@ def run(
         "jobs": len(comparisons),
         "simulator": found.title,
         "stall": stall,
+        "netlist": netlist,
         "network_sha256": network.sha256,
         "against_sha256": None if against is None else against.sha256,
         "config": config.as_dict(),

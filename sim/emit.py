@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import json
-import re
 from pathlib import Path
 
 from boards.verilog import core_ports, core_verilog
@@ -16,11 +15,6 @@ __all__ = ["Sources", "emit", "sizes_header", "source", "verilator_control", "wi
 
 #: The harness's variables that Python reads. Everything else may be optimised away.
 _PUBLIC = ("batch", "count", "records")
-
-#: Yosys wakes combinational processes with a variable that changes at time 0. In SystemVerilog an
-#: initialiser is no change, and Icarus would leave what depends on constants alone undefined; an
-#: assignment that comes after all processes have started is one, in every simulator.
-_WAKING = re.compile(r"^  reg (\\\$auto\$verilog_backend\S+ ) = 0;$", re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +70,7 @@ def with_harness(config: CoreConfig, core: str, ports: list[dict]) -> Sources:
         raise ValueError(f"a payload has {widest} bits, but a record holds {PAYLOAD_BITS}")
     sizes["LOGIT_LAST"] = payloads["LOGIT"]["last"].offset
     return Sources({
-        "core.v": _WAKING.sub(r"  reg \1;\n  initial \1 <= 0;", core),
+        "core.v": core,
         "core.ports.json": json.dumps(ports, indent=2) + "\n",
         "core.vlt": verilator_control("core.v"),
         "harness.v": source("harness.v"),

@@ -63,6 +63,10 @@ def register(verbs) -> None:
         "--stall", action="store_true",
         help="pause every stream at random: the events must be the same, the cycles are not",
     )
+    group.add_argument(
+        "--netlist", action="store_true",
+        help="simulate the cells that synthesis for an iCE40 UP5K makes of the core: slow",
+    )
     parser.set_defaults(run=cosim)
 
 
@@ -79,7 +83,8 @@ def cosim(options: Namespace) -> Outcome:
     with bar("cosim", quiet=options.quiet) as progress:
         report = _simulate(
             options, network, pixels, labels, config=config, against=against,
-            fail_fast=options.fail_fast, waves_dir=folder, stall=stall, progress=progress,
+            fail_fast=options.fail_fast, waves_dir=folder, stall=stall,
+            netlist=options.netlist, progress=progress,
         )
     report = {"network": str(options.network), "dataset": dataset, **report}
     return Outcome(

