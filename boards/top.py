@@ -110,8 +110,9 @@ class BoardTop(Elaboratable):
         wiring.connect(m, link.samples, core.i)
         wiring.connect(m, core.o, link.logits)
         wiring.connect(m, core.statistics, link.statistics)
+        # A register, because the reasons are far away; the next sample is a byte of the line later.
+        m.d.sync += core.restart.eq(link.restart)
         m.d.comb += [
-            core.restart.eq(link.restart),
             link.cycles.eq(core.cycles),
             link.core_error.eq(core.error),
             link.load_state.eq(loader.state),
