@@ -34,6 +34,7 @@ COMMANDS = {
     "evaluate": "ttfs evaluate runs/mnist-mlp",
     "cosim": "ttfs cosim runs/mnist-mlp",
     "build": "ttfs build runs/mnist-mlp --board icebreaker",
+    "infer": "ttfs infer runs/demo --port sim --limit 100",
 }
 
 Report = Mapping[str, Any]
@@ -94,6 +95,10 @@ FIGURES = (
         "digits, events that differ between RTL and integers", "0", "demo",
         lambda report: f"{count(report['mismatched_events'])} "
         f"({count(report['images'])} images)",
+    ),
+    Figure(
+        "digits, the board simulated at its pins, images that differ", "0 of 100", "infer",
+        lambda report: f"{count(report['mismatched_images'])} of {count(report['images'])}",
     ),
     Figure(
         "MNIST 784-128-10, 4-bit weights, as `network.npz`",

@@ -1,4 +1,4 @@
-"""The whole chain on handwritten digits: train, evaluate, co-simulate, build, and show.
+"""The whole chain on handwritten digits: train, evaluate, co-simulate, build, boot, and show.
 
 Every step is the function that the verb of the same name calls; this module only ties them together
 and draws one image's spikes as the golden model and as the RTL gave them.
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ttfs_sw import config as configuration
-from ttfs_sw import datasets, evaluation, golden
+from ttfs_sw import datasets, evaluation, golden, inference
 from ttfs_sw.errors import FailureError
 from ttfs_sw.files import output_folder, write_json
 from ttfs_sw.network import Network
@@ -31,7 +31,10 @@ PRESET = "digits-mlp"
 BOARD = "icebreaker"
 
 #: Names of the steps, in order.
-STEPS = ("train", "evaluate", "cosim", "build", "pictures")
+STEPS = ("train", "evaluate", "cosim", "build", "board", "pictures")
+
+#: Test images that the whole board classifies, simulated at its pins.
+BOARD_IMAGES = 20
 
 
 def run(
@@ -67,7 +70,9 @@ def run(
     -------
     :class:`dict`
         ``accuracy`` of the ``float`` network, of the ``network`` of integers and of the ``rtl``;
-        ``images``, ``mismatched_images`` and ``mismatched_events`` of the co-simulation; spikes,
+        ``images``, ``mismatched_images`` and ``mismatched_events`` of the co-simulation;
+        ``board_images`` that the whole board classified, simulated at its pins, after it booted
+        the flash image, and ``board_mismatched_images``; spikes,
         cycles, resources, clock and latency with the keys of the verbs; ``pictures`` and ``steps``
         with their seconds.
 
@@ -81,6 +86,7 @@ def run(
     from boards.build import build
     from boards.toolchain import find_toolchain
     from sim import cosim
+    from sim.device import SimulatedBoard
     from sim.simulators import find_simulator
 
     toolchain = find_toolchain(board.family)
@@ -94,7 +100,8 @@ def run(
         # Takes seconds to import, so not before anything else could fail.
         from ttfs_sw.train import train
 
-        trained = train(config, data, folder, progress)
+        with _one_thread():
+            trained = train(config, data, folder, progress)
     network = Network.load(folder / "network.npz")
     with steps.step("evaluate") as progress:
         evaluated = evaluation.evaluate(network, data.x_test, data.y_test, progress=progress)
@@ -114,6 +121,15 @@ def run(
             network, board, output_dir=folder / board.name, cycles=compared["cycles"],
             toolchain=toolchain, progress=progress,
         )
+    with steps.step("board") as progress:
+        flash = Path(built["files"]["image"]).read_bytes()
+        with inference.switched_on(SimulatedBoard(board, flash, simulator=simulator)) as client:
+            inferred = inference.infer(
+                client, network, data.x_test[:BOARD_IMAGES], data.y_test[:BOARD_IMAGES],
+                progress=progress,
+            )
+    if inferred["mismatched_images"]:
+        raise FailureError(f"the board differs from the golden model: {inferred['first_mismatch']}")
     with steps.step("pictures"):
         pictures = [
             draw_raster(folder / "raster.png", network, data, board, simulator),
@@ -136,6 +152,8 @@ def run(
                 "over_bound", "layers", "simulator",
             )
         },
+        "board_images": inferred["images"],
+        "board_mismatched_images": inferred["mismatched_images"],
         **{
             key: built[key]
             for key in ("utilization", "fmax_mhz", "clock_mhz", "latency_us", "toolchain")
@@ -174,6 +192,19 @@ def draw_raster(
         title=f"{network.preset}: every spike of test image 0",
     )
     return path
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch to one thread: on so small a network more of them wait for each other."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class _Steps:

@@ -20,6 +20,49 @@ ORDER = ("demo", "train", "evaluate", "cosim", "verilog", "build", "image", "fla
 
 _PICTURES = {".png": "image/png", ".svg": "image/svg+xml"}
 
+#: The page. What is inserted is escaped by the template engine.
+_TEMPLATE = """\
+<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ title }}</title>
+<style>
+  :root { color-scheme: light dark; --line: #8884; --weak: #888; }
+  body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+  h1 { font-size: 1.6rem; margin-bottom: 0; }
+  h2 { font-size: 1.15rem; margin: 2.2rem 0 .4rem; border-bottom: 1px solid var(--line); }
+  h2 small, .weak { color: var(--weak); font-weight: normal; font-size: .85rem; }
+  table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+  td { padding: .15rem 1.5rem .15rem 0; vertical-align: top; overflow-wrap: anywhere; }
+  td:first-child { color: var(--weak); white-space: nowrap; }
+  .failed { color: #c33; font-weight: 600; }
+  figure { margin: 1rem 0; }
+  figure img { max-width: 100%; background: white; border-radius: 4px; }
+  figcaption { color: var(--weak); font-size: .85rem; }
+  pre { font-size: .8rem; overflow-x: auto; border: 1px solid var(--line); padding: .6rem; }
+</style>
+<h1>{{ title }}</h1>
+<p class="weak">{{ subtitle }}</p>
+{% for section in sections %}
+<h2>{{ section.title }} <small>{{ section.file }}</small></h2>
+{% if section.failure %}<p class="failed">{{ section.failure }}</p>{% endif %}
+<table>
+{% for row in section.rows %}
+  <tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}
+</table>
+<details><summary class="weak">the whole report</summary><pre>{{ section.source }}</pre></details>
+{% endfor %}
+{% for picture in pictures %}
+<figure>
+  <img src="{{ picture.data }}" alt="{{ picture.name }}">
+  <figcaption>{{ picture.name }}</figcaption>
+</figure>
+{% endfor %}
+</html>
+"""
+
 Describe = Callable[[str, dict[str, Any]], Sequence[tuple[str, ...]]]
 
 
@@ -83,12 +126,11 @@ def write_page(folder: Path, page: Path, describe: Describe) -> dict[str, Any]:
         )
     pictures = [path for path in sorted(folder.rglob("*")) if path.suffix in _PICTURES]
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined,
+        autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined
     )
     write_text(
         page,
-        environment.get_template("run.html").render(
+        environment.from_string(_TEMPLATE).render(
             title=folder.resolve().name,
             subtitle=f"made by ttfs {reports[0][1].get('version', 'of unknown version')}",
             sections=sections,

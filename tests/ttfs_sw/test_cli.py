@@ -21,7 +21,7 @@ from ttfs_sw.cli.tables import Outcome
 from ttfs_sw.errors import FailureError, InputError, ToolError
 from ttfs_sw.network import dense_network
 
-VERBS = ("demo", "train", "evaluate", "cosim", "verilog", "build", "image", "flash",
+VERBS = ("demo", "train", "evaluate", "cosim", "verilog", "build", "image", "flash", "infer",
          "boards", "doctor", "report")
 
 

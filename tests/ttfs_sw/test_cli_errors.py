@@ -49,6 +49,7 @@ def ttfs(capsys):
 READERS = [
     ["evaluate"], ["cosim"], ["verilog"], ["build", "--board", "icebreaker"],
     ["image", "--board", "icebreaker"], ["flash", "--board", "icebreaker", "--dry-run"],
+    ["infer", "--board", "icebreaker", "--port", "loop://"],
 ]
 
 

@@ -1,20 +1,35 @@
 """The verbs that talk to a board: ``flash`` and ``infer``."""
 
+import contextlib
 from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ttfs_sw.cli.inputs import find_board, open_network
+from ttfs_sw.cli.inputs import check_accuracy, find_board, open_network, open_test_images
 from ttfs_sw.cli.options import (
+    add_accuracy,
     add_board,
+    add_dataset,
+    add_limit,
     add_network,
     common,
 )
 from ttfs_sw.cli.rows import describe
+from ttfs_sw.cli.simulate import check_simulator
 from ttfs_sw.cli.tables import Outcome
 from ttfs_sw.errors import InputError
 from ttfs_sw.files import output_folder, write_bytes
+from ttfs_sw.progress import bar
+
+if TYPE_CHECKING:
+    from boards.registry import Board
+    from ttfs_sw.host import Client
 
 __all__ = ["register"]
+
+#: The port of the simulated board.
+SIMULATED = "sim"
 
 
 def register(verbs) -> None:
@@ -40,6 +55,35 @@ def register(verbs) -> None:
         "--dry-run", action="store_true", help="print the commands and run nothing"
     )
     parser.set_defaults(run=flash)
+
+    parser = verbs.add_parser(
+        "infer",
+        help="classify on a board",
+        description="Send test images to a board over its serial port and compare its answers "
+        "with the golden model's. The port sim is the same board, simulated at its pins, with the "
+        "network in its simulated flash.",
+        parents=[common()],
+    )
+    add_network(parser)
+    parser.add_argument(
+        "--board", metavar="NAME", default="icebreaker", help="the board (default: icebreaker)"
+    )
+    parser.add_argument(
+        "--port", required=True, metavar="P",
+        help="the board's serial port, like /dev/ttyUSB1 or COM4, or any URL of pyserial; or sim",
+    )
+    parser.add_argument(
+        "--load", action="store_true",
+        help="send the network first; the board forgets it when it is switched off",
+    )
+    add_dataset(parser, "network")
+    add_limit(parser)
+    add_accuracy(parser)
+    parser.add_argument(
+        "--sim", default="verilator", metavar="NAME",
+        help="what simulates the port sim: verilator or icarus (default: verilator)",
+    )
+    parser.set_defaults(run=infer)
 
 
 def flash(options: Namespace) -> Outcome:
@@ -73,3 +117,60 @@ def flash(options: Namespace) -> Outcome:
     return Outcome(
         report, describe("flash", report), title=f"{options.network} for {board.name}"
     )
+
+
+def infer(options: Namespace) -> Outcome:
+    """``ttfs infer``."""
+    check_simulator(options)
+    network = open_network(options)
+    board = find_board(options)
+    dataset, pixels, labels = open_test_images(options, network)
+
+    from boards.build import make_image
+    from ttfs_sw import inference
+
+    image = make_image(network, board)
+    with _connected(options, board, image) as client:
+        identity = client.identify()
+        if identity.fingerprint != board.config.fingerprint:
+            raise InputError(
+                f"the board at {options.port} has another core than {board.name} of this version: "
+                f"it says it is {identity.board}; build and flash its bitstream again, or name the "
+                "board with --board"
+            )
+        if options.load:
+            with bar("load", unit="byte", quiet=options.quiet) as progress:
+                client.load(image, progress=progress)
+        with bar("infer", quiet=options.quiet) as progress:
+            report = inference.infer(client, network, pixels, labels, progress=progress)
+    report = {
+        "network": str(options.network), "network_sha256": network.sha256, "dataset": dataset,
+        "board": board.name, "port": options.port, **report,
+    }
+    failure = None
+    if report["mismatched_images"]:
+        failure = (
+            f"{report['mismatched_images']} of {report['images']} images differ from the golden "
+            f"model; is {options.network} the network in the board? {report['first_mismatch']}"
+        )
+    return Outcome(
+        report, describe("infer", report), title=f"{options.network} on {dataset}, {board.title}",
+        failure=failure or check_accuracy(options, report["accuracy"]),
+    )
+
+
+@contextlib.contextmanager
+def _connected(options: Namespace, board: "Board", image: bytes) -> Iterator["Client"]:
+    """A client of the board at ``--port``, or of a simulated one that boots ``image``."""
+    if options.port != SIMULATED:
+        from ttfs_sw.host import connect
+
+        with connect(options.port, board.baud) as client:
+            yield client
+        return
+
+    from sim.device import SimulatedBoard
+    from ttfs_sw.inference import switched_on
+
+    with switched_on(SimulatedBoard(board, image, simulator=options.sim)) as client:
+        yield client

@@ -80,6 +80,8 @@ def _demo(report: Report) -> Rows:
         ("images compared", f"{count(report['images'])}, every spike and every logit"),
         ("mismatches", f"{count(report['mismatched_events'])} events in "
          f"{count(report['mismatched_images'])} images"),
+        ("board at its pins", f"booted from flash, {count(report['board_images'])} images, "
+         f"{count(report['board_mismatched_images'])} mismatches"),
         ("spikes per hidden neuron", f"{report['spikes_per_neuron']:.3f}"),
         ("spikes an image", _events(report)),
         ("cycles an image", spread(report["cycles"])),
@@ -118,6 +120,17 @@ def _image(report: Report) -> Rows:
 def _flash(report: Report) -> Rows:
     label = "would run" if report["dry_run"] else "done"
     return [(label, shlex.join(command)) for command in report["commands"]]
+
+
+def _infer(report: Report) -> Rows:
+    return [
+        ("images", count(report["images"])),
+        ("images that differ", count(report["mismatched_images"])),
+        ("accuracy of the board", percent(report["accuracy"])),
+        ("cycles an image", spread(report["cycles"])),
+        ("images a second", f"{report['images_per_second']:.1f}, with the serial line"),
+        ("time", seconds(report["seconds"])),
+    ]
 
 
 def resources(report: Report) -> Rows:
@@ -208,6 +221,7 @@ _ROWS: dict[str, Callable[[Report], Rows]] = {
     "build": _build,
     "image": _image,
     "flash": _flash,
+    "infer": _infer,
     "boards": _boards,
     "doctor": _doctor,
     "report": _page,

@@ -1,0 +1,182 @@
+"""What the project says of itself is true: README, presets, version, Makefile, sizes of files."""
+
+import ast
+import importlib.util
+import inspect
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from ttfs_sw.cli import make_parser
+
+ROOT = Path(__file__).parents[1]
+
+
+def load(path):
+    """A module that belongs to no package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+bench = load(ROOT / "benchmarks" / "table.py")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PACKAGES = ("hdl", "ttfs_sw", "sim", "boards")
+
+#: What DESIGN promises.
+VERBS = {
+    "demo", "train", "evaluate", "cosim", "verilog", "build", "image", "flash", "infer", "boards",
+    "doctor", "report",
+}
+
+
+def verbs():
+    """Each verb's parser by name."""
+    parser = make_parser()
+    (action,) = (a for a in parser._actions if getattr(a, "dest", None) == "verb")
+    return action.choices
+
+
+def code_lines(text):
+    """Every line of ``text``'s indented and fenced code blocks, without comments."""
+    lines = re.findall(r"^    (.*)$", text, re.MULTILINE)
+    for block in re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        lines += block.splitlines()
+    return [line.partition("#")[0].strip() for line in lines]
+
+
+def test_verbs_are_those_promised():
+    assert set(verbs()) == VERBS
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_readme_names_every_verb(verb):
+    assert re.search(rf"`(ttfs )?{verb}\b", README)
+
+
+def ttfs_lines():
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    lines = {
+        line
+        for page in pages
+        for line in code_lines(page.read_text(encoding="utf-8"))
+        if line.startswith("ttfs ")
+    }
+    return sorted(lines | set(bench.COMMANDS.values()))
+
+
+@pytest.mark.parametrize("line", ttfs_lines())
+def test_documented_commands_parse(line):
+    words = [word for word in shlex.split(line)[1:] if word != "..."]
+    if words != ["--version"]:
+        assert make_parser().parse_args(words).verb in VERBS
+
+
+def test_readme_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    named = set(re.findall(r"`make ([a-z]+)`", README))
+    named |= {line.split()[1] for line in code_lines(README) if line.startswith("make ")}
+    assert {"demo", "test"} <= named <= targets
+
+
+def test_readme_table_is_that_of_the_benchmark():
+    rows = README.partition(bench.BEGIN)[2].partition(bench.END)[0].strip().splitlines()
+    ours = bench.table({}).strip().splitlines()
+    assert len(rows) == len(ours)
+
+    def without_measured(line):
+        what, wanted, _, command = line.strip("|").split("|")
+        return what, wanted, command
+
+    for row, mine in zip(rows, ours, strict=True):
+        assert without_measured(row) == without_measured(mine)
+
+
+def test_readme_files_exist():
+    for link in re.findall(r"\]\(([^)#]+)\)", README) + re.findall(r"`(docs/[\w./-]+)`", README):
+        assert "://" in link or (ROOT / link).exists(), link
+
+
+def test_readme_python_names_what_exists():
+    (block,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    tree = ast.parse(block)
+    names = {}
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    exec(compile(ast.Module(imports, []), "README.md", "exec"), names)
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    ours = 0
+    for call in calls:
+        target = names.get(ast.unparse(call.func).split(".")[0])
+        if target is None:
+            continue
+        for part in ast.unparse(call.func).split(".")[1:]:
+            target = getattr(target, part)
+        # Positions and keywords are those of the function.
+        keywords = {keyword.arg: None for keyword in call.keywords}
+        inspect.signature(target).bind(*call.args, **keywords)
+        ours += 1
+    assert ours >= 6
+
+
+def test_every_preset_loads():
+    from ttfs_sw import config
+
+    names = sorted(path.stem for path in (ROOT / "ttfs_sw" / "presets").glob("*.toml"))
+    assert {"digits-mlp", "mnist-mlp", "mnist-mlp-256"} <= set(names)
+    for name in names:
+        assert config.load(name)
+        assert f"`{name}`" in README
+
+
+def test_version_agrees():
+    assert metadata.version("ttfs-fpga") == PROJECT["project"]["version"]
+
+
+def test_constraints_pin_every_dependency():
+    pinned = {
+        re.split(r"[=<>!~ ]", line)[0].lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if re.match(r"[A-Za-z0-9._-]+==\S+$", line)
+    }
+    wanted = [*PROJECT["project"]["dependencies"]]
+    for extra in PROJECT["project"]["optional-dependencies"].values():
+        wanted += extra
+    names = {re.split(r"[\[=<>!~ ]", line)[0].lower().replace("_", "-") for line in wanted}
+    assert names <= pinned
+
+
+def test_package_data_covers_every_file():
+    covered = set()
+    for package, patterns in PROJECT["tool"]["setuptools"]["package-data"].items():
+        for pattern in patterns:
+            covered |= set((ROOT / package).glob(pattern))
+    tracked = subprocess.run(
+        ["git", "ls-files", *PACKAGES], cwd=ROOT, capture_output=True, text=True
+    ).stdout.split()
+    if not tracked:
+        pytest.skip("not a git checkout")
+    data = {ROOT / name for name in tracked if not name.endswith(".py")}
+    assert data <= covered
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, "tests"])
+def test_files_are_short(package):
+    long = [path.name for path in (ROOT / package).rglob("*.py")
+            if len(path.read_text(encoding="utf-8").splitlines()) > 450]
+    assert long == []
+
+
+def test_ci_runs_the_tests():
+    script = ROOT / ".ci" / "run"
+    assert script.stat().st_mode & 0o111
+    assert "make test" in script.read_text(encoding="utf-8")
