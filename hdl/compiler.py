@@ -79,11 +79,14 @@ def compile_network(network: Any, config: CoreConfig) -> Program:
         slope_base += slopes
         bias_base += stored[index]
 
-    widest = max(zip(words, layers, strict=True), key=lambda pair: pair[0])[1].name
-    _require("weights", weight_base, config.weight_words, "weight", layers[0].name, config.lanes)
-    _require("membrane", bias_words + sum(turns), config.membrane_words, "membrane", widest,
+    def most(sizes):
+        return layers[max(range(len(layers)), key=list(sizes).__getitem__)].name
+
+    _require("weights", weight_base, config.weight_words, "weight",
+             most(plan.weight_words for plan in plans), config.lanes)
+    _require("membrane", bias_words + sum(turns), config.membrane_words, "membrane", most(words),
              config.lanes)
-    _require("slopes", slope_base, config.slopes, "slope", layers[0].name, 1)
+    _require("slopes", slope_base, config.slopes, "slope", most(map(_slope_count, layers)), 1)
     memories = _contents(network, config, plans)
     return Program(config, int(np.prod(network.input_shape)), network.input_ticks, tuple(plans),
                    memories)
@@ -120,10 +123,17 @@ def minimal_config(network: Any, **overrides: int | str) -> CoreConfig:
         "layers": len(layers),
         "slopes": max(2, sum(_slope_count(layer) for layer in layers)),
     }
-    # Weights are loaded 32 bits at a time.
-    while lanes * sizes["weight_bits"] > 32 and lanes * sizes["weight_bits"] % 32:
+    while not CoreConfig.loadable(lanes * sizes["weight_bits"]):
         sizes["weight_bits"] += 1
     sizes.update(overrides)
+    if sizes.get("weight_memory") == "spram":
+        # The device has it in one size.
+        sizes.setdefault("weight_words", 16384)
+    if len(layers) > 63:
+        raise DoesNotFit(
+            f"the network has {len(layers)} layers and no core's table holds more than 63; merge "
+            f"or drop {len(layers) - 63}"
+        )
     largest = dataclasses.replace(
         CoreConfig(**sizes), weight_words=1 << 20, weight_memory="block",
         membrane_words=1 << 15, input_words=1 << 15, map_words=1 << 15,
@@ -133,7 +143,11 @@ def minimal_config(network: Any, **overrides: int | str) -> CoreConfig:
         "weight_words": max(2, used["weights"]["used"]),
         "membrane_words": used["membrane"]["used"],
         "input_words": max(2, used["input_map"]["used"]),
-        "map_words": max(2, used["map"]["used"]),
+        # A neuron's number must fit as well, also where it fires into no map.
+        "map_words": max(
+            2, used["map"]["used"],
+            _ceil_div(max(layer.outputs for layer in layers), largest.codes_per_word),
+        ),
         **sizes,
     }
     return CoreConfig(**sizes)

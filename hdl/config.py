@@ -78,17 +78,25 @@ class CoreConfig:
             raise ValueError(
                 f"weight_memory must be 'block' or 'spram', not {self.weight_memory!r}"
             )
-        if self.weight_memory == "spram" and (self.weight_width % 64 or self.weight_words != 16384):
+        if self.weight_memory == "spram" and (
+            self.weight_width != 64 or self.weight_words != 16384
+        ):
             raise ValueError(
                 "weight_memory 'spram' is four 16384-word memories of 16 bits: lanes * weight_bits "
                 f"must be 64 and weight_words 16384, not {self.weight_width} and "
                 f"{self.weight_words}"
             )
-        if self.weight_width > 32 and self.weight_width % 32:
+        if not self.loadable(self.weight_width):
             raise ValueError(
-                "lanes * weight_bits must be at most 32 or a multiple of 32, because weights are "
-                f"loaded 32 bits at a time, not {self.weight_width}"
+                "lanes * weight_bits must be at most 32 or 32 times a power of two, because "
+                f"weights are loaded 32 bits at a time, not {self.weight_width}"
             )
+
+    @staticmethod
+    def loadable(weight_width: int) -> bool:
+        """Whether words of so many bits can be loaded in parts of 32, numbered without division."""
+        parts, rest = divmod(weight_width, 32)
+        return weight_width <= 32 or (not rest and parts & (parts - 1) == 0)
 
     @property
     def max_ticks(self) -> int:

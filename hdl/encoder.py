@@ -117,6 +117,8 @@ class Encoder(wiring.Component):
         ]
         m.d.comb += [
             spikes.write.eq(taken),
+            # Nothing of an earlier, larger image stays behind the last sample.
+            spikes.alone.eq(place[:exact_log2(config.codes_per_word)] == 0),
             spikes.neuron.eq(place),
             spikes.code.eq(Mux(raw, code, lookup.data)),
             spikes.address.eq(Cat(self.address[:bank_bits], read_bank)),
@@ -149,7 +151,7 @@ class Encoder(wiring.Component):
                 m.d.sync += position.eq(0)
         with m.If(taken & taken_last):
             m.d.sync += filled.bit_select(place[-1], 1).eq(1)
-        with m.If(take & last):
+        with m.If(take & last & ~self.restart):
             m.d.sync += write_bank.eq(~write_bank)
         with m.If(self.release):
             m.d.sync += [filled.bit_select(read_bank, 1).eq(0), read_bank.eq(~read_bank)]

@@ -1,6 +1,6 @@
 """Spike-time maps: one activation code a neuron, several codes a word, in raster order."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Cat, Module, Mux
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -30,6 +30,8 @@ class SpikeMap(wiring.Component):
         Read port.
     write : In(1)
         Write ``code`` at ``neuron``.
+    alone : In(1)
+        With ``write`` to the first slot of a word: silence to its other slots.
     clear : In(1)
         Write silence to the whole word that holds ``neuron``. Not together with ``write``.
     neuron : In
@@ -48,6 +50,7 @@ class SpikeMap(wiring.Component):
             "enable": In(1),
             "data": Out(config.map_width),
             "write": In(1),
+            "alone": In(1),
             "clear": In(1),
             "neuron": In(address_bits + slot_bits),
             "code": In(config.tick_bits),
@@ -68,9 +71,12 @@ class SpikeMap(wiring.Component):
             self.data.eq(read.data),
             write.addr.eq(self.neuron[slot_bits:]),
             # Every slot is offered the code; the enables choose. Silence is code 0.
-            write.data.eq((self.code & (~self.clear).replicate(len(self.code))).replicate(slots)),
+            write.data.eq(Cat(
+                Mux(self.clear, 0, self.code),
+                Mux(self.clear | self.alone, 0, self.code).replicate(slots - 1),
+            )),
         ]
-        with m.If(self.clear):
+        with m.If(self.clear | (self.write & self.alone)):
             m.d.comb += write.en.eq(~0)
         with m.Elif(self.write):
             m.d.comb += write.en.eq(1 << self.neuron[:slot_bits])

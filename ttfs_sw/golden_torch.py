@@ -13,7 +13,7 @@ import torch
 from ttfs_sw.golden import exact_float, refuse_unsupported
 from ttfs_sw.network import Layer, Network
 
-__all__ = ["DenseLayer", "GoldenModel"]
+__all__ = ["DenseLayer", "GoldenModel", "one_thread"]
 
 
 class DenseLayer(torch.nn.Module):
@@ -94,14 +94,18 @@ class GoldenModel(torch.nn.Module):
     def run(self, codes: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
         """Compute the same from and to arrays: what :func:`ttfs_sw.golden.forward` returns."""
         # A copy: torch warns of read-only memory, and `codes` may be a slice of any layout.
-        with _one_thread():
+        with one_thread():
             found, logits = self(torch.from_numpy(np.array(codes)))
         return tuple(map(_array, found)), _array(logits)
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep torch to one thread, for the reason that numpy's twin has, and give them back."""
+def one_thread() -> Iterator[None]:
+    """Keep torch to one thread, and give them back.
+
+    Networks this small gain nothing from more, and where something else keeps the other cores busy
+    the threads wait for each other: training was twenty times slower then.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -33,6 +33,7 @@ from ttfs_sw.config import Config
 from ttfs_sw.datasets import Dataset
 from ttfs_sw.errors import FailureError, InputError
 from ttfs_sw.files import output_folder, write_bytes, write_json, write_text
+from ttfs_sw.golden_torch import one_thread
 from ttfs_sw.network import Network
 from ttfs_sw.qat import QuantisedNetwork, ReluNetwork
 
@@ -50,6 +51,7 @@ SETTLED = 0.75
 CALIBRATION = 5000
 
 
+@one_thread()
 def train(
     config: Config,
     dataset: Dataset,

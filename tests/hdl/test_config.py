@@ -32,7 +32,8 @@ CONFIGS = st.builds(
     ("lanes", 16.0, "lanes must be an integer from 2 to 256, not 16.0"),
     ("weight_bits", 1, "weight_bits must be an integer from 2 to 8, not 1"),
     ("weight_bits", 9, "weight_bits must be an integer from 2 to 8, not 9"),
-    ("weight_bits", 3, "lanes . weight_bits must be at most 32 or a multiple of 32.* not 48"),
+    ("weight_bits", 3, "lanes . weight_bits must be at most 32 or 32 times.* not 48"),
+    ("weight_bits", 6, "lanes . weight_bits must be at most 32 or 32 times.* not 96"),
     ("tick_bits", 0, "tick_bits must be an integer from 1 to 8, not 0"),
     ("tick_bits", 9, "tick_bits must be an integer from 1 to 8, not 9"),
     ("accumulator_bits", 7, "accumulator_bits must be an integer from 8 to 32, not 7"),
@@ -51,7 +52,7 @@ def test_refuses(name, value, message):
         CoreConfig(**{name: value})
 
 
-@pytest.mark.parametrize("change", [{"lanes": 8}, {"weight_words": 8192}, {"weight_bits": 2}])
+@pytest.mark.parametrize("change", [{"lanes": 8}, {"weight_words": 8192}, {"weight_bits": 8}])
 def test_spram_has_one_size(change):
     assert CoreConfig(weight_memory="spram").weight_parts == 2
     with pytest.raises(ValueError, match=r"must be 64 and weight_words 16384, not \d+ and \d+$"):

@@ -153,8 +153,8 @@ def test_layers_that_read_earlier_maps(bench, random_network, sources):
 @pytest.mark.parametrize("pause", [0.0, 0.3])
 def test_one_core_runs_three_networks_loaded_one_after_another(bench, random_network, pause):
     rng = np.random.default_rng(2)
-    # What an image leaves in the last word of the input map is 0: their sizes fill whole words.
-    networks = [random_network(rng, sizes) for sizes in ((24, 9, 4), (8, 16, 12, 6), (40, 10))]
+    # Smaller images after larger ones, in the same words of the input map.
+    networks = [random_network(rng, sizes) for sizes in ((40, 9, 4), (33, 16, 12, 6), (25, 10))]
     programs = [compile_network(network, CONFIG) for network in networks]
     jobs = [(program, rng.integers(0, 256, (3, program.inputs))) for program in programs]
     results = bench.run_core(Core(CONFIG), jobs, i_pause=pause, o_pause=pause)

@@ -214,7 +214,8 @@ def test_samples_of_an_unfinished_image_are_forgotten(bench, name, received):
 
 
 @pytest.mark.parametrize(("name", "position"), [
-    ("restart", 0), ("restart", 5), ("restart", 18), ("forget", 0), ("forget", 7), ("forget", 19),
+    ("restart", 0), ("restart", 5), ("restart", 18), ("restart", 19),
+    ("forget", 0), ("forget", 7), ("forget", 19),
 ])
 def test_a_sample_that_comes_with_the_order_to_forget_is_forgotten_too(bench, name, position):
     rng = np.random.default_rng(position)

@@ -17,7 +17,7 @@ CONFIGS = {
     "odd": CoreConfig(lanes=4, weight_bits=7, weight_words=8),
     "one part": CoreConfig(lanes=8, weight_bits=4, weight_words=7),
     "two parts": CoreConfig(lanes=16, weight_bits=4, weight_words=16),
-    "three parts": CoreConfig(lanes=16, weight_bits=6, weight_words=6),
+    "four parts": CoreConfig(lanes=16, weight_bits=8, weight_words=6),
     "spram": CoreConfig(lanes=16, weight_bits=4, weight_memory="spram"),
 }
 
