@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from ttfs_sw.files import atomic_write
 
@@ -22,6 +23,9 @@ __all__ = ["learning_curve", "raster", "spike_histogram"]
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#8a8a8a"
 
 DOTS_PER_INCH = 150
+
+#: What the two losses are of.
+HELDOUT, TRAINING = "held-out images", "training images, distorted, with the cost of spikes"
 
 
 def learning_curve(
@@ -40,7 +44,7 @@ def learning_curve(
     title : :class:`str`
         Above the panels.
     """
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    figure = Figure(figsize=(12, 3.8), layout="constrained")
     accuracy, loss, spikes = figure.subplots(1, 3)
     epochs = np.arange(1, len(history) + 1)
     stages = np.array([entry["stage"] for entry in history])
@@ -49,7 +53,7 @@ def learning_curve(
     def values(key: str) -> np.ndarray:
         return np.array([entry.get(key, np.nan) for entry in history], float)
 
-    def line(axes: Axes, stage: str, key: str, factor: float = 1.0, **style: Any) -> None:
+    def plot(axes: Axes, stage: str, key: str, factor: float = 1.0, **style: Any) -> None:
         chosen = stages == stage
         if chosen.any():
             marker = "o" if chosen.sum() == 1 else None
@@ -57,15 +61,21 @@ def learning_curve(
             axes.plot(epochs[chosen], factor * values(key)[chosen], **style)
 
     for stage in names:
-        line(accuracy, stage, "accuracy_heldout", 100.0)
-        line(loss, stage, "loss_heldout", label="held-out images" if stage == "network" else None)
-    for stage in names:
-        label = "training images, distorted" if stage == "network" else None
-        line(loss, stage, "loss", linestyle="--", label=label)
-    line(spikes, "network", "spikes_per_neuron")
+        plot(accuracy, stage, "accuracy_heldout", 100.0)
+        # The later stage names the style for both.
+        heldout, training = (HELDOUT, TRAINING) if stage == stages[-1] else (None, None)
+        plot(loss, stage, "loss_heldout", label=heldout)
+        plot(loss, stage, "loss", linestyle="--", label=training)
+    plot(spikes, "network", "spikes_per_neuron")
 
     accuracy.set(title="accuracy on held-out images", ylabel="%")
+    # The first epochs may leave the picture, so that the differences that matter are seen.
+    low, high = np.percentile(100 * values("accuracy_heldout"), [10, 100])
+    accuracy.set_ylim(low - 0.6 * (high - low) - 0.05, high + 0.1 * (high - low) + 0.05)
     loss.set(title="loss", ylabel="nats", yscale="log")
+    loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    loss.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    loss.yaxis.set_minor_formatter(NullFormatter())
     spikes.set(title="spikes per hidden neuron and image", ylabel="spikes")
     spikes.set_ylim(bottom=0)
     for axes in (accuracy, loss, spikes):
@@ -74,9 +84,16 @@ def learning_curve(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if len(set(stages)) == 2:
             axes.axvline((stages == "float").sum() + 0.5, color=GREY, linewidth=0.8, linestyle=":")
+        axes.grid(axis="y", color="#e6e6e6", linewidth=0.6)
         _plain(axes)
-    accuracy.legend(loc="lower right", fontsize="small")
-    loss.legend(loc="upper right", fontsize="small")
+    # One legend below the panels covers no line. Held-out and training loss are told apart by
+    # style, whatever their colour, so two black lines stand for them.
+    handles = [line for line in accuracy.lines if not line.get_label().startswith("_")]
+    for line in loss.lines:
+        if line.get_label() in (HELDOUT, TRAINING):
+            style = {"linestyle": line.get_linestyle(), "label": line.get_label()}
+            handles.append(Line2D([], [], color="black", **style))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     if title:
         figure.suptitle(title)
     _save(figure, path)

@@ -100,7 +100,7 @@ def test_learning_curve(tmp_path, drawn):
     assert list(lines["ReLU network, real numbers"].get_xdata()) == [1, 2, 3]
     labels = {line.get_label(): line for line in loss.lines}
     assert labels["held-out images"].get_ydata()[0] == 0.6
-    assert labels["training images, distorted"].get_ydata()[0] == 0.5
+    assert labels["training images, distorted, with the cost of spikes"].get_ydata()[0] == 0.5
     assert spikes.lines[0].get_ydata()[-1] == 0.1
 
 
