@@ -31,6 +31,7 @@ bench = load(ROOT / "benchmarks" / "table.py")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PACKAGES = ("hdl", "ttfs_sw", "sim", "boards")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 #: What DESIGN promises.
 VERBS = {
@@ -64,10 +65,9 @@ def test_readme_names_every_verb(verb):
 
 
 def ttfs_lines():
-    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     lines = {
         line
-        for page in pages
+        for page in PAGES
         for line in code_lines(page.read_text(encoding="utf-8"))
         if line.startswith("ttfs ")
     }
@@ -102,9 +102,19 @@ def test_readme_table_is_that_of_the_benchmark():
         assert without_measured(row) == without_measured(mine)
 
 
-def test_readme_files_exist():
-    for link in re.findall(r"\]\(([^)#]+)\)", README) + re.findall(r"`(docs/[\w./-]+)`", README):
-        assert "://" in link or (ROOT / link).exists(), link
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)#]+)\)", text):
+        assert "://" in link or (page.parent / link).exists(), link
+    # Files are named from the top of the repository.
+    for name in re.findall(r"`((?:docs|hdl|ttfs_sw|sim|boards|tests|benchmarks)/[\w./-]+)`", text):
+        assert (ROOT / name).exists(), name
+
+
+def test_index_has_every_page():
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    assert {page.name for page in PAGES[1:]} - {"index.md"} <= set(re.findall(r"\((\S+)\)", index))
 
 
 def test_readme_python_names_what_exists():

@@ -29,7 +29,8 @@ _TEMPLATE = """\
 <title>{{ title }}</title>
 <style>
   :root { color-scheme: light dark; --line: #8884; --weak: #888; }
-  body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+  body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; }
+  body { padding: 0 1rem; }
   h1 { font-size: 1.6rem; margin-bottom: 0; }
   h2 { font-size: 1.15rem; margin: 2.2rem 0 .4rem; border-bottom: 1px solid var(--line); }
   h2 small, .weak { color: var(--weak); font-weight: normal; font-size: .85rem; }
