@@ -100,8 +100,7 @@ def run(
         # Takes seconds to import, so not before anything else could fail.
         from ttfs_sw.train import train
 
-        with _one_thread():
-            trained = train(config, data, folder, progress)
+        trained = train(config, data, folder, progress)
     network = Network.load(folder / "network.npz")
     with steps.step("evaluate") as progress:
         evaluated = evaluation.evaluate(network, data.x_test, data.y_test, progress=progress)
@@ -192,19 +191,6 @@ def draw_raster(
         title=f"{network.preset}: every spike of test image 0",
     )
     return path
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep torch to one thread: on so small a network more of them wait for each other."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 class _Steps:
