@@ -1,5 +1,6 @@
 """Running an outside tool: line by line, its last words kept for the message when it fails."""
 
+import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -66,6 +67,10 @@ def run_tool(
         except BaseException:
             process.kill()
             raise
-    if process.returncode:
-        last = "\n".join(lines[-LAST_LINES:]) or f"(nothing; exit code {process.returncode})"
+    code = process.returncode
+    if code < 0:
+        # From outside: by the user, or by a system that runs out of memory.
+        raise FailureError(f"{name} was ended by {signal.Signals(-code).name}: run it again")
+    if code:
+        last = "\n".join(lines[-LAST_LINES:]) or f"(nothing; exit code {code})"
         raise FailureError(f"{failed or f'{name} failed'}; it said:\n{last}")

@@ -31,6 +31,11 @@ def test_silent_failure_gives_its_exit_code():
         run_tool(["sh", "-c", "exit 7"], failed="routing failed")
 
 
+def test_tool_that_something_ends_is_told_from_one_that_fails():
+    with pytest.raises(FailureError, match="sh was ended by SIGKILL: run it again"):
+        run_tool(["sh", "-c", "echo half; kill -9 $$"])
+
+
 def test_tool_that_does_not_start(tmp_path):
     with pytest.raises(ToolError, match=r"yosys does not start \(No such file"):
         run_tool([str(tmp_path / "yosys")])
