@@ -11,7 +11,7 @@ __all__ = ["BYTE_CYCLES", "FrameReceiver", "FrameSender", "received_shape", "rep
 
 #: The CRC takes a byte bit by bit, which is a third of the size of a whole byte at once; a byte on
 #: the line takes at least 40 cycles.
-BYTE_CYCLES = 10
+BYTE_CYCLES = 11
 
 
 def received_shape() -> data.StructLayout:
@@ -39,11 +39,11 @@ class FrameReceiver(wiring.Component):
     Members
     -------
     i : In(stream.Signature(8, always_ready=True))
-        Bytes from the line, at least :data:`BYTE_CYCLES` cycles apart. Each stays for a cycle more.
+        Bytes from the line, at least :data:`BYTE_CYCLES` cycles apart; each stays for three.
     error : In(1)
         A byte was lost: the frame it belongs to is not good.
     o : Out(stream.Signature(received_shape(), always_ready=True))
-        Payload bytes, and an ``end`` for every frame, in the cycle after the byte from the line.
+        Payload bytes, and an ``end`` for every frame, two cycles after the byte from the line.
     """
 
     i: In(stream.Signature(8, always_ready=True))
@@ -65,23 +65,26 @@ class FrameReceiver(wiring.Component):
         with m.If(shifting[-1]):
             m.d.sync += [newest.eq(newest.rotate_left(1)), shifting.eq(shifting + 1)]
 
-        # What a byte is is found out in the cycle in which it comes, what it means in the next.
-        came, is_flag, is_escape, good = Signal(), Signal(), Signal(), Signal()
+        # What a byte is is found out in the cycle in which it comes, what it means in the next, and
+        # in the one after that it is given: the link's paths begin at registers.
+        came, known = Signal(), Signal()
+        is_flag, is_escape, good = Signal(), Signal(), Signal()
         m.d.sync += [
             came.eq(self.i.valid),
             is_flag.eq(self.i.payload == FLAG),
             is_escape.eq((self.i.payload == ESCAPE) & ~escaped),
             good.eq(~damaged & ~escaped & kept[1] & checker.match_detected),
+            known.eq(came),
+            self.o.valid.eq(came & Mux(is_flag, inside, kept[1] & ~is_escape)),
         ]
         m.d.comb += [
             self.o.p.data.eq(previous),
             self.o.p.end.eq(is_flag),
             self.o.p.good.eq(good),
-            self.o.valid.eq(came & Mux(is_flag, inside, kept[1] & ~is_escape)),
         ]
         with m.If(self.error):
             m.d.sync += [damaged.eq(1), inside.eq(1)]
-        with m.If(came):
+        with m.If(known):
             m.d.sync += [inside.eq(1), escaped.eq(is_escape)]
             with m.If(is_flag):
                 m.d.comb += checker.start.eq(1)

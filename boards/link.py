@@ -135,7 +135,9 @@ class Link(wiring.Component):
 
         timer = Signal(self._timeout_bits, reset_less=True)
         late = Signal()
-        m.d.sync += [timer.eq(timer + 1), self.load_start.eq(0), self.load_stop.eq(0)]
+        m.d.sync += [
+            timer.eq(timer + 1), self.load_start.eq(0), self.load_stop.eq(0), feeder.start.eq(0)
+        ]
         m.d.comb += late.eq(timer.all())
 
         # Bytes of the recorder go into the reply, the one at `end` is the last.
@@ -197,7 +199,7 @@ class Link(wiring.Component):
                 with m.If(frame_ended):
                     refuse_frame(Status.BAD_FRAME)
                 with m.Elif(byte_came):
-                    m.d.comb += feeder.start.eq(classify)
+                    m.d.sync += feeder.start.eq(classify)
                     m.d.sync += tag.eq(self.rx.p.data)
                     m.next = "Body"
                     with m.If(load_data):

@@ -35,7 +35,7 @@ class ImageLoader(wiring.Component):
     wrong, in the end the checksum, the header is made invalid again and ``state`` says why.
 
     Bytes that come when no image is being loaded are dropped, so whoever sends them never waits in
-    vain. A byte takes 9 cycles, and one more where it completes a word.
+    vain. A byte takes 9 cycles, and three more where it completes a word.
 
     Parameters
     ----------
@@ -91,17 +91,16 @@ class ImageLoader(wiring.Component):
         word = Signal(32, reset_less=True)
         bit = Signal(5, reset_less=True)  # of the word, the next to come
         shifting = Signal()
-        complete = Signal()  # for one cycle when the word is there
-        waiting = Signal()  # a complete word waits to be written
+        # Each for one cycle: the word is there, and its comparisons are.
+        whole, complete = Signal(), Signal()
         failed = Signal()  # in the cycle before: what has begun meanwhile is undone
         m.d.sync += failed.eq(0)
         m.d.comb += [
-            waiting.eq((stage == Stage.INVALIDATE) | (stage == Stage.WRITE)),
-            self.i.ready.eq(~shifting & ~complete & ~waiting & ~failed),
+            self.i.ready.eq(~shifting & ~whole & ~complete & ~self.load.valid & ~failed),
             checker.data.eq(byte[0]),
             checker.valid.eq(shifting),
         ]
-        m.d.sync += complete.eq(shifting & (bit == 31))
+        m.d.sync += [whole.eq(shifting & (bit == 31)), complete.eq(whole)]
         with m.If(shifting):
             m.d.sync += [
                 Cat(word, byte).eq(Cat(word, byte)[1:]),
@@ -125,11 +124,23 @@ class ImageLoader(wiring.Component):
         address = Signal(range(max(memory_depths(self._config).values())), reset_less=True)
         section = data.View(section_shape(), word)
         m.d.comb += [
-            self.load.valid.eq(waiting),
             self.load.p.memory.as_value().eq(memory),
             self.load.p.address.eq(address),
             self.load.p.data.eq(word),
             self.active.eq(self.state == LoadState.LOADING),
+        ]
+
+        # Comparisons are registers, which shortens the paths.
+        no_more, no_more_in_section = Signal(reset_less=True), Signal(reset_less=True)
+        too_long, nowhere = Signal(reset_less=True), Signal(reset_less=True)
+        matches = Signal(reset_less=True)
+        m.d.sync += [
+            no_more.eq(left == 0),
+            no_more_in_section.eq(section_left == 0),
+            too_long.eq(word[len(left):] != 0),
+            nowhere.eq((section.memory > max(item.value for item in Memory))
+                       | (section.address[len(address):] != 0)),
+            matches.eq(checker.match_detected),
         ]
 
         def fail(reason):
@@ -138,6 +149,8 @@ class ImageLoader(wiring.Component):
         def count_down(counter):
             m.d.sync += counter.eq(counter - 1)
 
+        with m.If(self.load.ready):
+            m.d.sync += self.load.valid.eq(0)
         with m.Switch(stage):
             with m.Case(Stage.INVALIDATE):
                 with m.If(self.load.ready):
@@ -153,14 +166,14 @@ class ImageLoader(wiring.Component):
                 m.d.sync += left.eq(word)
                 with m.If(complete):
                     m.d.sync += stage.eq(Stage.INPUTS)
-                    with m.If(word[len(left):] != 0):
+                    with m.If(too_long):
                         fail(LoadState.BAD_LENGTH)
             with m.Case(Stage.INPUTS):
                 m.d.sync += self.last_input.eq(word)
                 with m.If(complete):
                     count_down(left)
                     m.d.sync += stage.eq(Stage.SECTION)
-                    with m.If(left == 0):
+                    with m.If(no_more):
                         fail(LoadState.BAD_LENGTH)
             with m.Case(Stage.SECTION):
                 m.d.sync += [
@@ -171,27 +184,26 @@ class ImageLoader(wiring.Component):
                 with m.If(complete):
                     count_down(left)
                     m.d.sync += stage.eq(Stage.DATA)
-                    with m.If((section.memory > max(item.value for item in Memory))
-                              | (section.address[len(address):] != 0) | (left == 0)):
+                    with m.If(nowhere | no_more):
                         fail(LoadState.BAD_SECTION)
             with m.Case(Stage.DATA):
                 with m.If(complete):
-                    m.d.sync += stage.eq(Stage.WRITE)
+                    m.d.sync += [stage.eq(Stage.WRITE), self.load.valid.eq(1)]
             with m.Case(Stage.WRITE):
                 with m.If(self.load.ready):
                     count_down(left)
                     count_down(section_left)
                     m.d.sync += [address.eq(address + 1), stage.eq(Stage.DATA)]
-                    with m.If(section_left == 0):
+                    with m.If(no_more_in_section):
                         m.d.sync += stage.eq(Stage.SECTION)
-                    with m.If(left == 0):
+                    with m.If(no_more):
                         m.d.sync += stage.eq(Stage.CHECKSUM)
-                        with m.If(section_left != 0):
+                        with m.If(~no_more_in_section):
                             fail(LoadState.BAD_SECTION)
             with m.Case(Stage.CHECKSUM):
                 with m.If(complete):
                     m.d.sync += [self.state.eq(LoadState.READY), stage.eq(Stage.IDLE)]
-                    with m.If(~checker.match_detected):
+                    with m.If(~matches):
                         fail(LoadState.BAD_CHECKSUM)
 
         with m.If(self.stop & self.active):
@@ -203,8 +215,9 @@ class ImageLoader(wiring.Component):
         with m.If(failed):
             m.d.comb += checker.start.eq(1)
             m.d.sync += [
-                stage.eq(Stage.INVALIDATE),
+                stage.eq(Stage.INVALIDATE), self.load.valid.eq(1),
                 word.eq(0), memory.eq(Memory.TABLE), address.eq(0),
-                bit.eq(0), shifting.eq(0), complete.eq(0), field.eq(0), unexpected.eq(0),
+                bit.eq(0), shifting.eq(0), whole.eq(0), complete.eq(0),
+                field.eq(0), unexpected.eq(0),
             ]
         return m

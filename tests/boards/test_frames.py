@@ -25,10 +25,11 @@ def rtl_decode(received: bytes, *, errors: frozenset[int] = frozenset()) -> list
             ctx.set(dut.i.payload, byte)
             ctx.set(dut.i.valid, position not in errors)
             ctx.set(dut.error, position in errors)
-            # What comes out belongs to the cycle after the one in which the byte comes.
+            # What comes out belongs to the byte that came two cycles before.
             await ctx.tick()
             ctx.set(dut.i.valid, 0)
             ctx.set(dut.error, 0)
+            await ctx.tick()
             _, _, valid, data, end, good = await ctx.tick().sample(
                 dut.o.valid, dut.o.p.data, dut.o.p.end, dut.o.p.good
             )
@@ -37,7 +38,7 @@ def rtl_decode(received: bytes, *, errors: frozenset[int] = frozenset()) -> list
                 payload.clear()
             elif valid:
                 payload.append(data)
-            await ctx.tick().repeat(BYTE_CYCLES - 2)
+            await ctx.tick().repeat(BYTE_CYCLES - 3)
 
     sim = Simulator(dut)
     sim.add_clock(1e-6)
