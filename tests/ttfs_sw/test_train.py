@@ -15,7 +15,8 @@ from ttfs_sw.datasets import Dataset
 from ttfs_sw.errors import FailureError, InputError
 from ttfs_sw.network import Network
 from ttfs_sw.qat import QuantisedNetwork
-from ttfs_sw.train import Data, train
+from ttfs_sw.train import train
+from ttfs_sw.training_data import Data
 
 FILES = {"network.npz", "model.pt", "config.toml", "report.json", "history.json",
          "learning_curve.png"}

@@ -1,0 +1,111 @@
+"""The images that a training run sees: held-out part, batches, distortion, encoding."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from ttfs_sw import datasets, quantise
+from ttfs_sw.augment import Augmenter
+from ttfs_sw.config import Config
+from ttfs_sw.datasets import Dataset
+from ttfs_sw.errors import InputError
+from ttfs_sw.network import Network
+from ttfs_sw.qat import QuantisedNetwork
+
+__all__ = ["Data", "check"]
+
+
+class Data:
+    """The images of a run on its device: training and held-out parts, and their encoding.
+
+    Parameters
+    ----------
+    config : :class:`ttfs_sw.config.Config`
+        Its held-out count, seed, ticks, dead zone and augmentation.
+    dataset : :class:`ttfs_sw.datasets.Dataset`
+        The images.
+    device : :class:`torch.device`
+        Where tensors live.
+
+    Members
+    -------
+    x, y, x_heldout, y_heldout : tensors; pixels are bytes.
+    maximum : the brightest pixel of the training images, worth 1 and encoded as T.
+    """
+
+    def __init__(self, config: Config, dataset: Dataset, device: torch.device):
+        parts = datasets.split_holdout(dataset, config.training.heldout, config.seed)
+        self.x, self.y, self.x_heldout, self.y_heldout = (
+            torch.from_numpy(part).to(device) for part in parts
+        )
+        self.maximum = int(dataset.x_train.max())
+        self.inputs = dataset.x_train.shape[1]
+        shape = config.network
+        table = quantise.code_table(shape.input_ticks, self.maximum, shape.dead_zone)
+        self._table = torch.from_numpy(table).to(device).float()
+        self._generator = torch.Generator(device).manual_seed(config.seed)
+        self._augmenter = Augmenter(config.augmentation, dataset.shape, self._generator)
+        self._batch = config.training.batch
+        # What the file says of its origin. A path that it cannot hold is left out.
+        name = dataset.name if len(dataset.name) <= 200 and dataset.name.isprintable() else ""
+        self._origin = {
+            "input_shape": dataset.shape, "input_ticks": shape.input_ticks, "input_codes": table,
+            "input_scale": 1 / shape.input_ticks, "dataset": name, "preset": config.name,
+        }
+
+    @property
+    def steps(self) -> int:
+        """Batches in one pass over the training images."""
+        return math.ceil(len(self.x) / self._batch)
+
+    def batches(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Give the training images once, in random order, as distorted float pixels, and labels."""
+        device = self.x.device
+        order = torch.randperm(len(self.x), generator=self._generator, device=device)
+        for batch in order.split(self._batch):
+            yield self._augmenter(self.x[batch].float()), self.y[batch]
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return the input codes of float pixels, rounded to bytes first, as floats."""
+        return self._table.index_select(0, (pixels + 0.5).int().view(-1)).view(pixels.shape)
+
+    def export(self, model: QuantisedNetwork) -> Network:
+        """Return the integers of ``model`` as a network for these images."""
+        return quantise.dense(model.integers(), **self._origin)
+
+
+def check(config: Config, dataset: Dataset) -> None:
+    """Refuse what would only fail, or mean nothing, after minutes of training.
+
+    Raises
+    ------
+    :exc:`ttfs_sw.errors.InputError`
+        If images, labels and configuration do not fit together.
+    """
+    for part, x, y in (
+        ("training", dataset.x_train, dataset.y_train), ("test", dataset.x_test, dataset.y_test)
+    ):
+        if not len(x) or len(x) != len(y):
+            raise InputError(f"{dataset.name} has {len(x)} {part} images and {len(y)} labels")
+        if y.min() < 0 or y.max() >= dataset.classes:
+            raise InputError(
+                f"{dataset.name}: {part} labels must be from 0 to {dataset.classes - 1}, not from "
+                f"{y.min()} to {y.max()}"
+            )
+    if len(np.unique(dataset.y_train)) < 2:
+        raise InputError(
+            f"{dataset.name} has training images of one class only; there is nothing to tell apart"
+        )
+    if not dataset.x_train.any():
+        raise InputError(f"{dataset.name}: every pixel of the training images is 0")
+    if dataset.x_train.max() < config.network.dead_zone:
+        raise InputError(
+            f"network.dead_zone {config.network.dead_zone} silences every pixel of {dataset.name}, "
+            f"whose brightest is {dataset.x_train.max()}; lower it"
+        )
+    if config.augmentation.active and 1 in dataset.shape[:2]:
+        raise InputError(
+            f"the rows of {dataset.name} are not images; set everything in [augmentation] to 0"
+        )
