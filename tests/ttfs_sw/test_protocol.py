@@ -1,14 +1,18 @@
 """The protocol's bodies: what is packed is unpacked, and nonsense is refused."""
 
 import dataclasses
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttfs_sw.framing import FrameError
+from ttfs_sw.framing import FrameError, encode_frame
 from ttfs_sw.protocol import (
     PROTOCOL_VERSION,
+    REPLY,
+    Command,
     Identity,
     LayerStatistics,
     LoadState,
@@ -116,6 +120,27 @@ def test_events_are_never_further_apart_than_the_gap(addresses, gap):
     for address, _ in sent:
         assert 0 <= address - position <= gap
         position = address + 1
+
+
+def test_exchange_in_the_documentation():
+    page = (Path(__file__).parents[2] / "docs" / "link.md").read_text(encoding="utf-8")
+    request = encode_frame(bytes([Command.STATUS, 7]))
+    report = StatusReport(LoadState.READY, Source.FLASH, 0, Status.OK)
+    reply = encode_frame(bytes([Command.STATUS | REPLY, 7, Status.OK]) + report.pack())
+    assert f"host    {request.hex(' ').upper()}\n" in page
+    assert f"board   {reply.hex(' ').upper()}\n" in page
+    assert f"as `{encode_frame(bytes.fromhex('01 7e')).hex(' ').upper()}`" in page
+
+
+@pytest.mark.parametrize("which", [Command, Status, LoadState])
+def test_numbers_in_the_documentation(which):
+    page = (Path(__file__).parents[2] / "docs" / "link.md").read_text(encoding="utf-8")
+    in_other_words = {"none": "other", "empty": "no image", "loading": "being loaded"}
+    for item in which:
+        name = item.name.lower().replace("_", " ")
+        number = "other" if item is Command.NONE else item.value
+        name = in_other_words.get(name, name)
+        assert re.search(rf"^\| {number} \|.*{'' if name == number else name}", page, re.MULTILINE)
 
 
 def test_event_gap_of_a_real_board():
