@@ -208,8 +208,8 @@ def write_verilog(
         raise InputError("name a network, or a board whose core is wanted")
     # Single-port RAM of an iCE40 UP5K wakes up undefined: such a core must be loaded.
     initialised = program is not None and config.weight_memory != "spram"
-    core = Core(config, program if initialised else None)
     output_dir = output_folder(output_dir)
+    core = Core(config, program if initialised else None)
     files = {"verilog": output_dir / "core.v", "ports": output_dir / "core.ports.json"}
     weights = None
     if program is not None:
