@@ -181,8 +181,10 @@ def test_package_data_covers_every_file():
 
 @pytest.mark.parametrize("package", [*PACKAGES, "tests"])
 def test_files_are_short(package):
+    # A page of tests may be a little longer: it is read one test at a time.
+    most = 550 if package == "tests" else 450
     long = [path.name for path in (ROOT / package).rglob("*.py")
-            if len(path.read_text(encoding="utf-8").splitlines()) > 450]
+            if len(path.read_text(encoding="utf-8").splitlines()) > most]
     assert long == []
 
 

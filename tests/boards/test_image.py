@@ -28,8 +28,8 @@ def program(config=CONFIG, sizes=(20, 12, 3)):
     network = dense_network(
         [rng.integers(-8, 8, pair) for pair in pairs],
         [rng.integers(-40, 41, after) for _, after in pairs],
-        [rng.integers(1, 3000, 1) for _ in pairs[1:]],
-        [rng.integers(8, 16, 1) for _ in pairs[1:]],
+        [int(rng.integers(1, 3000)) for _ in pairs[1:]],
+        [int(rng.integers(8, 16)) for _ in pairs[1:]],
         [15] * (len(pairs) - 1),
         weight_bits=4,
         input_ticks=15,
