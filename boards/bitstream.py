@@ -139,15 +139,22 @@ def _new_folder(folder: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _run(toolchain: Toolchain, command: list[str], folder: Path) -> None:
-    """Run one command of the plan in ``folder``."""
+def _run(
+    toolchain: Toolchain, command: list[str], folder: Path, log_name: str | None = None
+) -> None:
+    """Run one command of the plan in ``folder``, where it writes its log to ``log_name``."""
     tool, *arguments = command
 
     def each_line(line):
         if line.startswith("Preparing to run"):
             log.info("first run of %s on this machine: compiling it, about a minute", tool)
 
-    run_tool([toolchain.path(tool), *arguments], folder=folder, each_line=each_line)
+    run_tool(
+        [toolchain.path(tool), *arguments],
+        folder=folder,
+        each_line=each_line,
+        log_file=folder / log_name if log_name else None,
+    )
 
 
 def _step(
@@ -220,7 +227,7 @@ def make_bitstream(
 
     def synthesis(folder):
         _write_plan(plan, folder)
-        _run(toolchain, synthesise, folder)
+        _run(toolchain, synthesise, folder, "top.rpt")
 
     def routing(folder, seed):
         _write_plan(plan, folder)

@@ -19,6 +19,7 @@ def run_tool(
     folder: Path | None = None,
     each_line: Callable[[str], None] | None = None,
     failed: str | None = None,
+    log_file: Path | None = None,
 ) -> None:
     """Run a command to its end; it is killed when this is interrupted.
 
@@ -32,6 +33,8 @@ def run_tool(
         Gets every line that the tool prints, on either stream, as soon as it is there.
     failed : :class:`str`, optional
         What to say when it fails, instead of its name and "failed".
+    log_file : :class:`pathlib.Path`, optional
+        Where the tool writes its own log: shown when it fails without having printed anything.
 
     Raises
     ------
@@ -72,5 +75,7 @@ def run_tool(
         # From outside: by the user, or by a system that runs out of memory.
         raise FailureError(f"{name} was ended by {signal.Signals(-code).name}: run it again")
     if code:
+        if not lines and log_file is not None and log_file.exists():
+            lines = log_file.read_text(errors="replace").splitlines()
         last = "\n".join(lines[-LAST_LINES:]) or f"(nothing; exit code {code})"
         raise FailureError(f"{failed or f'{name} failed'}; it said:\n{last}")

@@ -36,6 +36,15 @@ def test_tool_that_something_ends_is_told_from_one_that_fails():
         run_tool(["sh", "-c", "echo half; kill -9 $$"])
 
 
+def test_silent_failure_shows_the_tools_own_log(tmp_path):
+    with pytest.raises(FailureError, match="sh failed; it said:\nERROR: no such cell"):
+        run_tool(
+            ["sh", "-c", "echo 'ERROR: no such cell' > top.rpt; exit 1"],
+            folder=tmp_path,
+            log_file=tmp_path / "top.rpt",
+        )
+
+
 def test_tool_that_does_not_start(tmp_path):
     with pytest.raises(ToolError, match=r"yosys does not start \(No such file"):
         run_tool([str(tmp_path / "yosys")])
