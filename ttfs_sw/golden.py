@@ -14,10 +14,13 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from ttfs_sw.errors import InputError
-from ttfs_sw.network import Layer, Network, NetworkError
+from ttfs_sw.network import Layer, Network
 
-__all__ = ["Trace", "encode", "exact_float", "fire", "forward", "refuse_unsupported", "run",
+__all__ = ["Trace", "chunks", "encode", "exact_float", "fire", "forward", "membrane", "pool", "run",
            "thresholds"]
+
+#: Elements of the matrix of windows that a convolution gathers at a time: what a cache holds.
+WINDOW_ELEMENTS = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,55 +80,101 @@ def thresholds(multiplier: int, shift: int, ticks: int) -> np.ndarray:
 
 
 def fire(membrane: np.ndarray, layer: Layer) -> np.ndarray:
-    """Return the uint8 codes of int64 potentials ``[images, neurons]`` of a dense layer."""
+    """Return the uint8 codes of int64 potentials, whose last axis is the layer's channels."""
     shift = layer.shift.astype(np.int64)
-    # Even 2^20 inputs of code 255 and weight -128 keep |V| < 2^36, so V m cannot overflow.
-    scaled = np.maximum(membrane, 0) * layer.multiplier.astype(np.int64)
+    multiplier = layer.multiplier.astype(np.int64)
     half = np.left_shift(1, shift) >> 1
+    # Potentials beyond the one that fires first change nothing, and without them V m stays small.
+    first = -((half - (layer.ticks << shift)) // multiplier)
+    scaled = np.clip(membrane, 0, first) * multiplier
     return np.minimum((scaled + half) >> shift, layer.ticks).astype(np.uint8)
 
 
 def exact_float(layer: Layer, ticks: int) -> type[np.floating]:
-    """Return the narrowest float in which ``codes @ layer.weight`` carries integers exactly.
+    """Return the narrowest float in which the sums of ``w a`` of ``layer`` are exact integers.
 
-    The products w a are integers, and whatever the order in which BLAS adds them, and whether it
-    fuses multiplications into additions, every intermediate value is a sum of some of them. That
-    lies between ``ticks`` x the sum of a column's negative weights and ``ticks`` x the sum of its
-    positive ones. Integers up to 2^24 in magnitude are exact in float32, and up to 2^53 in float64,
-    so a column that stays within the limit is computed without rounding. Weights of 8 bits would
-    need 2^38 inputs to leave float64.
+    The products w a are integers, and whatever the order in which they are added, and whether
+    multiplications are fused into additions, every intermediate value is a sum of some of them.
+    That lies between ``ticks`` x the sum of a channel's negative weights and ``ticks`` x the sum of
+    its positive ones, over all taps and inputs; windows at the border see fewer. Integers up to
+    2^24 in magnitude are exact in float32, and up to 2^53 in float64, so a channel that stays
+    within the limit is computed without rounding. Weights of 8 bits would need 2^38 of them in one
+    channel to leave float64. Biases and residuals are added to integers, or in float64.
     """
-    weight = layer.weight.astype(np.int64)
+    weight = _matrix(layer).astype(np.int64)
     reach = ticks * max(int(np.maximum(weight, 0).sum(axis=0).max()),
                         int(np.maximum(-weight, 0).sum(axis=0).max()))
     return np.float32 if reach <= 1 << 24 else np.float64
 
 
-@functools.lru_cache(maxsize=32)
+def _matrix(layer: Layer) -> np.ndarray:
+    """Return the weights of any kind of layer with one column a channel."""
+    return layer.weight.reshape(-1, layer.out_shape[2])
+
+
+@functools.lru_cache(maxsize=64)
 def _float_weight(layer: Layer, ticks: int) -> np.ndarray:
     """Return the weights as exact floats. A layer never changes, so batches may share them."""
-    return layer.weight.astype(exact_float(layer, ticks))
+    return _matrix(layer).astype(exact_float(layer, ticks))
 
 
-def refuse_unsupported(network: Network) -> None:
-    """Refuse what this version of the golden model does not compute.
+def chunks(layer: Layer, images: int) -> list[slice]:
+    """Cut a batch into parts whose windows, gathered into a matrix, fit a cache."""
+    height, width, _ = layer.out_shape
+    taps = layer.weight.size // layer.out_shape[2]
+    step = max(1, WINDOW_ELEMENTS // (height * width * taps))
+    return [slice(start, start + step) for start in range(0, images, step)]
 
-    Raises
-    ------
-    :exc:`ttfs_sw.network.NetworkError`
-        If a layer is not plainly dense; the message names it.
+
+def membrane(layer: Layer, codes: np.ndarray, ticks: int) -> np.ndarray:
+    """Return the sums of ``w a``, int64 ``[images, height, width, channels]``, without the bias.
+
+    Parameters
+    ----------
+    layer : :class:`ttfs_sw.network.Layer`
+        Of any kind.
+    codes : :class:`numpy.ndarray`
+        Codes of the layer's source, ``[images, inputs]``.
+    ticks : :class:`int`
+        The largest code there may be.
     """
-    for layer in network.layers:
-        if layer.kind != "dense":
-            raise NetworkError(
-                f"layer {layer.name!r} is {layer.kind}, and this ttfs computes dense layers only; "
-                "use a network of dense layers"
-            )
-        if layer.second_source is not None:
-            raise NetworkError(
-                f"layer {layer.name!r} adds a residual, which this ttfs does not compute; "
-                "use a network without second_source"
-            )
+    weight = _float_weight(layer, ticks)
+    shape = (len(codes), *layer.out_shape)
+    if layer.kind == "dense":
+        return (codes.astype(weight.dtype) @ weight).astype(np.int64).reshape(shape)
+    (rows, columns), (down, right) = layer.padding, layer.stride
+    maps = np.pad(
+        codes.reshape(-1, *layer.in_shape).astype(weight.dtype),
+        ((0, 0), (rows, rows), (columns, columns), (0, 0)),
+    )
+    # [images, height, width, channels, ky, kx]
+    windows = np.lib.stride_tricks.sliding_window_view(maps, layer.kernel, axis=(1, 2))
+    windows = windows[:, ::down, ::right]
+    if layer.kind == "depthwise":
+        taps = weight.reshape(*layer.kernel, -1)
+        sums = np.zeros(shape, weight.dtype)
+        for row, column in np.ndindex(layer.kernel):
+            sums += windows[..., row, column] * taps[row, column]
+        return sums.astype(np.int64)
+    sums = np.empty(shape, np.int64)
+    for part in chunks(layer, len(codes)):
+        matrix = windows[part].transpose(0, 1, 2, 4, 5, 3).reshape(-1, len(weight))
+        sums[part] = (matrix @ weight).reshape(-1, *layer.out_shape)
+    return sums
+
+
+def pool(codes: np.ndarray, size: int) -> np.ndarray:
+    """Return the first spike, the largest code, of each ``size`` x ``size`` window of maps.
+
+    ``codes`` are ``[images, height, width, channels]``; rows and columns that do not fill a window
+    are dropped.
+    """
+    if size == 1:
+        return codes
+    images, height, width, channels = codes.shape
+    height, width = height // size, width // size
+    codes = codes[:, :height * size, :width * size]
+    return codes.reshape(images, height, size, width, size, channels).max(axis=(2, 4))
 
 
 def encode(network: Network, pixels: np.ndarray) -> np.ndarray:
@@ -139,18 +188,21 @@ def forward(network: Network, codes: np.ndarray) -> tuple[tuple[np.ndarray, ...]
     Parameters
     ----------
     network : :class:`ttfs_sw.network.Network`
-        Dense layers only; see :func:`refuse_unsupported`.
+        Layers of any kind.
     codes : :class:`numpy.ndarray`
         uint8 ``[images, inputs]``, each at most ``network.input_ticks``.
     """
-    maps = []
-    for layer in network.layers:
-        source = codes if layer.source == -1 else maps[layer.source]
-        weight = _float_weight(layer, network.map_ticks(layer.source))
-        products = source.astype(weight.dtype) @ weight
-        membrane = products.astype(np.int64) + layer.bias
-        maps.append(fire(membrane, layer) if layer.spiking else membrane)
-    return tuple(maps[:-1]), maps[-1]
+    maps = {-1: codes}
+    for index, layer in enumerate(network.layers):
+        potential = membrane(layer, maps[layer.source], network.map_ticks(layer.source))
+        potential += layer.bias
+        if layer.second_source is not None:
+            residual = maps[layer.second_source].reshape(potential.shape).astype(np.int64)
+            potential += residual << layer.residual_shift
+        found = pool(fire(potential, layer), layer.pool) if layer.spiking else potential
+        maps[index] = found.reshape(len(codes), -1 if len(codes) else layer.neurons)
+    *hidden, logits = (maps[index] for index in range(len(network.layers)))
+    return tuple(hidden), logits
 
 
 def run(
@@ -167,7 +219,7 @@ def run(
     Parameters
     ----------
     network : :class:`ttfs_sw.network.Network`
-        Dense layers only, for now.
+        What to compute.
     pixels : :class:`numpy.ndarray`
         uint8 ``[images, inputs]``, raster order; activation codes when ``encoded``.
     encoded : :class:`bool`
@@ -184,9 +236,8 @@ def run(
     Raises
     ------
     :exc:`ttfs_sw.errors.InputError`
-        If the images do not have the network's size, or the network has layers of another kind.
+        If the images do not have the network's size.
     """
-    refuse_unsupported(network)
     pixels = np.asarray(pixels)
     if pixels.ndim != 2 or pixels.shape[1] != network.inputs or pixels.dtype != np.uint8:
         raise InputError(

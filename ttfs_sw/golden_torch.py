@@ -9,15 +9,19 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from torch.nn import functional
 
-from ttfs_sw.golden import exact_float, refuse_unsupported
+from ttfs_sw.golden import chunks, exact_float
 from ttfs_sw.network import Layer, Network
 
-__all__ = ["DenseLayer", "GoldenModel", "one_thread"]
+__all__ = ["GoldenLayer", "GoldenModel", "one_thread"]
 
 
-class DenseLayer(torch.nn.Module):
-    """One dense layer: from the codes of its source to its own codes, or to logits.
+class GoldenLayer(torch.nn.Module):
+    """One layer of any kind: from the codes of its source to its own codes, or to logits.
+
+    Convolutions are matrix products over gathered windows: what torch picks for a convolution may
+    be Winograd's algorithm, whose intermediate values are no integers.
 
     Parameters
     ----------
@@ -29,52 +33,80 @@ class DenseLayer(torch.nn.Module):
 
     def __init__(self, layer: Layer, ticks: int) -> None:
         super().__init__()
-        self.ticks = layer.ticks
-        self.spiking = layer.spiking
-        weight = torch.from_numpy(layer.weight.astype(exact_float(layer, ticks)))
-        self.register_buffer("weight", weight)
+        self.layer = layer
+        matrix = layer.weight.reshape(-1, layer.out_shape[2]).astype(exact_float(layer, ticks))
+        self.register_buffer("weight", torch.from_numpy(matrix))
         self.register_buffer("bias", _double(layer.bias))
-        shift = layer.shift.astype(np.int64)
-        self.register_buffer("multiplier", _double(layer.multiplier))
-        self.register_buffer("half_step", _double(np.left_shift(1, shift) >> 1))
+        shift, multiplier = layer.shift.astype(np.int64), layer.multiplier.astype(np.int64)
+        half = np.left_shift(1, shift) >> 1
+        self.register_buffer("multiplier", _double(multiplier))
+        self.register_buffer("half_step", _double(half))
         self.register_buffer("step", _double(0.5**shift))
+        # The potential from which on a neuron fires at the first tick.
+        if layer.spiking:
+            self.register_buffer("first", _double(-((half - (layer.ticks << shift)) // multiplier)))
 
-    def forward(self, codes: torch.Tensor) -> torch.Tensor:
-        """Return uint8 codes, or int64 logits of a layer that does not spike."""
-        membrane = (codes.to(self.weight.dtype) @ self.weight).double().add_(self.bias)
-        if not self.spiking:
-            return membrane.long()
-        # A dense layer reads at most 2^20 codes of at most 255, weights are at least -128 and a
-        # bias is below 2^31, so V < 2^36 and V m + half < 2^53: an exact integer. Multiplying by
+    def forward(self, codes: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
+        """Return uint8 codes, or int64 logits of a layer that does not spike.
+
+        ``codes`` and ``residual`` are ``[images, neurons]`` of the maps that the layer reads.
+        """
+        layer = self.layer
+        membrane = self._sums(codes.to(self.weight.dtype)).double().add_(self.bias)
+        if residual is not None:
+            membrane += residual.view(membrane.shape).double() * 2.0**layer.residual_shift
+        if not layer.spiking:
+            return membrane.long().view(-1, layer.outputs)
+        # Above `first` nothing changes, so V m + half < 2^40: an exact integer. Multiplying by
         # 2^-s only moves the exponent, so floor is the arithmetic shift to the right.
-        scaled = membrane.clamp_(min=0).mul_(self.multiplier).add_(self.half_step)
-        return scaled.mul_(self.step).floor_().clamp_(max=self.ticks).to(torch.uint8)
+        membrane = torch.minimum(membrane.clamp_(min=0), self.first)
+        scaled = membrane.mul_(self.multiplier).add_(self.half_step)
+        found = scaled.mul_(self.step).floor_().clamp_(max=layer.ticks).to(torch.uint8)
+        return _pool(found, layer.pool).reshape(-1, layer.neurons)
+
+    def _sums(self, codes: torch.Tensor) -> torch.Tensor:
+        """Return the sums of ``w a``, ``[images, height, width, channels]``, exact floats."""
+        layer = self.layer
+        if layer.kind == "dense":
+            return (codes @ self.weight).view(-1, *layer.out_shape)
+        (rows, columns), (down, right) = layer.padding, layer.stride
+        maps = codes.view(-1, *layer.in_shape)
+        maps = functional.pad(maps, (0, 0, columns, columns, rows, rows))
+        # [images, height, width, channels, ky, kx]
+        windows = maps.unfold(1, layer.kernel[0], down).unfold(2, layer.kernel[1], right)
+        if layer.kind == "depthwise":
+            taps = self.weight.view(*layer.kernel, -1)
+            return sum(
+                windows[..., row, column] * taps[row, column]
+                for row, column in np.ndindex(layer.kernel)
+            )
+        sums = self.weight.new_empty(len(codes), *layer.out_shape)
+        for part in chunks(layer, len(codes)):
+            matrix = windows[part].permute(0, 1, 2, 4, 5, 3).reshape(-1, len(self.weight))
+            sums[part] = (matrix @ self.weight).view(-1, *layer.out_shape)
+        return sums
 
     def extra_repr(self) -> str:
-        inputs, outputs = self.weight.shape
-        return f"{inputs} -> {outputs}, ticks={self.ticks}, {self.weight.dtype}"
+        layer = self.layer
+        return (
+            f"{layer.kind}, {layer.in_shape} -> {layer.map_shape}, ticks={layer.ticks}, "
+            f"{self.weight.dtype}"
+        )
 
 
 class GoldenModel(torch.nn.Module):
-    """A network of dense layers, layer by layer.
+    """A network, layer by layer.
 
     Parameters
     ----------
     network : :class:`ttfs_sw.network.Network`
         What to compute.
-
-    Raises
-    ------
-    :exc:`ttfs_sw.network.NetworkError`
-        If a layer is not plainly dense.
     """
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        refuse_unsupported(network)
-        self.sources = tuple(layer.source for layer in network.layers)
         self.layers = torch.nn.ModuleList(
-            DenseLayer(layer, network.map_ticks(layer.source)) for layer in network.layers
+            GoldenLayer(layer, network.map_ticks(layer.source)) for layer in network.layers
         )
 
     @torch.inference_mode()
@@ -86,10 +118,12 @@ class GoldenModel(torch.nn.Module):
         codes : :class:`torch.Tensor`
             Input codes ``[images, inputs]`` of any type.
         """
-        maps = []
-        for source, layer in zip(self.sources, self.layers, strict=True):
-            maps.append(layer(codes if source == -1 else maps[source]))
-        return tuple(maps[:-1]), maps[-1]
+        maps = {-1: codes, None: None}
+        for index, module in enumerate(self.layers):
+            layer = module.layer
+            maps[index] = module(maps[layer.source], maps[layer.second_source])
+        *hidden, logits = (maps[index] for index in range(len(self.layers)))
+        return tuple(hidden), logits
 
     def run(self, codes: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
         """Compute the same from and to arrays: what :func:`ttfs_sw.golden.forward` returns."""
@@ -112,6 +146,16 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def _pool(codes: torch.Tensor, size: int) -> torch.Tensor:
+    """Return the largest code of each ``size`` x ``size`` window; what fills none is dropped."""
+    if size == 1:
+        return codes
+    images, height, width, channels = codes.shape
+    height, width = height // size, width // size
+    codes = codes[:, :height * size, :width * size]
+    return codes.reshape(images, height, size, width, size, channels).amax(dim=(2, 4))
 
 
 def _double(array: np.ndarray) -> torch.Tensor:

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from networks import networks, random_images
 
 from ttfs_sw import golden
-from ttfs_sw.continuous import ContinuousLayer, ContinuousNetwork, integrate
-from ttfs_sw.network import NetworkError, dense_network
+from ttfs_sw.continuous import ContinuousLayer, ContinuousNetwork, integrate, matrix
+from ttfs_sw.network import dense_network
 
 
 def float_network(sizes, seed, *, windows=None):
@@ -228,6 +229,90 @@ class TestIntegerNetwork:
         assert errors[255] < errors[3] / 40
 
 
+def scaled(network):
+    """``network`` with scales for which each layer's window is what its slopes make of it."""
+    scales, layers = {-1: 1 / network.input_ticks}, []
+    for index, layer in enumerate(network.layers):
+        step = scales[layer.source] / 8
+        if layer.spiking:
+            step *= float(np.mean(2.0 ** layer.shift / layer.multiplier))
+        scales[index] = step
+        layers.append(dataclasses.replace(layer, weight_scale=1 / 8, output_scale=step))
+    return dataclasses.replace(network, layers=tuple(layers), input_scale=scales[-1])
+
+
+class TestEveryKindOfLayer:
+    """Convolutions, pools, residuals and layers that read any earlier map."""
+
+    @given(network=networks(max_size=6, max_channels=5, max_neurons=150), seed=st.integers(0, 999))
+    @settings(max_examples=60, deadline=None)
+    def test_codes_are_the_nearest_step(self, network, seed):
+        """Layer by layer: the real neurons are given the codes that the integer ones were given."""
+        network = scaled(network)
+        trace = golden.run(network, random_images(np.random.default_rng(seed), network, 3))
+        real = ContinuousNetwork.from_network(network)
+        codes = {-1: trace.input_codes, **dict(enumerate(trace.codes))}
+        start, maps = 0.0, [None] * (len(network.layers) + 1)
+        for index in range(-1, len(network.layers) - 1):
+            # Times in the window of each map, were its activations those of the codes.
+            layer = network.layers[index] if index >= 0 else None
+            scale = layer.output_scale if layer else network.input_scale
+            end = start + network.map_ticks(index) * scale
+            maps[index] = (end - codes[index] * scale, start, end)
+            start = end
+        for index, (layer, integers) in enumerate(zip(real.layers, network.layers, strict=True)):
+            membrane = real._gather(index, maps, drift=layer.window is None)
+            if layer.window is None:
+                logits = trace.logits * integers.output_scale
+                assert np.allclose(membrane, logits, rtol=1e-9, atol=1e-9 * maps[-1][2])
+                continue
+            values = np.clip((membrane + layer.bias) / layer.slope, 0, layer.window)
+            if layer.pools is not None:
+                values = values[:, layer.pools].max(axis=2)
+            steps = values / integers.output_scale
+            assert np.abs(steps - trace.codes[index]).max() <= 0.5 + 1e-6
+
+    @given(network=networks(max_size=6, max_channels=5, max_neurons=150, ticks=15),
+           seed=st.integers(0, 999))
+    @settings(max_examples=40, deadline=None)
+    def test_simulated_network_is_the_clipped_relu_network(self, network, seed):
+        """The whole, in spike times, against activations in closed form."""
+        network = scaled(network)
+        real = ContinuousNetwork.from_network(network)
+        pixels = random_images(np.random.default_rng(seed), network, 3)
+        inputs = network.input_codes[pixels] * network.input_scale
+        trace = real.run(inputs)
+        maps = {-1: inputs}
+        for index, layer in enumerate(real.layers):
+            membrane = maps[layer.source] @ layer.weight + layer.bias
+            if layer.residual is not None:
+                membrane += maps[layer.residual[0]] * layer.residual[1]
+            if layer.window is None:
+                break
+            values = np.clip(membrane / layer.slope, 0, layer.window)
+            if layer.pools is not None:
+                values = values[:, layer.pools].max(axis=2)
+            maps[index] = values
+            span = trace.windows[-1][1]
+            assert np.allclose(trace.activations(index), values, rtol=0, atol=1e-9 * span)
+        assert np.allclose(trace.logits, membrane, rtol=1e-9, atol=1e-9 * (1 + abs(membrane).max()))
+
+    @given(network=networks(max_size=6, max_channels=5, max_neurons=150, kinds=("conv2d",)))
+    @settings(max_examples=30, deadline=None)
+    def test_matrix_has_each_weight_where_it_acts(self, network):
+        """One bright input at a time, through the first layer alone."""
+        layer = network.layers[0]
+        alone = dataclasses.replace(
+            network, layers=(dataclasses.replace(
+                layer, spiking=False, ticks=0, pool=1, multiplier=np.zeros(0, int),
+                shift=np.zeros(0, int), bias=np.zeros(layer.out_shape[2], int), second_source=None,
+                residual_shift=0,
+            ),),
+        )
+        inputs = np.eye(layer.inputs, dtype=np.uint8)
+        assert np.array_equal(golden.run(alone, inputs, encoded=True).logits, matrix(layer))
+
+
 class TestRefuses:
     def test_read_out_must_be_last_and_only(self):
         spiking = ContinuousLayer(np.eye(2), np.zeros(2), 1.0)
@@ -240,10 +325,3 @@ class TestRefuses:
     def test_inputs_outside_their_window(self, value):
         with pytest.raises(ValueError, match=r"inputs must be from 0 to 1\.0"):
             float_network((2, 2), 0).run([[0.5, value]])
-
-    def test_layers_that_are_no_chain(self, make_network):
-        network = make_network((6, 5, 5, 3))
-        last = dataclasses.replace(network.layers[-1], source=0)
-        network = dataclasses.replace(network, layers=(*network.layers[:-1], last))
-        with pytest.raises(NetworkError, match="layer 'output' reads layer 0"):
-            ContinuousNetwork.from_network(network)
