@@ -6,16 +6,18 @@ need not: what does not fit is refused with the layer, the memory and the amount
 """
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
 
 from hdl.config import CoreConfig
+from hdl.contents import contents, fire_threshold, slope_count
+from hdl.layout import Axis, MapPlan, axis_of, plan_map
 from hdl.program import LayerPlan, Program
-from hdl.shapes import Memory
-from hdl.table import ENTRY_WORDS, Operation, entry_words, header_words
+from hdl.table import ENTRY_WORDS, MAX_KERNEL, ROW_WORDS
 
-__all__ = ["DoesNotFit", "compile_network", "membrane_bounds", "minimal_config"]
+__all__ = ["DoesNotFit", "compile_network", "minimal_config"]
 
 
 class DoesNotFit(ValueError):
@@ -24,7 +26,7 @@ class DoesNotFit(ValueError):
     exit_code = 2
 
 
-def compile_network(network: Any, config: CoreConfig) -> Program:
+def compile_network(network: Any, config: CoreConfig, *, spare: bool = True) -> Program:
     """Lay a network out in the memories of a core.
 
     Parameters
@@ -33,75 +35,79 @@ def compile_network(network: Any, config: CoreConfig) -> Program:
         Integers, shapes and slopes of every layer.
     config : :class:`hdl.CoreConfig`
         Sizes of the core.
+    spare : :class:`bool`
+        Whether windows get more rows than they need, where there is room.
 
     Raises
     ------
     :exc:`DoesNotFit`
         If a layer needs an operation, a width or a memory that the core does not have.
     """
-    _check_layers(network, config)
+    bounds = network.bounds()
+    _check_layers(network, config, bounds)
     layers = network.layers
-    words = [_ceil_div(layer.outputs, config.lanes) for layer in layers]
-    maps = _allocate_maps(layers, config)
+    maps = _plan_maps(network, config)
+    bases = _allocate_maps(layers, maps, config)
+    windows = [_window(layer, config) for layer in layers]
+    biases, regions, rows = _allocate_membrane(layers, windows, config, spare)
 
     plans = []
-    weight_base = slope_base = bias_base = 0
-    # A layer of one word needs two, at an even address: see hdl.sequencer.
-    stored = [count + count % 2 for count in words]
-    bias_words = sum(stored)
-    # Consecutive layers take turns in two regions, so that one may accumulate while the one before
-    # it fires.
-    turns = [max(stored[turn::2], default=0) for turn in (0, 1)]
-    for index, layer in enumerate(layers):
-        weight_words = layer.inputs * words[index]
-        slopes = _slope_count(layer)
-        from_input = layer.source < 0
+    weight_base = slope_base = 0
+    for index, (layer, window) in enumerate(zip(layers, windows, strict=True)):
+        source = maps[layer.source]
+        # A dense layer reads its source flat, gaps and all.
+        inputs = int(source.places[-1]) + 1 if layer.kind == "dense" else layer.in_shape[2]
+        spiking = layer.spiking
         plans.append(LayerPlan(
             name=layer.name,
+            kind=layer.kind,
+            source=layer.source,
             inputs=layer.inputs,
             neurons=layer.outputs,
-            spiking=layer.spiking,
-            words=words[index],
-            map_words=_ceil_div(layer.inputs, config.codes_per_word),
+            spiking=spiking,
+            words=window.rows * window.row_words,
+            pixel_words=window.pixel_words,
+            row_words=window.row_words,
+            rows=window.rows,
+            window_rows=rows[index],
+            map_words=source.words,
             weight_base=weight_base,
-            weight_words=weight_words,
-            bias_base=bias_base,
-            membrane_base=bias_words + (turns[0] if index % 2 else 0),
-            source_base=None if from_input else maps[layer.source],
-            destination_base=maps[index] if layer.spiking else None,
-            destination_words=(
-                _ceil_div(layer.neurons, config.codes_per_word) if layer.spiking else 0),
-            slope_base=slope_base if layer.spiking else None,
-            fire_threshold=_fire_threshold(layer, config),
-            bounds=membrane_bounds(layer, _source_ticks(network, layer)),
+            weight_words=window.taps * inputs * (
+                1 if layer.kind == "depthwise" else window.pixel_words),
+            bias_base=biases[index],
+            membrane_base=regions[index % 2],
+            source_base=None if layer.source < 0 else bases[layer.source],
+            destination_base=bases[index] if spiking else None,
+            destination_words=maps[index].words if spiking else 0,
+            slope_base=slope_base if spiking else None,
+            fire_threshold=fire_threshold(layer, config),
+            bounds=bounds[index],
+            source_map=source,
+            map=maps.get(index),
+            row_axis=window.row_axis,
+            column_axis=window.column_axis,
         ))
-        weight_base += weight_words
-        slope_base += slopes
-        bias_base += stored[index]
+        weight_base += plans[-1].weight_words
+        slope_base += slope_count(layer)
 
     def most(sizes):
         return layers[max(range(len(layers)), key=list(sizes).__getitem__)].name
 
     _require("weights", weight_base, config.weight_words, "weight",
              most(plan.weight_words for plan in plans), config.lanes)
-    _require("membrane", bias_words + sum(turns), config.membrane_words, "membrane", most(words),
-             config.lanes)
-    _require("slopes", slope_base, config.slopes, "slope", most(map(_slope_count, layers)), 1)
-    memories = _contents(network, config, plans)
-    return Program(config, int(np.prod(network.input_shape)), network.input_ticks, tuple(plans),
+    _require("slopes", slope_base, config.slopes, "slope", most(map(slope_count, layers)), 1)
+    table = ENTRY_WORDS * (1 + len(plans)) + sum(
+        ROW_WORDS * len(plan.row_axis.taps) for plan in plans)
+    _require("table", table, config.table_words, "table",
+             most(len(plan.row_axis.taps) for plan in plans), 1)
+    _require("columns", sum(len(plan.column_axis.taps) for plan in plans), config.columns,
+             "column", most(len(plan.column_axis.taps) for plan in plans), 1)
+    try:
+        memories = contents(network, config, plans, maps[-1])
+    except ValueError as error:
+        raise DoesNotFit(f"the network does not fit the layer table: {error}") from error
+    return Program(config, math.prod(network.input_shape), network.input_ticks, tuple(plans),
                    memories)
-
-
-def membrane_bounds(layer: Any, source_ticks: int) -> tuple[int, int]:
-    """Exact smallest and largest potential of a dense layer over all inputs (ALGORITHMS §8.5).
-
-    The bound is reached, and covers every partial sum: each starts at β and moves by whole terms.
-    """
-    weight = layer.weight.reshape(layer.inputs, layer.outputs).astype(np.int64)
-    bias = layer.bias.astype(np.int64)
-    low = bias + source_ticks * np.minimum(weight, 0).sum(axis=0)
-    high = bias + source_ticks * np.maximum(weight, 0).sum(axis=0)
-    return int(low.min()), int(high.max())
 
 
 def minimal_config(network: Any, **overrides: int | str) -> CoreConfig:
@@ -110,18 +116,14 @@ def minimal_config(network: Any, **overrides: int | str) -> CoreConfig:
     base = CoreConfig()
     lanes = int(overrides.get("lanes", base.lanes))
     ticks = max([network.input_ticks, *(layer.ticks for layer in layers)])
-    extremes = [
-        bound for layer in layers
-        for bound in membrane_bounds(layer, _source_ticks(network, layer))
-    ]
-    needed = 1 + max(max(high, -1 - high).bit_length() for high in extremes)
+    needed = 1 + max(max(high, -1 - low, 0).bit_length() for low, high in network.bounds())
     sizes: dict[str, Any] = {
         "lanes": lanes,
         "weight_bits": max(layer.weight_bits for layer in layers),
         "tick_bits": ticks.bit_length(),
         "accumulator_bits": max(8, needed),
         "layers": len(layers),
-        "slopes": max(2, sum(_slope_count(layer) for layer in layers)),
+        "slopes": max(2, sum(slope_count(layer) for layer in layers)),
     }
     while not CoreConfig.loadable(lanes * sizes["weight_bits"]):
         sizes["weight_bits"] += 1
@@ -135,25 +137,102 @@ def minimal_config(network: Any, **overrides: int | str) -> CoreConfig:
             f"or drop {len(layers) - 63}"
         )
     largest = dataclasses.replace(
-        CoreConfig(**sizes), weight_words=1 << 20, weight_memory="block",
-        membrane_words=1 << 15, input_words=1 << 15, map_words=1 << 15,
+        CoreConfig(**sizes), weight_words=1 << 20, weight_memory="block", columns=1 << 14,
+        membrane_words=1 << 15, input_words=1 << 15, map_words=1 << 15, table_words=1 << 14,
     )
-    used = compile_network(network, largest).report()["memories"]
+    used = compile_network(network, largest, spare=False).report()["memories"]
     sizes = {
         "weight_words": max(2, used["weights"]["used"]),
-        "membrane_words": used["membrane"]["used"],
+        "membrane_words": max(2, used["membrane"]["used"]),
         "input_words": max(2, used["input_map"]["used"]),
         # A neuron's number must fit as well, also where it fires into no map.
         "map_words": max(
             2, used["map"]["used"],
             _ceil_div(max(layer.outputs for layer in layers), largest.codes_per_word),
         ),
+        "table_words": max(32, used["table"]["used"]),
+        "columns": max(2, used["columns"]["used"]),
         **sizes,
     }
     return CoreConfig(**sizes)
 
 
-def _check_layers(network, config):
+@dataclasses.dataclass(frozen=True)
+class _Window:
+    """Outputs of a layer that are computed, along both axes, and words of the membrane memory."""
+
+    rows: int
+    row_words: int
+    pixel_words: int
+    taps: int
+    row_axis: Axis
+    column_axis: Axis
+
+
+def _window(layer, config) -> _Window:
+    # What would fill no window of pooling is not computed.
+    rows, columns = (size - size % layer.pool for size in layer.out_shape[:2])
+    pixel_words = _ceil_div(layer.out_shape[2], config.lanes)
+    if layer.kind == "dense":
+        axis = axis_of(1, 1, 1, 1, 0)
+        return _Window(1, pixel_words, pixel_words, 1, axis, axis)
+    row_axis, column_axis = (
+        axis_of(layer.in_shape[n], size, layer.kernel[n], layer.stride[n], layer.padding[n])
+        for n, size in enumerate((rows, columns))
+    )
+    return _Window(rows, columns * pixel_words, pixel_words, math.prod(layer.kernel), row_axis,
+                   column_axis)
+
+
+def _plan_maps(network, config) -> dict[int, MapPlan]:
+    """Layout of every map, by the index of the layer that fires into it; -1 is the input."""
+    layers = network.layers
+    structured = {layer.source for layer in layers if layer.kind != "dense"}
+    maps = {-1: plan_map(tuple(network.input_shape), -1 not in structured, config, runs=True)}
+    for index, layer in enumerate(layers):
+        if layer.spiking:
+            # What a dense layer fires has no rows; what any other fires keeps them.
+            flat = layer.kind == "dense" and index not in structured
+            maps[index] = plan_map(layer.map_shape, flat, config, runs=False)
+    available = config.input_words * config.codes_per_word
+    needed = maps[-1].words * config.codes_per_word
+    if needed > available:
+        raise DoesNotFit(
+            f"the network's input needs {needed} values and the core's input map holds "
+            f"{available}: {needed - available} too many"
+        )
+    return maps
+
+
+def _allocate_membrane(layers, windows, config, spare):
+    """Bias words of every layer, the two regions of potentials, and the rows of every window.
+
+    Successive layers take turns in the two regions, so that one may accumulate while the one before
+    it fires. What is left goes into spare rows: while one is swept, the next one is accumulated.
+    """
+    biases = np.cumsum([0, *(window.pixel_words for window in windows)]).tolist()
+    rows = [window.row_axis.live for window in windows]
+
+    def sizes(rows):
+        words = [count * window.row_words for count, window in zip(rows, windows, strict=True)]
+        return [max(words[turn::2], default=0) for turn in (0, 1)], words
+
+    def total(rows):
+        return biases[-1] + sum(sizes(rows)[0])
+
+    words = sizes(rows)[1]
+    _require("membrane", total(rows), config.membrane_words, "membrane",
+             layers[words.index(max(words))].name, config.lanes)
+    for _ in range(2 * spare):
+        for index, window in enumerate(windows):
+            more = [*rows[:index], rows[index] + 1, *rows[index + 1:]]
+            if rows[index] < window.rows and total(more) <= config.membrane_words:
+                rows = more
+    regions = (biases[-1], biases[-1] + sizes(rows)[0][0])
+    return biases, regions, rows
+
+
+def _check_layers(network, config, bounds):
     if len(network.layers) > config.layers:
         raise DoesNotFit(
             f"the network has {len(network.layers)} layers and the core's table holds "
@@ -165,18 +244,17 @@ def _check_layers(network, config):
             f"{config.tick_bits} bits hold at most {config.max_ticks}; train with a smaller T or "
             f"choose a core with tick_bits = {network.input_ticks.bit_length()}"
         )
-    inputs = int(np.prod(network.input_shape))
-    if inputs > config.input_words * config.codes_per_word:
-        raise DoesNotFit(
-            f"the network's input has {inputs} values and the core's input map holds "
-            f"{config.input_words * config.codes_per_word}: "
-            f"{inputs - config.input_words * config.codes_per_word} too many"
-        )
-    for layer in network.layers:
+    for layer, (low, high) in zip(network.layers, bounds, strict=True):
         where = f"layer {layer.name}"
-        if (layer.kind != "dense" or layer.pool != 1 or layer.second_source is not None):
-            what = layer.kind if layer.kind != "dense" else "pooling or a residual input"
-            raise DoesNotFit(f"{where} is {what}, and this core runs dense layers only")
+        if layer.second_source is not None:
+            raise DoesNotFit(f"{where} has a residual input, and this core adds none")
+        if max(layer.kernel) > MAX_KERNEL:
+            raise DoesNotFit(
+                f"{where} has a kernel of {layer.kernel[0]} x {layer.kernel[1]}, and the core's "
+                f"descriptors hold {MAX_KERNEL} x {MAX_KERNEL}; train with a smaller kernel"
+            )
+        if layer.pool > 8:
+            raise DoesNotFit(f"{where} pools {layer.pool} x {layer.pool}, and the core at most 8 x 8")
         if layer.weight_bits > config.weight_bits:
             raise DoesNotFit(
                 f"{where} has weights of {layer.weight_bits} bits and the core's have "
@@ -187,12 +265,11 @@ def _check_layers(network, config):
                 f"{where} has T = {layer.ticks}, and codes of {config.tick_bits} bits hold at "
                 f"most {config.max_ticks}; train with a smaller T"
             )
-        if layer.outputs > 1 << config.neuron_bits:
+        most = 1 << config.neuron_bits
+        if max(layer.outputs, layer.out_shape[2]) > most:
             raise DoesNotFit(
-                f"{where} has {layer.outputs} neurons, and the core numbers at most "
-                f"{1 << config.neuron_bits}"
+                f"{where} has {layer.outputs} neurons, and the core numbers at most {most}"
             )
-        low, high = membrane_bounds(layer, _source_ticks(network, layer))
         limit = 1 << (config.accumulator_bits - 1)
         if low < -limit or high >= limit:
             needed = 1 + max((-1 - low).bit_length(), high.bit_length())
@@ -213,20 +290,19 @@ def _require(memory, needed, available, unit, layer, lanes):
         )
 
 
-def _allocate_maps(layers, config):
+def _allocate_maps(layers, maps, config):
     """First map word of each spiking layer: the lowest place free while its map is needed."""
     last_reader = {}
     for index, layer in enumerate(layers):
         last_reader[layer.source] = index
     bases: dict[int, int] = {}
-    sizes = {
-        index: _ceil_div(layer.neurons, config.codes_per_word)
-        for index, layer in enumerate(layers) if layer.spiking
-    }
-    for index, size in sizes.items():
+    for index, plan in maps.items():
+        if index < 0:
+            continue
+        size = plan.words
         # A map is written while its source is read: one whose last reader is this layer lives.
         alive = sorted(
-            (bases[other], bases[other] + sizes[other])
+            (bases[other], bases[other] + maps[other].words)
             for other in bases if last_reader.get(other, other) >= index
         )
         base = 0
@@ -245,94 +321,6 @@ def _allocate_maps(layers, config):
             )
         bases[index] = base
     return bases
-
-
-def _contents(network, config, plans):
-    """The 32-bit values of every memory, by address."""
-    table: dict[int, int] = dict(enumerate(header_words(
-        len(plans), int(np.prod(network.input_shape)))))
-    slopes: dict[int, int] = {}
-    membrane: dict[int, int] = {}
-    weights: dict[int, int] = {}
-    mask = (1 << config.accumulator_bits) - 1
-    for index, (layer, plan) in enumerate(zip(network.layers, plans, strict=True)):
-        count = _slope_count(layer)
-        for n in range(count):
-            slopes[plan.slope_base + n] = int(layer.multiplier[n]) | int(layer.shift[n]) << 16
-        for neuron, bias in enumerate(layer.bias.tolist()):
-            membrane[plan.bias_base * config.lanes + neuron] = bias & mask
-        # Lanes beyond the last neuron stay at 0, so that they neither fire nor overflow; and so
-        # does the second copy of a layer of one word.
-        for lane in range(layer.outputs, plan.membrane_words * config.lanes):
-            membrane[plan.bias_base * config.lanes + lane] = 0
-        weights.update(_weight_parts(layer, plan, config))
-        entry = entry_words(
-            operation=Operation.DENSE,
-            spiking=int(layer.spiking),
-            last=int(index + 1 == len(plans)),
-            source_input=int(plan.source_base is None),
-            per_channel=int(count > 1),
-            ticks=layer.ticks,
-            source_base=plan.source_base or 0,
-            source_last=plan.map_words - 1,
-            last_lane=(plan.neurons - 1) % config.lanes,
-            last_word=plan.words - 1,
-            weight_base=plan.weight_base,
-            weight_stride=plan.inputs,
-            membrane_base=plan.membrane_base,
-            bias_base=plan.bias_base,
-            destination_base=plan.destination_base or 0,
-            destination_last=max(0, plan.destination_words - 1),
-            fire_threshold=plan.fire_threshold,
-            slope_base=plan.slope_base or 0,
-        )
-        table.update({(1 + index) * ENTRY_WORDS + n: word for n, word in enumerate(entry)})
-    return {
-        Memory.TABLE: table,
-        Memory.ENCODER: dict(enumerate(network.input_codes.tolist())),
-        Memory.SLOPES: slopes,
-        Memory.MEMBRANE: membrane,
-        Memory.WEIGHTS: weights,
-    }
-
-
-def _weight_parts(layer, plan, config):
-    """Weights, word-major: ``base + u * inputs + j`` has the P weights from input j to word u."""
-    lanes, bits, parts = config.lanes, config.weight_bits, config.weight_parts
-    padded = np.zeros((layer.inputs, plan.words * lanes), np.int64)
-    padded[:, :layer.outputs] = layer.weight.reshape(layer.inputs, layer.outputs)
-    words = padded.reshape(layer.inputs, plan.words, lanes).transpose(1, 0, 2)
-    fields = words.reshape(-1, parts, lanes // parts) & ((1 << bits) - 1)
-    values = (fields << (bits * np.arange(lanes // parts))).sum(axis=2)
-    first = plan.weight_base * parts
-    return {first + n: value for n, value in enumerate(values.reshape(-1).tolist())}
-
-
-def _fire_threshold(layer, config):
-    """Smallest potential that any neuron of the layer may fire at, a sieve before the requantiser.
-
-    A code is at least 1 if ``V·m + half >= 2^s``. With a slope for each neuron, the lowest of
-    theirs; the requantiser decides. A neuron that no potential can make fire needs no candidate.
-    """
-    if not layer.spiking:
-        return 0
-    thresholds = [
-        -(-((1 << s) - (1 << s >> 1)) // m)
-        for m, s in zip(layer.multiplier.tolist(), layer.shift.tolist(), strict=True)
-    ]
-    return min(min(thresholds), (1 << (config.accumulator_bits - 1)) - 1)
-
-
-def _slope_count(layer):
-    """Slopes to store: one where all neurons have the same, else one each; none without firing."""
-    if not layer.spiking:
-        return 0
-    pairs = set(zip(layer.multiplier.tolist(), layer.shift.tolist(), strict=True))
-    return 1 if len(pairs) == 1 else layer.outputs
-
-
-def _source_ticks(network, layer):
-    return network.input_ticks if layer.source < 0 else network.layers[layer.source].ticks
 
 
 def _ceil_div(a, b):

@@ -4,13 +4,13 @@ import dataclasses
 import json
 import zlib
 
-from amaranth.utils import ceil_log2
+from amaranth.utils import ceil_log2, exact_log2
 
 __all__ = ["CoreConfig"]
 
 #: Changes whenever the layout of the layer table or of a memory changes, so that an image made for
 #: another layout is refused by its fingerprint.
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +42,10 @@ class CoreConfig:
         Depth of the slope memory: one (m, s) pair a layer, or a channel where they differ.
     layers : :class:`int`
         Layers that the layer table can hold.
+    table_words : :class:`int`
+        Depth of the layer table's memory, in words of 32 bits: entries, then row descriptors.
+    columns : :class:`int`
+        Depth of the column memory: one descriptor a column of a layer's source.
     """
 
     lanes: int = 16
@@ -55,6 +59,8 @@ class CoreConfig:
     map_words: int = 256
     slopes: int = 256
     layers: int = 15
+    table_words: int = 256
+    columns: int = 256
 
     def __post_init__(self):
         def check(name, low, high):
@@ -74,6 +80,8 @@ class CoreConfig:
         check("map_words", 2, 1 << 15)
         check("slopes", 2, 1 << 15)
         check("layers", 1, 63)
+        check("table_words", 32, 1 << 14)
+        check("columns", 2, 1 << 14)
         if self.weight_memory not in ("block", "spram"):
             raise ValueError(
                 f"weight_memory must be 'block' or 'spram', not {self.weight_memory!r}"
@@ -144,6 +152,31 @@ class CoreConfig:
     def slope_address_bits(self) -> int:
         """Width of a slope memory address."""
         return ceil_log2(self.slopes)
+
+    @property
+    def table_address_bits(self) -> int:
+        """Width of an address of the layer table's memory."""
+        return ceil_log2(self.table_words)
+
+    @property
+    def column_bits(self) -> int:
+        """Width of a column's number, and of an address of the column memory."""
+        return ceil_log2(self.columns)
+
+    @property
+    def row_bits(self) -> int:
+        """Width of a count of rows: every row of a source has two words of the table."""
+        return self.table_address_bits
+
+    @property
+    def slot_bits(self) -> int:
+        """Width of a code's place within its map word."""
+        return exact_log2(self.codes_per_word)
+
+    @property
+    def lane_bits(self) -> int:
+        """Width of a lane's number."""
+        return exact_log2(self.lanes)
 
     @property
     def neuron_bits(self) -> int:

@@ -1,18 +1,20 @@
 """The controller: runs the layers of the layer table, one after another, for each image."""
 
-from amaranth.hdl import Array, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, enum, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2, exact_log2
+from amaranth.utils import exact_log2
 
 from hdl.config import CoreConfig
 from hdl.shapes import statistics_shape
 from hdl.table import (
+    ACCUMULATE_FIELDS,
     ACCUMULATE_WORDS,
     ENTRY_WORDS,
-    FETCHED_WORDS,
     FIELDS,
     FIRE_FIELDS,
+    FIRE_WORDS,
+    HEADER_FIELDS,
     MAGIC,
     Operation,
     field_widths,
@@ -31,11 +33,74 @@ class CoreError(enum.Enum, shape=4):
     LAYER = 2
 
 
-class Controller(wiring.Component):
-    """Reads a layer's entry, lets the layer accumulate, lets it fire, and goes on to the next one.
+class Fetcher(wiring.Component):
+    """Reads some words of an entry of the table, and keeps the fields in them.
 
-    The entry of the next layer, or of the first layer for the next image, is read while a layer
-    fires: only the first image after a load waits for its entry.
+    Members
+    -------
+    start : In(1), layer : In
+        Begin, with this layer's entry, which must hold until ``complete``.
+    ask, address, granted, words
+        Read port of the table: ``ask`` until ``granted``, data one cycle later.
+    fields : Out
+        The fields; not to be looked at before ``complete``.
+    complete : Out(1)
+        All of them have come.
+    """
+
+    def __init__(self, config: CoreConfig, numbers: tuple[int, ...], names: tuple[str, ...]):
+        self._config = config
+        self._numbers = numbers
+        widths = field_widths(config)
+        super().__init__({
+            "start": In(1),
+            "layer": In(config.layer_bits),
+            "ask": Out(1),
+            "address": Out(config.table_address_bits),
+            "granted": In(1),
+            "words": In(32),
+            "fields": Out(data.StructLayout({name: widths[name] for name in names})),
+            "complete": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        # One-hot: which word is asked for next, and which one comes.
+        count = len(self._numbers)
+        asked, coming = Signal(count), Signal(count)
+        word_bits = exact_log2(ENTRY_WORDS)
+        number = Signal(word_bits)
+        for index, word in enumerate(self._numbers):
+            with m.If(asked[index]):
+                m.d.comb += number.eq(word)
+        m.d.comb += [
+            self.ask.eq(asked.any()),
+            self.address.eq(((self.layer + 1) << word_bits) | number),
+        ]
+        m.d.sync += coming.eq(Mux(self.granted, asked, 0))
+        with m.If(self.granted):
+            m.d.sync += asked.eq(asked << 1)
+        with m.If(coming[-1]):
+            m.d.sync += self.complete.eq(1)
+        for index, word in enumerate(self._numbers):
+            with m.If(coming[index]):
+                for name in self.fields.shape().members:
+                    if FIELDS[name].word == word:
+                        field = FIELDS[name]
+                        m.d.sync += self.fields[name].eq(
+                            self.words[field.offset:field.offset + field.width])
+        with m.If(self.start):
+            m.d.sync += [asked.eq(1), coming.eq(0), self.complete.eq(0)]
+        return m
+
+
+class Controller(wiring.Component):
+    """Lets a layer accumulate and fire, and lets the next one accumulate as soon as it may.
+
+    Two layers may be under way: one accumulates, while the one before it fires what is left of it.
+    Each half has its own copy of the fields that it needs, read from the layer table beforehand. A
+    layer's firing is attached when the layer before it has fired; rows of its output are then swept
+    while it goes on accumulating.
 
     Parameters
     ----------
@@ -52,27 +117,32 @@ class Controller(wiring.Component):
         Memories change: clear ``error`` and whatever was known of the network.
     valid : Out(1)
         The layer table has a header of this version and no image has been given up.
-    last_input : Out
-        Number of an image's last sample.
+    last_input, run_last, gap : Out
+        How an image lies in the input map; see :data:`hdl.table.HEADER_FIELDS`.
     full : In(1), release : Out(1)
         An image is there; it is no longer needed.
+    ask, address, granted, words
+        Another reader of the table, the first to be served: data one cycle after ``granted``.
     entry : Out(...)
         Fields of the layer that accumulates, named as in :data:`hdl.table.FIELDS`.
     firing : Out(...)
-        Those that firing needs, from the cycle after ``fire`` on: meanwhile ``entry`` becomes that
-        of the next layer.
+        Those of the layer that fires.
     accumulate, fire : Out(1)
         One cycle at the start of either half of a layer.
     accumulated, fired : In(1)
         The half has ended. Looked at from the cycle after its start.
+    same : Out(1)
+        The layer that accumulates is attached to firing.
+    previous : Out(1)
+        The layer that fires is the one before the layer that accumulates.
     event : In(1)
         An input event was taken, for the statistics.
     statistics : Out(stream.Signature(statistics_shape(config), always_ready=True))
-        One transfer a layer, in the cycle after its end.
+        One transfer a layer, in the cycle after it has fired.
     busy : Out(1)
         An image is being computed.
     layer : Out
-        Number of the layer being run.
+        Number of the layer that accumulates.
     clock : Out(24)
         Cycles since the image was started.
     error : Out(CoreError)
@@ -83,22 +153,33 @@ class Controller(wiring.Component):
         self._config = config
         self._init = list(init)
         widths = field_widths(config)
+
+        def layout(names):
+            return data.StructLayout({name: widths[name] for name in names})
+
         super().__init__({
             "load": In(1),
-            "load_address": In(self._address_bits),
+            "load_address": In(config.table_address_bits),
             "load_data": In(32),
             "forget": In(1),
             "valid": Out(1),
             "last_input": Out(config.neuron_bits),
+            "run_last": Out(config.neuron_bits),
+            "gap": Out(config.slot_bits),
             "full": In(1),
             "release": Out(1),
-            "entry": Out(data.StructLayout(
-                {name: widths[name] for name in FIELDS if name != "check"})),
-            "firing": Out(data.StructLayout({name: widths[name] for name in FIRE_FIELDS})),
+            "ask": In(1),
+            "address": In(config.table_address_bits),
+            "granted": Out(1),
+            "words": Out(32),
+            "entry": Out(layout(ACCUMULATE_FIELDS)),
+            "firing": Out(layout(FIRE_FIELDS)),
             "accumulate": Out(1),
             "fire": Out(1),
             "accumulated": In(1),
             "fired": In(1),
+            "same": Out(1),
+            "previous": Out(1),
             "event": In(1),
             "statistics": Out(stream.Signature(statistics_shape(config), always_ready=True)),
             "busy": Out(1),
@@ -107,91 +188,89 @@ class Controller(wiring.Component):
             "error": Out(CoreError),
         })
 
-    @property
-    def _address_bits(self) -> int:
-        return ceil_log2((self._config.layers + 1) * ENTRY_WORDS)
-
     def elaborate(self, platform):
         m = Module()
+        config = self._config
         m.submodules.table = table = memory.Memory(
-            shape=32, depth=1 << self._address_bits, init=self._init
+            shape=32, depth=config.table_words, init=self._init
         )
+        m.submodules.entry = entry = Fetcher(config, ACCUMULATE_WORDS, ACCUMULATE_FIELDS)
+        m.submodules.firing = firing = Fetcher(config, FIRE_WORDS, FIRE_FIELDS)
         read, write = table.read_port(), table.write_port()
         m.d.comb += [
             write.addr.eq(self.load_address),
             write.data.eq(self.load_data),
             write.en.eq(self.load),
+            # Rows first: somebody waits for them most often.
+            self.granted.eq(self.ask),
+            entry.granted.eq(entry.ask & ~self.ask),
+            firing.granted.eq(firing.ask & ~self.ask & ~entry.ask),
+            read.addr.eq(
+                Mux(self.ask, self.address, Mux(entry.ask, entry.address, firing.address))),
+            self.words.eq(read.data),
+            entry.words.eq(read.data),
+            firing.words.eq(read.data),
+            self.entry.eq(entry.fields),
+            self.firing.eq(firing.fields),
         ]
 
         # The header is needed all the time: it is kept as it is written.
-        header, count = self._init[:2] if self._init else (0, 0)
-        valid = Signal(init=header >> 16 == MAGIC)
-        layers = Signal(self._config.layer_bits, init=header & 0xFFFF)
-        last_input = Signal.like(self.last_input, init=count)
-        m.d.comb += [self.valid.eq(valid), self.last_input.eq(last_input)]
-        with m.If(self.load & (self.load_address == 0)):
-            m.d.sync += [valid.eq(self.load_data[16:] == MAGIC), layers.eq(self.load_data)]
-        with m.If(self.load & (self.load_address == 1)):
-            m.d.sync += last_input.eq(self.load_data)
-
-        entry = self.entry
-        word_bits = exact_log2(ENTRY_WORDS)
-        asked = Signal(range(FETCHED_WORDS + 1), init=FETCHED_WORDS)  # word to ask for next
-        came = Signal.like(asked)  # the word that leaves the table in this cycle
-        coming = Signal()
-        asking = asked != FETCHED_WORDS
-        subject = Signal.like(self.layer)  # the layer whose entry it is
-        prefetched = Signal()  # the entry of that layer was asked for
-        complete = Signal()  # all that accumulation needs has come
+        widths = {
+            "layers": config.layer_bits, "magic": 16, "last_input": config.neuron_bits,
+            "run_last": config.neuron_bits, "gap": config.slot_bits,
+        }
+        header = {}
+        given_up = Signal()
+        for name, field in HEADER_FIELDS.items():
+            word = self._init[field.word] if self._init else 0
+            header[name] = Signal(
+                widths[name], name=name, init=word >> field.offset & ((1 << widths[name]) - 1))
+            with m.If(self.load & (self.load_address == field.word)):
+                m.d.sync += header[name].eq(
+                    self.load_data[field.offset:field.offset + field.width])
         m.d.comb += [
-            read.addr.eq(((subject + 1) << word_bits) | asked),
-            read.en.eq(asking),
+            self.last_input.eq(header["last_input"]),
+            self.run_last.eq(header["run_last"]),
+            self.gap.eq(header["gap"]),
         ]
-        m.d.sync += [coming.eq(asking), came.eq(asked), asked.eq(asked + asking)]
-        with m.If(coming & (came == ACCUMULATE_WORDS - 1)):
-            m.d.sync += complete.eq(1)
+        layers = header["layers"]
+        m.d.comb += self.valid.eq((header["magic"] == MAGIC) & ~given_up)
+        with m.If(self.load & (self.load_address == 0)):
+            m.d.sync += given_up.eq(0)
+
+        subject = Signal.like(self.layer)  # the layer whose entry is read
+        fires = Signal.like(self.layer)  # the layer that fires
+        prefetched = Signal()  # the entry of that layer was asked for
+        firing_busy = Signal()
+        unattached = Signal()  # the layer that accumulates waits for firing
+        m.d.comb += [
+            entry.layer.eq(subject),
+            firing.layer.eq(fires),
+            self.previous.eq(firing_busy & ~self.same),
+        ]
 
         def fetch():
-            m.d.sync += [asked.eq(0), prefetched.eq(1), complete.eq(0)]
-
-        def unfetch():
-            m.d.sync += [
-                asked.eq(FETCHED_WORDS), coming.eq(0), subject.eq(0), prefetched.eq(0),
-                complete.eq(0),
-            ]
-
-        magic = Signal(16)
-        keep = Array(Signal(name=f"keep{n}") for n in range(FETCHED_WORDS))
-        with m.If(coming):
-            m.d.comb += keep[came].eq(1)
-        for name, field in FIELDS.items():
-            kept = magic if name == "check" else entry[name]
-            with m.If(keep[field.word]):
-                m.d.sync += kept.eq(read.data[field.offset:field.offset + field.width])
+            m.d.comb += entry.start.eq(1)
+            m.d.sync += prefetched.eq(1)
 
         layer_clock = Signal(24)
-        events = Signal(self._config.neuron_bits + 1)
+        events, fired_events = Signal(config.neuron_bits + 1), Signal(config.neuron_bits + 1)
         m.d.sync += [
             self.clock.eq(self.clock + 1),
             layer_clock.eq(layer_clock + 1),
             events.eq(events + self.event),
             self.statistics.valid.eq(0),
         ]
-        def give_up(reason):
-            # The image is gone, and with the header invalid no other one is taken.
-            m.d.sync += [self.error.eq(reason), valid.eq(0)]
-            m.d.comb += self.release.eq(1)
-            unfetch()
-            m.next = "Idle"
 
-        # What is wrong with the entry is known two cycles after its first word has come.
+        # What is wrong with the entry.
         foreign, senseless = Signal(), Signal()
-        m.d.sync += [
-            foreign.eq((magic != MAGIC) | (layers == 0)),
+        m.d.comb += [
+            foreign.eq((entry.fields.check != MAGIC) | (layers == 0)),
             senseless.eq(
-                (entry.operation != Operation.DENSE)
-                | (entry.last != (subject + 1 == layers))
-                | (entry.spiking == entry.last)),
+                ((entry.fields.operation != Operation.FULL)
+                 & (entry.fields.operation != Operation.DEPTHWISE))
+                | (entry.fields.last != (subject + 1 == layers))
+                | (entry.fields.spiking == entry.fields.last)),
         ]
         m.d.comb += self.busy.eq(1)
         with m.FSM():
@@ -205,42 +284,68 @@ class Controller(wiring.Component):
 
             with m.State("Begin"):
                 m.d.sync += self.layer.eq(subject)
-                with m.If(complete):
-                    with m.If(foreign):
-                        give_up(CoreError.TABLE_VERSION)
-                    with m.Elif(senseless):
-                        give_up(CoreError.LAYER)
+                with m.If(entry.complete):
+                    with m.If(foreign | senseless):
+                        # What fires still belongs to this image.
+                        with m.If(~firing_busy):
+                            m.d.sync += [
+                                self.error.eq(Mux(
+                                    foreign, CoreError.TABLE_VERSION, CoreError.LAYER)),
+                                given_up.eq(1),
+                                prefetched.eq(0),
+                                subject.eq(0),
+                            ]
+                            m.d.comb += self.release.eq(1)
+                            m.next = "Idle"
                     with m.Else():
                         m.d.comb += self.accumulate.eq(1)
+                        m.d.sync += [unattached.eq(1), self.same.eq(0)]
                         m.next = "Accumulate"
 
             with m.State("Accumulate"):
-                with m.If(self.accumulated):
-                    m.d.comb += self.fire.eq(1)
-                    m.d.sync += [
-                        *(self.firing[name].eq(entry[name]) for name in FIRE_FIELDS),
-                        subject.eq(Mux(entry.last, 0, subject + 1)),
-                    ]
-                    fetch()
-                    m.next = "Fire"
+                with m.If(self.accumulated & ~unattached):
+                    m.d.sync += [fired_events.eq(events), events.eq(0)]
+                    with m.If(entry.fields.last):
+                        m.d.sync += [subject.eq(0), prefetched.eq(0)]
+                        m.next = "Finish"
+                    with m.Else():
+                        m.d.sync += subject.eq(subject + 1)
+                        m.next = "Next"
 
+            with m.State("Next"):
+                fetch()
+                m.next = "Begin"
+
+            with m.State("Finish"):
+                with m.If(~prefetched):
+                    fetch()
+                with m.If(~firing_busy):
+                    m.d.comb += self.release.eq(1)
+                    m.next = "Idle"
+
+        with m.FSM(name="firing_state"):
+            with m.State("Idle"):
+                with m.If(unattached):
+                    m.d.comb += firing.start.eq(1)
+                    m.d.sync += [unattached.eq(0), fires.eq(self.layer), self.same.eq(1)]
+                    m.next = "Fetch"
+            with m.State("Fetch"):
+                m.d.comb += firing_busy.eq(1)
+                with m.If(firing.complete):
+                    m.d.comb += self.fire.eq(1)
+                    m.next = "Fire"
             with m.State("Fire"):
+                m.d.comb += firing_busy.eq(1)
                 with m.If(self.fired):
                     m.d.sync += [
                         self.statistics.valid.eq(1),
-                        self.statistics.p.layer.eq(self.layer),
-                        self.statistics.p.events.eq(events),
+                        self.statistics.p.layer.eq(fires),
+                        self.statistics.p.events.eq(fired_events),
                         self.statistics.p.cycles.eq(layer_clock + 1),
                         layer_clock.eq(0),
-                        events.eq(0),
                     ]
-                    with m.If(self.firing.last):
-                        m.d.comb += self.release.eq(1)
-                        m.next = "Idle"
-                    with m.Else():
-                        m.next = "Begin"
+                    m.next = "Idle"
 
         with m.If(self.forget):
-            m.d.sync += self.error.eq(CoreError.NONE)
-            unfetch()
+            m.d.sync += [self.error.eq(CoreError.NONE), prefetched.eq(0), subject.eq(0)]
         return m

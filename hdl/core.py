@@ -1,6 +1,6 @@
 """The core: one image in, spikes and logits out, driven by the layer table."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -8,6 +8,7 @@ from amaranth.utils import exact_log2
 from hdl.config import CoreConfig
 from hdl.controller import Controller, CoreError
 from hdl.encoder import Encoder
+from hdl.first_spike import FirstSpike
 from hdl.mac import MacLanes
 from hdl.maps import SpikeMap
 from hdl.membrane import Membrane
@@ -24,6 +25,7 @@ from hdl.shapes import (
     statistics_shape,
 )
 from hdl.sweep import Sweep
+from hdl.table import Operation
 from hdl.weights import WeightMemory
 
 __all__ = ["Core"]
@@ -110,12 +112,13 @@ class Core(wiring.Component):
         m.submodules.encoder = encoder = Encoder(config, init(Memory.ENCODER))
         m.submodules.map = spike_map = SpikeMap(config, config.map_words)
         m.submodules.scanner = scanner = Scanner(config)
-        m.submodules.sequencer = sequencer = Sequencer(config)
+        m.submodules.sequencer = sequencer = Sequencer(config, init(Memory.COLUMNS))
         m.submodules.weights = weights = WeightMemory(config, init(Memory.WEIGHTS))
         m.submodules.lanes = lanes = MacLanes(config)
         m.submodules.membrane = membrane = Membrane(config, init(Memory.MEMBRANE))
         m.submodules.sweep = sweep = Sweep(config)
         m.submodules.requantiser = requantiser = Requantiser(config, init(Memory.SLOPES))
+        m.submodules.first_spike = first_spike = FirstSpike(config)
         m.submodules.readout = readout = Readout(config)
         entry, firing = controller.entry, controller.firing
 
@@ -125,6 +128,8 @@ class Core(wiring.Component):
         wiring.connect(m, controller.statistics, wiring.flipped(self.statistics))
         m.d.comb += [
             encoder.last.eq(controller.last_input),
+            encoder.run_last.eq(controller.run_last),
+            encoder.gap.eq(controller.gap),
             encoder.restart.eq(self.restart),
             encoder.release.eq(controller.release),
             controller.full.eq(encoder.full),
@@ -134,42 +139,63 @@ class Core(wiring.Component):
 
         # Accumulate: the source map, event by event, into the membrane.
         wiring.connect(m, scanner.o, sequencer.i)
-        wiring.connect(m, sequencer.o, lanes.i)
+        taken = sequencer.i.valid & sequencer.i.ready & ~sequencer.i.p.end
         m.d.comb += [
             scanner.start.eq(controller.accumulate),
             scanner.base.eq(entry.source_base),
-            scanner.first.eq(Mux(entry.source_input, encoder.first_word, 0)),
-            scanner.last.eq(Mux(entry.source_input, encoder.last_word, entry.source_last)),
-            scanner.empty.eq(entry.source_input & encoder.silent),
+            scanner.last.eq(entry.source_last),
+            scanner.row_last.eq(entry.row_last),
+            scanner.chunk_last.eq(entry.chunk_last),
+            scanner.slot_shift.eq(entry.slot_shift),
+            scanner.limited.eq(entry.follows & controller.previous),
+            scanner.steal.eq(first_spike.steal & ~entry.source_input),
             encoder.address.eq(scanner.map_address),
             encoder.enable.eq(scanner.map_enable & entry.source_input),
-            spike_map.address.eq(scanner.map_address),
-            spike_map.enable.eq(scanner.map_enable & ~entry.source_input),
+            spike_map.address.eq(Mux(first_spike.steal, first_spike.word, scanner.map_address)),
+            spike_map.enable.eq(
+                first_spike.read | (scanner.map_enable & ~entry.source_input)),
             scanner.map_data.eq(Mux(entry.source_input, encoder.data, spike_map.data)),
-            controller.event.eq(sequencer.i.valid & sequencer.i.ready),
+            controller.event.eq(taken),
             sequencer.start.eq(controller.accumulate),
-            sequencer.last_word.eq(entry.last_word),
-            sequencer.weight_base.eq(entry.weight_base),
-            sequencer.weight_stride.eq(entry.weight_stride),
-            sequencer.membrane_base.eq(entry.membrane_base),
-            sequencer.bias_base.eq(entry.bias_base),
+            sequencer.depthwise.eq(entry.operation == Operation.DEPTHWISE),
+            *(getattr(sequencer, name).eq(entry[name]) for name in (
+                "weight_step", "weight_row_step", "membrane_step", "row_step", "wrap_step",
+                "bias_base", "last_word", "row_table", "column_table", "window_rows")),
+            controller.ask.eq(sequencer.ask),
+            controller.address.eq(sequencer.address),
+            sequencer.granted.eq(controller.granted),
+            sequencer.words.eq(controller.words),
+            sequencer.hold.eq(sweep.ask),
+            sequencer.swept.eq(sweep.left & controller.same),
+            # The sweep's reads go between the updates, one each.
+            membrane.valid.eq(sequencer.o.valid | sweep.ask),
+            membrane.sweep.eq(sweep.ask),
+            membrane.word.eq(Mux(sweep.ask, sweep.word, sequencer.o.p.word)),
+            membrane.bias.eq(Mux(sweep.ask, sweep.bias, sequencer.o.p.bias)),
+            membrane.sums.eq(lanes.sums),
+            lanes.code.eq(sequencer.o.p.code),
             lanes.weights.eq(weights.data),
             lanes.potentials.eq(membrane.potentials),
-            membrane.write.eq(lanes.write),
-            membrane.word.eq(lanes.word),
-            membrane.sums.eq(lanes.sums),
+            self.spikes.valid.eq(taken & ~entry.source_input),
+            self.spikes.p.layer.eq(controller.layer),
+            self.spikes.p.place.eq(sequencer.i.p.place),
+            self.spikes.p.code.eq(sequencer.i.p.code),
         ]
+        # Registered, because many flags meet here; the start is one of them, so that a half that
+        # has not begun does not look ended.
+        m.d.sync += controller.accumulated.eq(
+            ~(controller.accumulate | scanner.busy | sequencer.busy))
 
-        # Meanwhile the map that the layer will fire into is made silent.
-        slot_bits = exact_log2(config.codes_per_word)
+        # Before a layer fires, the map that it will fire into is made silent.
+        slot_bits = config.slot_bits
         clearing = Signal()
         clear_word = Signal(config.map_address_bits)
-        clear_left = Signal.like(entry.destination_last)
-        with m.If(controller.accumulate):
+        clear_left = Signal.like(firing.destination_last)
+        with m.If(controller.fire):
             m.d.sync += [
-                clearing.eq(entry.spiking),
-                clear_word.eq(entry.destination_base),
-                clear_left.eq(entry.destination_last),
+                clearing.eq(firing.spiking),
+                clear_word.eq(firing.destination_base),
+                clear_left.eq(firing.destination_last),
             ]
         with m.Elif(clearing):
             m.d.sync += [
@@ -177,24 +203,17 @@ class Core(wiring.Component):
                 clear_left.eq(clear_left - 1),
                 clearing.eq(clear_left != 0),
             ]
-        # Registered, because many flags meet here; the start is one of them, so that a half that
-        # has not begun does not look ended.
-        m.d.sync += controller.accumulated.eq(
-            ~(controller.accumulate | scanner.busy | sequencer.busy | lanes.busy | clearing))
 
         # Fire: potentials to spike times in the layer's map, or to logits.
         m.d.comb += [
             sweep.start.eq(controller.fire),
-            sweep.base.eq(Mux(sequencer.touched[0], entry.membrane_base, entry.bias_base)),
-            sweep.paired.eq(sequencer.alone),
-            sweep.other.eq(Mux(sequencer.touched[1], entry.membrane_base, entry.bias_base) | 1),
-            sweep.last_word.eq(firing.last_word),
-            sweep.last_lane.eq(firing.last_lane),
-            sweep.spiking.eq(firing.spiking),
+            *(getattr(sweep, name).eq(firing[name]) for name in (
+                "membrane_base", "membrane_last", "sweep_last", "rows_last", "bias_base",
+                "last_word", "last_lane", "pitch", "pool_last", "destination_row", "spiking")),
             sweep.threshold.eq(firing.fire_threshold.as_signed()),
+            sweep.ready.eq(~clearing & (~controller.same | (sweep.row != sequencer.completed))),
             sweep.potentials.eq(membrane.potentials),
-            membrane.read.eq(Mux(lanes.busy, lanes.read, sweep.read)),
-            membrane.enable.eq(lanes.enable | sweep.enable),
+            sweep.arrived.eq(membrane.sweeping),
             requantiser.slope_base.eq(firing.slope_base),
             requantiser.per_channel.eq(firing.per_channel),
             requantiser.ticks.eq(firing.ticks),
@@ -203,30 +222,37 @@ class Core(wiring.Component):
             readout.i.p.eq(sweep.o.p),
             readout.i.valid.eq(sweep.o.valid & ~firing.spiking),
             sweep.o.ready.eq(firing.spiking | readout.i.ready),
-            spike_map.write.eq(requantiser.o.valid),
+            first_spike.pooled.eq(firing.pool_last != 0),
+            first_spike.i.valid.eq(requantiser.o.valid),
+            first_spike.i.p.place.eq(
+                (firing.destination_base << slot_bits) + requantiser.o.p.place),
+            first_spike.i.p.code.eq(requantiser.o.p.code),
+            first_spike.data.eq(spike_map.data),
+            spike_map.write.eq(first_spike.write),
             spike_map.clear.eq(clearing),
-            spike_map.code.eq(requantiser.o.p.code),
-            spike_map.neuron.eq(Mux(
-                clearing,
-                clear_word << slot_bits,
-                (firing.destination_base << slot_bits) + requantiser.o.p.neuron,
-            )),
-            self.spikes.valid.eq(requantiser.o.valid),
-            self.spikes.p.layer.eq(controller.layer),
-            self.spikes.p.neuron.eq(requantiser.o.p.neuron),
-            self.spikes.p.code.eq(requantiser.o.p.code),
+            spike_map.code.eq(first_spike.o.code),
+            spike_map.neuron.eq(Mux(clearing, clear_word << slot_bits, first_spike.o.place)),
         ]
+
+        # A row of the map is final when its last candidate has gone all the way.
+        way = Signal(requantiser.LATENCY + 3)
+        m.d.sync += way.eq(Cat(sweep.written, way))
+        with m.If(controller.fire):
+            m.d.sync += scanner.final.eq(0)
+        with m.Elif(way[-1]):
+            m.d.sync += scanner.final.eq(scanner.final + firing.destination_row)
+
         answered = readout.i.valid & readout.i.ready & readout.i.p.last
         quiet = Signal()
-        m.d.sync += quiet.eq(~(controller.fire | sweep.busy | requantiser.busy))
+        m.d.sync += quiet.eq(~(controller.fire | clearing | sweep.busy | way.any()))
         m.d.comb += controller.fired.eq(Mux(firing.spiking, quiet, answered))
         with m.If(answered):
             m.d.sync += self.cycles.eq(controller.clock + 1)
 
-        self._elaborate_load(m, controller, encoder, requantiser, membrane, weights, lanes)
+        self._elaborate_load(m, controller, encoder, requantiser, membrane, weights, sequencer)
         return m
 
-    def _elaborate_load(self, m, controller, encoder, requantiser, membrane, weights, lanes):
+    def _elaborate_load(self, m, controller, encoder, requantiser, membrane, weights, sequencer):
         config = self._config
         load = self.load
         taken = load.valid & load.ready
@@ -259,5 +285,8 @@ class Core(wiring.Component):
             weights.write_part.eq(write.address[:part_bits] if part_bits else 0),
             weights.write_data.eq(write.data),
             weights.address.eq(Mux(
-                controller.busy, lanes.weight_address, write.address[part_bits:])),
+                controller.busy, sequencer.o.p.weight, write.address[part_bits:])),
+            sequencer.load.eq(which[Memory.COLUMNS]),
+            sequencer.load_address.eq(write.address),
+            sequencer.load_data.eq(write.data),
         ]

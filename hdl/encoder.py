@@ -1,9 +1,8 @@
 """The encoder: from samples to activation codes in one of two banks of the input map."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
 
 from hdl.config import CoreConfig
 from hdl.maps import SpikeMap
@@ -31,7 +30,9 @@ class Encoder(wiring.Component):
     allow : In(1)
         There is a network to take samples for.
     last : In
-        Number of an image's last sample.
+        Place of an image's last sample in its bank.
+    run_last, gap : In
+        Samples lie in runs of ``run_last + 1``, and ``gap`` places stay silent behind each.
     restart : In(1)
         Forget the samples of an unfinished image.
     forget : In(1)
@@ -44,10 +45,6 @@ class Encoder(wiring.Component):
         The image read is no longer needed.
     address, enable, data
         Read port of the input map, in the bank of the oldest image.
-    first_word, last_word : Out
-        The first and the last word of that image with a code that is not silent.
-    silent : Out(1)
-        It has none.
     load, load_address, load_data
         Writes one entry of the code table. Not while samples come.
     """
@@ -58,6 +55,8 @@ class Encoder(wiring.Component):
         super().__init__({
             "allow": In(1),
             "last": In(config.neuron_bits),
+            "run_last": In(config.neuron_bits),
+            "gap": In(config.slot_bits),
             "restart": In(1),
             "forget": In(1),
             "i": In(stream.Signature(sample_shape())),
@@ -66,9 +65,6 @@ class Encoder(wiring.Component):
             "address": In(config.map_address_bits),
             "enable": In(1),
             "data": Out(config.map_width),
-            "first_word": Out(config.map_address_bits),
-            "last_word": Out(config.map_address_bits),
-            "silent": Out(1),
             "load": In(1),
             "load_address": In(8),
             "load_data": In(config.tick_bits),
@@ -87,7 +83,8 @@ class Encoder(wiring.Component):
 
         filled = Signal(2)  # banks that hold a whole image
         write_bank, read_bank = Signal(), Signal()
-        position = Signal.like(self.last)  # samples of this image so far
+        position = Signal.like(self.last)  # place of the next sample
+        run = Signal.like(self.run_last)  # number of the sample within its run
 
         take = Signal()
         last = Signal()  # the sample offered is the last of its image
@@ -104,7 +101,7 @@ class Encoder(wiring.Component):
         ]
 
         # The code leaves the table one cycle after its sample: so does everything beside it.
-        taken, taken_last, starting, raw = Signal(), Signal(), Signal(), Signal()
+        taken, taken_last, raw = Signal(), Signal(), Signal()
         code = Signal(config.tick_bits)
         place = Signal(len(spikes.neuron))
         bank_width = len(place) - 1
@@ -118,7 +115,7 @@ class Encoder(wiring.Component):
         m.d.comb += [
             spikes.write.eq(taken),
             # Nothing of an earlier, larger image stays behind the last sample.
-            spikes.alone.eq(place[:exact_log2(config.codes_per_word)] == 0),
+            spikes.alone.eq(place[:config.slot_bits] == 0),
             spikes.neuron.eq(place),
             spikes.code.eq(Mux(raw, code, lookup.data)),
             spikes.address.eq(Cat(self.address[:bank_bits], read_bank)),
@@ -126,29 +123,14 @@ class Encoder(wiring.Component):
             self.data.eq(spikes.data),
         ]
 
-        # Between which words an image has events: margins cost the scanner no time.
-        silent = Array(Signal(init=1, name=f"silent{n}") for n in range(2))
-        first_word = Array(Signal.like(self.first_word, name=f"first_word{n}") for n in range(2))
-        last_word = Array(Signal.like(self.last_word, name=f"last_word{n}") for n in range(2))
-        place_bank = place[-1]
-        place_word = place[exact_log2(config.codes_per_word):-1]
-        m.d.sync += starting.eq(position == 0)
-        with m.If(taken & spikes.code.any()):
-            m.d.sync += [silent[place_bank].eq(0), last_word[place_bank].eq(place_word)]
-            with m.If(starting | silent[place_bank]):
-                m.d.sync += first_word[place_bank].eq(place_word)
-        with m.Elif(taken & starting):
-            m.d.sync += silent[place_bank].eq(1)
-        m.d.comb += [
-            self.silent.eq(silent[read_bank]),
-            self.first_word.eq(first_word[read_bank]),
-            self.last_word.eq(last_word[read_bank]),
-        ]
-
         with m.If(take):
-            m.d.sync += position.eq(position + 1)
+            run_ends = run == self.run_last
+            m.d.sync += [
+                position.eq(position + 1 + Mux(run_ends, self.gap, 0)),
+                run.eq(Mux(run_ends, 0, run + 1)),
+            ]
             with m.If(last):
-                m.d.sync += position.eq(0)
+                m.d.sync += [position.eq(0), run.eq(0)]
         with m.If(taken & taken_last):
             m.d.sync += filled.bit_select(place[-1], 1).eq(1)
         with m.If(take & last & ~self.restart):
@@ -156,7 +138,7 @@ class Encoder(wiring.Component):
         with m.If(self.release):
             m.d.sync += [filled.bit_select(read_bank, 1).eq(0), read_bank.eq(~read_bank)]
         with m.If(self.restart | self.forget):
-            m.d.sync += position.eq(0)
+            m.d.sync += [position.eq(0), run.eq(0)]
         with m.If(self.forget):
             m.d.sync += [filled.eq(0), write_bank.eq(0), read_bank.eq(0)]
         return m

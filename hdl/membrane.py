@@ -3,7 +3,6 @@
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
 
 from hdl.config import CoreConfig
 
@@ -11,11 +10,16 @@ __all__ = ["Membrane"]
 
 
 class Membrane(wiring.Component):
-    """Memory of membrane potentials with one read and one write port.
+    """Memory of membrane potentials, updated or swept one word a cycle.
 
-    Latency: ``potentials`` belong to the last ``read`` that came with ``enable`` and hold while
-    ``enable`` is low. A word must not be read in the cycle in which it is written: block RAM may
-    give anything.
+    Bias at first touch: beside every word a flag tells whether it was updated since it was last
+    swept. A word that was not is read at ``bias`` instead, so no pass ever copies biases; sweeping
+    a word clears its flag, and after an image all of them are clear again.
+
+    Three stages: (0) ``valid``, and the flag is read; (1) the word is read, and the flag written;
+    (2) ``potentials`` are there, with ``updating`` or ``sweeping``, and ``sums`` are written if
+    ``updating``. Latency: what an operation of cycle t writes can be read by one of cycle t + 2. No
+    two operations in succession may have the same word. Throughput: one operation a cycle.
 
     Parameters
     ----------
@@ -26,48 +30,85 @@ class Membrane(wiring.Component):
 
     Members
     -------
-    read, enable, potentials
-        Read port; ``potentials`` is an array of ``lanes`` signed values.
-    write, word, sums
-        Write port of the lanes: ``sums`` to ``word``.
+    valid, sweep, word, bias : In
+        One operation: update ``word``, or sweep it; ``bias`` is read if it is untouched.
+    potentials : Out
+        Array of ``lanes`` signed values, two cycles later. They hold until the next ones come.
+    updating, sweeping : Out(1)
+        What ``potentials`` were read for.
+    sums : In
+        The updated potentials, in the same cycle.
+    busy : Out(1)
+        An operation is between its first and its last cycle.
     load, load_address, load_data
-        Writes one lane's potential: ``load_address`` is ``word * lanes + lane``. Not with
-        ``write``.
+        Writes one lane's potential: ``load_address`` is ``word * lanes + lane``. Not while
+        ``busy`` or ``valid``.
     """
+
+    #: Cycles from an operation to its ``potentials``.
+    LATENCY = 2
 
     def __init__(self, config: CoreConfig, init=()):
         self._config = config
         self._init = list(init)
         lanes = data.ArrayLayout(signed(config.accumulator_bits), config.lanes)
         super().__init__({
-            "read": In(config.membrane_address_bits),
-            "enable": In(1),
-            "potentials": Out(lanes),
-            "write": In(1),
+            "valid": In(1),
+            "sweep": In(1),
             "word": In(config.membrane_address_bits),
+            "bias": In(config.membrane_address_bits),
+            "potentials": Out(lanes),
+            "updating": Out(1),
+            "sweeping": Out(1),
             "sums": In(lanes),
+            "busy": Out(1),
             "load": In(1),
-            "load_address": In(config.membrane_address_bits + exact_log2(config.lanes)),
+            "load_address": In(config.membrane_address_bits + config.lane_bits),
             "load_data": In(config.accumulator_bits),
         })
 
     def elaborate(self, platform):
         m = Module()
-        lanes, width = self._config.lanes, self._config.accumulator_bits
+        config = self._config
+        lanes, width = config.lanes, config.accumulator_bits
         m.submodules.memory = storage = memory.Memory(
-            shape=lanes * width, depth=self._config.membrane_words, init=self._init
+            shape=lanes * width, depth=config.membrane_words, init=self._init
         )
-        read = storage.read_port()
-        write = storage.write_port(granularity=width)
-        lane_bits = exact_log2(lanes)
+        m.submodules.touched = touched = memory.Memory(
+            shape=1, depth=config.membrane_words, init=[]
+        )
+        read, flag = storage.read_port(), touched.read_port()
+        write, mark = storage.write_port(granularity=width), touched.write_port()
+
+        # 0: the flag.
+        reading, sweep = Signal(), Signal()
+        word, bias = Signal.like(self.word), Signal.like(self.bias)
+        m.d.comb += [flag.addr.eq(self.word), flag.en.eq(self.valid)]
+        m.d.sync += [
+            reading.eq(self.valid), sweep.eq(self.sweep), word.eq(self.word), bias.eq(self.bias),
+        ]
+
+        # 1: the word.
+        m.d.comb += [
+            read.addr.eq(Mux(flag.data, word, bias)),
+            read.en.eq(reading),
+            mark.addr.eq(word),
+            mark.data.eq(~sweep),
+            mark.en.eq(reading),
+        ]
+        updated = Signal.like(word)
+        m.d.sync += [
+            self.updating.eq(reading & ~sweep), self.sweeping.eq(reading & sweep), updated.eq(word),
+        ]
+
+        # 2: potentials, and sums.
         one_lane = Signal(lanes)
         m.d.comb += [
-            read.addr.eq(self.read),
-            read.en.eq(self.enable),
             self.potentials.as_value().eq(read.data),
-            one_lane.eq(self.load << self.load_address[:lane_bits]),
-            write.addr.eq(Mux(self.load, self.load_address[lane_bits:], self.word)),
+            self.busy.eq(reading | self.updating),
+            one_lane.eq(self.load << self.load_address[:config.lane_bits]),
+            write.addr.eq(Mux(self.load, self.load_address[config.lane_bits:], updated)),
             write.data.eq(Mux(self.load, self.load_data.replicate(lanes), self.sums.as_value())),
-            write.en.eq(one_lane | self.write.replicate(lanes)),
+            write.en.eq(one_lane | self.updating.replicate(lanes)),
         ]
         return m

@@ -1,9 +1,12 @@
 """A compiled network: the contents of the core's memories, and what they are expected to cost."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+
+import numpy as np
 
 from hdl.config import CoreConfig
+from hdl.layout import Axis, MapPlan
 from hdl.shapes import Memory
 
 __all__ = ["LayerPlan", "Program"]
@@ -13,15 +16,23 @@ __all__ = ["LayerPlan", "Program"]
 class LayerPlan:
     """Where a layer lies in the core's memories, in words of each, and how large it is.
 
-    ``words`` is W, the membrane words of the layer; ``map_words`` those of the map it reads;
-    ``bounds`` the exact smallest and largest potential that any input can give.
+    ``words`` is W, the membrane words of all its neurons; ``pixel_words`` those of one pixel;
+    ``window_rows`` the output rows that the membrane memory holds at a time; ``map_words`` the
+    words of the map it reads; ``bounds`` the exact smallest and largest potential that any input
+    can give. ``source_map`` and ``map`` are the layouts of what it reads and of what it fires.
     """
 
     name: str
+    kind: str
+    source: int
     inputs: int
     neurons: int
     spiking: bool
     words: int
+    pixel_words: int
+    row_words: int
+    rows: int
+    window_rows: int
     map_words: int
     weight_base: int
     weight_words: int
@@ -33,19 +44,33 @@ class LayerPlan:
     slope_base: int | None
     fire_threshold: int
     bounds: tuple[int, int]
+    source_map: MapPlan = dataclasses.field(repr=False)
+    map: MapPlan | None = dataclasses.field(repr=False)
+    row_axis: Axis = dataclasses.field(repr=False)
+    column_axis: Axis = dataclasses.field(repr=False)
 
     @property
     def membrane_words(self) -> int:
-        """Membrane words set aside for the layer: an even number, two copies where W = 1."""
-        return self.words + self.words % 2
+        """Membrane words of the window."""
+        return self.window_rows * self.row_words
 
-    def roofline(self, events: int) -> int:
-        """Fewest cycles that this layer can take for so many input events (DESIGN, roofline)."""
-        return events * self.words
+    @property
+    def updates(self) -> np.ndarray:
+        """Updates that an event of each neuron of the source takes, at least 1."""
+        if self.kind == "dense":
+            return np.full(self.inputs, self.pixel_words)
+        per_tap = 1 if self.kind == "depthwise" else self.pixel_words
+        taps = np.outer(self.row_axis.taps, self.column_axis.taps) * per_tap
+        channels = self.source_map.shape[2]
+        return np.maximum(1, np.repeat(taps.reshape(-1), channels))
 
-    def bound(self, events: int) -> float:
+    def roofline(self, codes: np.ndarray) -> np.ndarray:
+        """Fewest cycles that this layer can take for each of ``codes [images, inputs]``."""
+        return (codes != 0) @ self.updates
+
+    def bound(self, roofline: np.ndarray) -> np.ndarray:
         """Most cycles that we allow ourselves: 1.05 × roofline + W + map words read + 32."""
-        return 1.05 * self.roofline(events) + self.words + self.map_words + 32
+        return 1.05 * roofline + self.words + self.map_words + 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +95,7 @@ class Program:
     inputs: int
     input_ticks: int
     layers: tuple[LayerPlan, ...]
-    memories: dict[Memory, dict[int, int]]
+    memories: dict[Memory, dict[int, int]] = dataclasses.field(repr=False)
 
     def writes(self) -> Iterator[tuple[Memory, int, int]]:
         """What the load port must receive, in this order, as (memory, address, 32-bit data).
@@ -100,39 +125,37 @@ class Program:
             words[word] |= (value & ((1 << width) - 1)) << (part * width)
         return words
 
-    def rooflines(self, events: Sequence[int]) -> list[int]:
-        """Roofline of each layer for so many input events of each."""
-        return [layer.roofline(count) for layer, count in zip(self.layers, events, strict=True)]
-
-    def bounds(self, events: Sequence[int]) -> list[float]:
-        """Cycles allowed to each layer for so many input events of each."""
-        return [layer.bound(count) for layer, count in zip(self.layers, events, strict=True)]
-
     def report(self) -> dict:
         """The memory map and the exact bound of every membrane, as plain data."""
-        config = self.config
+        config, layers = self.config, self.layers
+        fired = [layer for layer in layers if layer.destination_base is not None]
         used = {
-            "weights": (sum(layer.weight_words for layer in self.layers), config.weight_words),
+            "weights": (sum(layer.weight_words for layer in layers), config.weight_words),
             "membrane": (
-                max(layer.membrane_base + layer.membrane_words for layer in self.layers),
+                max(layer.membrane_base + layer.membrane_words for layer in layers),
                 config.membrane_words,
             ),
-            "input_map": (self.layers[0].map_words, config.input_words),
+            "input_map": (
+                max(layer.map_words for layer in layers if layer.source < 0), config.input_words),
             "map": (
-                max(
-                    (layer.destination_base + layer.destination_words
-                     for layer in self.layers if layer.destination_base is not None),
-                    default=0,
-                ),
+                max((layer.destination_base + layer.destination_words for layer in fired),
+                    default=0),
                 config.map_words,
             ),
             "slopes": (len(self.memories[Memory.SLOPES]), config.slopes),
-            "layers": (len(self.layers), config.layers),
+            "layers": (len(layers), config.layers),
+            "table": (1 + max(self.memories[Memory.TABLE]), config.table_words),
+            "columns": (len(self.memories[Memory.COLUMNS]), config.columns),
         }
+        hidden = ("source_map", "map", "row_axis", "column_axis")
         return {
             "config": config.as_dict(),
             "memories": {
                 name: {"used": count, "available": depth} for name, (count, depth) in used.items()
             },
-            "layers": [dataclasses.asdict(layer) for layer in self.layers],
+            "layers": [
+                {field.name: getattr(layer, field.name) for field in dataclasses.fields(layer)
+                 if field.name not in hidden}
+                for layer in layers
+            ],
         }

@@ -1,6 +1,6 @@
 """The read-out: logits and the winner of the output layer."""
 
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -40,16 +40,19 @@ class Readout(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         best = Signal(signed(self._config.accumulator_bits))
+        index = Signal.like(self.o.p.index)  # potentials come in order: counting them will do
         m.d.comb += self.i.ready.eq(~self.o.valid)
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.If(self.i.ready):
             m.d.sync += [
                 self.o.valid.eq(self.i.valid),
-                self.o.p.index.eq(self.i.p.neuron),
+                self.o.p.index.eq(index),
                 self.o.p.value.eq(self.i.p.potential),
                 self.o.p.last.eq(self.i.p.last),
             ]
-            with m.If(self.i.valid & ((self.i.p.neuron == 0) | (self.i.p.potential > best))):
-                m.d.sync += [best.eq(self.i.p.potential), self.o.p.winner.eq(self.i.p.neuron)]
+            with m.If(self.i.valid):
+                m.d.sync += index.eq(Mux(self.i.p.last, 0, index + 1))
+                with m.If((index == 0) | (self.i.p.potential > best)):
+                    m.d.sync += [best.eq(self.i.p.potential), self.o.p.winner.eq(index)]
         return m

@@ -30,7 +30,7 @@ class Requantiser(wiring.Component):
     Members
     -------
     slope_base, per_channel, ticks : In
-        Fields of the layer table: where the slope lies, whether each neuron has its own, and T.
+        Fields of the layer table: where the slope lies, whether each channel has its own, and T.
     i : In(stream.Signature(potential_shape(config), always_ready=True))
         Potentials.
     o : Out(stream.Signature(code_shape(config), always_ready=True))
@@ -71,14 +71,14 @@ class Requantiser(wiring.Component):
             write.data.eq(self.load_data),
             write.en.eq(self.load),
             read.en.eq(self.i.valid),
-            read.addr.eq(self.slope_base + Mux(self.per_channel, self.i.p.neuron, 0)),
+            read.addr.eq(self.slope_base + Mux(self.per_channel, self.i.p.channel, 0)),
         ]
 
         valid = [self.i.valid, *(Signal(name=f"valid{n}") for n in range(1, self.LATENCY))]
-        neuron = [self.i.p.neuron]
+        place = [self.i.p.place]
         for n in range(1, self.LATENCY):
-            neuron.append(Signal.like(self.i.p.neuron, name=f"neuron{n}"))
-            m.d.sync += [valid[n].eq(valid[n - 1]), neuron[n].eq(neuron[n - 1])]
+            place.append(Signal.like(self.i.p.place, name=f"place{n}"))
+            m.d.sync += [valid[n].eq(valid[n - 1]), place[n].eq(place[n - 1])]
 
         # 1: the slope comes out of its memory. A negative potential is silent: rectify here.
         potential_bits = config.accumulator_bits - 1
@@ -123,7 +123,7 @@ class Requantiser(wiring.Component):
         m.d.comb += rounded.eq((result + 1) >> 1)
         m.d.sync += [
             self.o.valid.eq(valid[5] & (over_result | rounded.any())),
-            self.o.p.neuron.eq(neuron[5]),
+            self.o.p.place.eq(place[5]),
             self.o.p.code.eq(Mux(over_result | (rounded > self.ticks), self.ticks, rounded)),
         ]
         m.d.comb += self.busy.eq(self.o.valid)

@@ -1,13 +1,13 @@
 """The scanner: from a spike-time map to events, skipping silence."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Array, Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
 
 from hdl.config import CoreConfig
 from hdl.onehot import encode, lowest_set, select
-from hdl.shapes import code_shape
+from hdl.shapes import event_shape
+from hdl.table import field_widths
 
 __all__ = ["Scanner"]
 
@@ -15,9 +15,12 @@ __all__ = ["Scanner"]
 class Scanner(wiring.Component):
     """Reads a map word by word and emits one event for each neuron that fired, in raster order.
 
-    Throughput: one event a cycle while the words have any, and one word without events a cycle:
-    ``Σ_words max(1, events in the word)`` cycles if ``o`` is always ready. Latency: the first event
-    is valid 4 cycles after ``start``.
+    Behind the events of each row comes one transfer with ``end``. Every row begins with a new word.
+    A pixel has ``chunk_last + 1`` words, or a word has ``codes_per_word >> slot_shift`` pixels.
+
+    Throughput: one transfer a cycle while the words have any, and one word without any a cycle:
+    ``Σ_words max(1, events in the word + end)`` cycles if ``o`` is always ready. Latency: the first
+    event is valid 4 cycles after ``start``.
 
     Parameters
     ----------
@@ -28,72 +31,98 @@ class Scanner(wiring.Component):
     -------
     start : In(1)
         Begin; only while not ``busy``.
-    base : In
-        Map word of neuron 0.
-    first, last : In
-        Numbers of the first and the last word to scan, counted from ``base``. ``last`` must hold
-        until ``busy`` falls.
-    empty : In(1)
-        There is nothing to scan.
+    base, last : In
+        First word of the map, and the number of the last word to scan, counted from there.
+    row_last, chunk_last, slot_shift : In
+        Layout of the map; see :data:`hdl.table.FIELDS`. These and ``last`` must hold while
+        ``busy``.
+    limited, final : In
+        While ``limited``, only the first ``final`` words may be read: the others are still written.
     map_address, map_enable, map_data
         Read port of the map: data one cycle after address, held while not enabled.
-    o : Out(stream.Signature(code_shape(config)))
-        Events; ``neuron`` counts from ``base``.
+    steal : In(1)
+        Somebody else reads the map in this cycle.
+    o : Out(stream.Signature(event_shape(config)))
+        Events and ends of rows.
     busy : Out(1)
-        From the cycle after ``start`` until the last event has been taken.
+        From the cycle after ``start`` until the last transfer has been taken.
     """
 
     def __init__(self, config: CoreConfig):
         self._config = config
+        widths = field_widths(config)
         super().__init__({
             "start": In(1),
-            "base": In(config.map_address_bits),
-            "first": In(config.map_address_bits),
-            "last": In(config.map_address_bits),
-            "empty": In(1),
+            "base": In(widths["source_base"]),
+            "last": In(widths["source_last"]),
+            "row_last": In(widths["row_last"]),
+            "chunk_last": In(widths["chunk_last"]),
+            "slot_shift": In(widths["slot_shift"]),
+            "limited": In(1),
+            "final": In(config.map_address_bits + 1),
             "map_address": Out(config.map_address_bits),
             "map_enable": Out(1),
             "map_data": In(config.map_width),
-            "o": Out(stream.Signature(code_shape(config))),
+            "steal": In(1),
+            "o": Out(stream.Signature(event_shape(config))),
             "busy": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        slots = self._config.codes_per_word
-        slot_bits = exact_log2(slots)
-        arriving = [self.map_data.word_select(n, self._config.tick_bits) for n in range(slots)]
+        config = self._config
+        slots, slot_bits = config.codes_per_word, config.slot_bits
+        arriving = [self.map_data.word_select(n, config.tick_bits) for n in range(slots)]
 
-        fetched = Signal.like(self.last)  # number of the word to be asked for
+        fetched = Signal(config.map_address_bits + 1)  # number of the word to be asked for
         fetching = Signal()  # words remain to be asked for
+        allowed = Signal()  # that word is final
         address = Signal.like(self.map_address)
         have = Signal()  # map_data is a word of this scan
-        coming = Signal(self._config.neuron_bits - slot_bits)  # its number
+
+        # Where the word in map_data lies.
+        chunk = Signal.like(self.chunk_last)
+        column = Signal(config.column_bits)
+        row_left = Signal.like(self.row_last)
+        number = Signal(config.map_address_bits)
 
         # The word whose events go out. Which slot is next is chosen one cycle ahead, because what
-        # follows, up to the map's read enable, is one level of logic after another already.
-        codes = [Signal(self._config.tick_bits, name=f"code{n}") for n in range(slots)]
-        current = Signal(slots)  # one-hot: the slot whose event is next
-        waiting = Signal(slots)  # slots after it
-        word = Signal.like(coming)
-        fresh = Signal(slots)  # slots of map_data with an event
+        # follows, up to the map's read enable, is one level of logic after another already. The
+        # end of a row is one more slot.
+        codes = [Signal(config.tick_bits, name=f"code{n}") for n in range(slots)]
+        current = Signal(slots + 1)  # one-hot: the slot whose event is next
+        waiting = Signal(slots + 1)  # slots after it
+        current_chunk = Signal.like(chunk)
+        current_column = Signal.like(column)
+        current_number = Signal.like(number)
+        fresh = Signal(slots + 1)  # slots of map_data with an event
 
         free = Signal()
         drained = Signal()  # nothing of the word will be left after this cycle
+        lost = Signal()  # map_data was not used, and will be something else
         m.d.comb += [
-            fresh.eq(Cat(code.any() for code in arriving) & have.replicate(slots)),
+            fresh.eq(
+                Cat(*(code.any() for code in arriving), row_left == 0) & have.replicate(slots + 1)),
             free.eq(~self.o.valid | self.o.ready),
             drained.eq(~current.any() | (free & ~waiting.any())),
-            self.map_enable.eq(fetching & (drained | ~have)),
+            lost.eq(self.steal & have & ~drained),
+            self.map_enable.eq(fetching & allowed & ~self.steal & (drained | ~have)),
             self.map_address.eq(address),
             self.busy.eq(fetching | have | current.any() | self.o.valid),
         ]
 
+        slot = Signal(slot_bits)
+        m.d.comb += slot.eq(encode(current[:slots], slot_bits))
+        # A word holds whole pixels or is part of one: nothing has to be added.
+        within = Array((1 << shift) - 1 for shift in range(slot_bits + 1))[self.slot_shift]
         with m.If(free):
             m.d.sync += [
                 self.o.valid.eq(current.any()),
-                self.o.p.neuron.eq(Cat(encode(current, slot_bits), word)),
-                self.o.p.code.eq(select(current, codes)),
+                self.o.p.column.eq(current_column | (slot >> self.slot_shift)),
+                self.o.p.channel.eq(Cat(slot & within, current_chunk)),
+                self.o.p.place.eq(Cat(slot, current_number)),
+                self.o.p.code.eq(select(current[:slots], codes)),
+                self.o.p.end.eq(current[slots]),
                 current.eq(lowest_set(waiting)),
                 waiting.eq(waiting & ~lowest_set(waiting)),
             ]
@@ -101,21 +130,44 @@ class Scanner(wiring.Component):
             m.d.sync += [
                 current.eq(lowest_set(fresh)),
                 waiting.eq(fresh & ~lowest_set(fresh)),
-                word.eq(coming),
+                current_chunk.eq(chunk),
+                current_column.eq(column),
+                current_number.eq(number),
             ]
             m.d.sync += [code.eq(new) for code, new in zip(codes, arriving, strict=True)]
-        with m.If(drained | ~have):
-            m.d.sync += [have.eq(fetching), coming.eq(fetched)]
+            with m.If(have):
+                m.d.sync += [number.eq(number + 1), row_left.eq(row_left - 1)]
+                with m.If(chunk == self.chunk_last):
+                    m.d.sync += [
+                        chunk.eq(0), column.eq(column + (slots >> self.slot_shift)),
+                    ]
+                with m.Else():
+                    m.d.sync += chunk.eq(chunk + 1)
+                with m.If(row_left == 0):
+                    m.d.sync += [chunk.eq(0), column.eq(0), row_left.eq(self.row_last)]
+        with m.If(drained | ~have | lost):
+            m.d.sync += have.eq(self.map_enable)
+
+        # Words become final in order: that the one after this is final will do, as long as what is
+        # final last of all lifts the limit.
+        m.d.sync += allowed.eq(~self.limited | (fetched + 1 < self.final))
         with m.If(self.map_enable):
             m.d.sync += [
                 address.eq(address + 1),
                 fetched.eq(fetched + 1),
                 fetching.eq(fetched != self.last),
             ]
+        with m.Elif(lost):
+            m.d.sync += [address.eq(address - 1), fetched.eq(fetched - 1), fetching.eq(1)]
         with m.If(self.start):
             m.d.sync += [
-                address.eq(self.base + self.first),
-                fetched.eq(self.first),
-                fetching.eq(~self.empty),
+                address.eq(self.base),
+                fetched.eq(0),
+                fetching.eq(1),
+                allowed.eq(0),
+                chunk.eq(0),
+                column.eq(0),
+                number.eq(0),
+                row_left.eq(self.row_last),
             ]
         return m

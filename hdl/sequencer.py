@@ -1,112 +1,269 @@
 """The sequencer: from an event to the membrane updates of its whole fan-out."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.config import CoreConfig
-from hdl.shapes import code_shape, update_shape
+from hdl.shapes import event_shape, update_shape
+from hdl.table import COLUMN_FIELDS, ROW_FIELDS, field_widths
 
 __all__ = ["Sequencer"]
 
 
 class Sequencer(wiring.Component):
-    """Walks the fan-out of each event of a dense layer: all W words of the layer.
+    """Walks the fan-out of each event: all membrane words of all outputs that a tap leads to.
 
-    Weights lie word-major: event ``j`` finds its weights for word ``u`` at
-    ``weight_base + j + u * weight_stride``, so that neither a multiplication nor padding is needed.
+    An event of row y and column x meets a rectangle of outputs. Which, is in the descriptor of its
+    row and in that of its column, so that strides, padding and borders cost neither a
+    multiplication nor a comparison: ``taps`` of the row times ``taps`` of the column times the
+    words of a pixel. Weights lie in the order in which they are walked: the words of a pixel, then
+    the taps along the row (``weight_step`` apart), then rows of taps (``weight_row_step`` apart);
+    those of channel c come c words after those of channel 0. A dense layer is one tap.
 
-    Bias at first touch: the updates of the first event read ``bias_base + u`` and write
-    ``membrane_base + u``; all others read and write ``membrane_base + u``. No pass copies biases.
+    The window of output rows rolls: a row is opened by the first input row that reaches it, and
+    only when the sweep has left its place; it is ``completed`` when no later input row reaches it.
 
-    Interleaved partial sums: in a layer of one word (W = 1) successive events would update the same
-    word faster than it can be written back. So they take turns in two copies, the words
-    ``membrane_base`` and ``membrane_base + 1``, and the sweep adds what they hold. The bases of
-    such a layer are even; the word at ``bias_base + 1`` is 0.
-
-    Throughput: W updates an event, one a cycle, no bubble between events. Latency: one cycle.
+    Throughput: one update a cycle, no bubble between events, except that a word must not be updated
+    twice in succession: then one cycle is lost. An event without taps takes a cycle, a row two.
+    Latency: 3 cycles. ``hold`` stops everything for as long as it is high.
 
     Parameters
     ----------
     config : :class:`hdl.CoreConfig`
         Sizes.
+    init : iterable of :class:`int`
+        Initial column descriptors.
 
     Members
     -------
     start : In(1)
-        A new layer begins: nothing of it is touched.
-    last_word, weight_base, weight_stride, membrane_base, bias_base : In
+        A new layer begins; only while not ``busy``.
+    depthwise, weight_step, weight_row_step, membrane_step, row_step, wrap_step, bias_base,
+    last_word, row_table, column_table, window_rows : In
         Fields of the layer table; must hold while events come.
-    i : In(stream.Signature(code_shape(config)))
-        Events.
+    i : In(stream.Signature(event_shape(config)))
+        Events and ends of rows.
+    ask, address, granted, words
+        Read port of the table's memory, for row descriptors: ``ask`` with ``address`` until
+        ``granted``, data one cycle later.
+    hold : In(1)
+        Issue nothing in this cycle.
     o : Out(stream.Signature(update_shape(config), always_ready=True))
         Updates.
-    alone : Out(1)
-        The layer has one word, in two copies.
-    touched : Out(2)
-        Either copy (the first, unless ``alone``) has had an event: its potentials are at
-        ``membrane_base``, else at ``bias_base``.
+    completed : Out
+        Output rows of this layer that are complete.
+    swept : In(1)
+        An output row of this layer has been swept: its place may be opened again.
     busy : Out(1)
-        An event is being walked.
+        From the cycle after ``start`` until the end of the last row.
+    load, load_address, load_data
+        Writes one column descriptor.
     """
 
-    def __init__(self, config: CoreConfig):
+    def __init__(self, config: CoreConfig, init=()):
         self._config = config
+        self._init = list(init)
+        widths = field_widths(config)
         super().__init__({
             "start": In(1),
-            "last_word": In(config.membrane_address_bits),
-            "weight_base": In(config.weight_address_bits),
-            "weight_stride": In(config.weight_address_bits),
-            "membrane_base": In(config.membrane_address_bits),
-            "bias_base": In(config.membrane_address_bits),
-            "i": In(stream.Signature(code_shape(config))),
+            "depthwise": In(1),
+            **{name: In(widths[name]) for name in (
+                "weight_step", "weight_row_step", "membrane_step", "row_step", "wrap_step",
+                "bias_base", "last_word", "row_table", "column_table", "window_rows")},
+            "i": In(stream.Signature(event_shape(config))),
+            "ask": Out(1),
+            "address": Out(config.table_address_bits),
+            "granted": In(1),
+            "words": In(32),
+            "hold": In(1),
             "o": Out(stream.Signature(update_shape(config), always_ready=True)),
-            "alone": Out(1),
-            "touched": Out(2),
+            "completed": Out(config.row_bits + 1),
+            "swept": In(1),
             "busy": Out(1),
+            "load": In(1),
+            "load_address": In(config.column_bits),
+            "load_data": In(32),
         })
 
     def elaborate(self, platform):
         m = Module()
-        update = self.o.p
-        left = Signal.like(self.last_word)  # words after this one
-        final = Signal()  # there are none
-        copy = Signal()
-        m.d.sync += self.alone.eq(self.last_word == 0)
+        config = self._config
+        weight, word = config.weight_address_bits, config.membrane_address_bits
+
+        m.submodules.columns = storage = memory.Memory(
+            shape=32, depth=config.columns, init=self._init
+        )
+        column, write = storage.read_port(), storage.write_port()
         m.d.comb += [
-            self.o.valid.eq(self.busy),
-            self.i.ready.eq(~self.busy | final),
+            write.addr.eq(self.load_address),
+            write.data.eq(self.load_data),
+            write.en.eq(self.load),
         ]
 
-        # One adder makes both the first weight address of an event and those that follow.
+        def part(words, field):
+            return words[field.offset:field.offset + field.width]
+
+        # The row: its descriptor is read when the row before it has ended.
+        row = Signal(data.StructLayout({
+            "membrane": word, "taps": 3, "wrap": 3, "opens": 4, "completes": 4, "last": 1,
+            "weight": weight,
+        }))
+        row_valid = Signal()
+        asked = Signal(2, init=2)  # words of the descriptor that were asked for
+        coming, second, loaded = Signal(), Signal(), Signal()
+        places = Signal(config.row_bits + 1)  # in the window, free for rows to be opened
+        opens = Signal()
+        m.d.comb += [
+            self.ask.eq(asked != 2),
+            opens.eq(loaded & (row.opens <= places)),
+        ]
+        m.d.sync += [coming.eq(self.ask & self.granted), second.eq(asked[0])]
+        with m.If(self.ask & self.granted):
+            m.d.sync += [asked.eq(asked + 1), self.address.eq(self.address + 1)]
+        with m.If(coming & ~second):
+            m.d.sync += [
+                row[name].eq(part(self.words, field))
+                for name, field in ROW_FIELDS.items() if field.word == 0
+            ]
+        with m.If(coming & second):
+            m.d.sync += [row.weight.eq(part(self.words, ROW_FIELDS["weight"])), loaded.eq(1)]
+        with m.If(opens):
+            m.d.sync += [loaded.eq(0), row_valid.eq(1)]
+        m.d.sync += places.eq(places + self.swept - Mux(opens, row.opens, 0))
+
+        # A: an event was taken, and its column's descriptor is being read.
         take = Signal()
-        m.d.comb += take.eq(self.i.valid & self.i.ready)
-        with m.If(take | self.busy):
-            m.d.sync += update.weight.eq(
-                Mux(take, self.weight_base, update.weight)
-                + Mux(take, self.i.p.neuron, self.weight_stride)
-            )
+        a_valid, a_end, a_moves = Signal(), Signal(), Signal()
+        a = Signal(data.StructLayout({
+            "weight": weight, "membrane": word, "bias": word, "code": config.tick_bits,
+            "taps": 3, "wrap": 3, "completes": 4,
+        }))
+        own_word = Mux(self.depthwise, self.i.p.channel >> config.lane_bits, 0)
+        m.d.comb += [
+            self.i.ready.eq(row_valid & (~a_valid | a_moves)),
+            take.eq(self.i.valid & self.i.ready),
+            column.addr.eq(self.column_table + self.i.p.column),
+            column.en.eq(take),
+        ]
         with m.If(take):
             m.d.sync += [
-                self.busy.eq(1),
-                self.touched.bit_select(copy, 1).eq(1),
-                copy.eq(self.alone & ~copy),
-                update.code.eq(self.i.p.code),
-                update.read.eq(
-                    Mux(self.touched.bit_select(copy, 1), self.membrane_base, self.bias_base)
-                    | copy),
-                update.write.eq(self.membrane_base | copy),
-                left.eq(self.last_word),
-                final.eq(self.alone),
+                a.weight.eq(row.weight + self.i.p.channel),
+                a.membrane.eq(row.membrane + own_word),
+                a.bias.eq(self.bias_base + own_word),
+                a.code.eq(self.i.p.code),
+                a.taps.eq(row.taps),
+                a.wrap.eq(row.wrap),
+                a.completes.eq(row.completes),
+                a_end.eq(self.i.p.end),
             ]
-        with m.Elif(self.busy):
+            with m.If(self.i.p.end):
+                m.d.sync += row_valid.eq(0)
+                with m.If(~row.last):
+                    m.d.sync += asked.eq(0)
+        with m.If(take | a_moves):
+            m.d.sync += a_valid.eq(take)
+
+        # B: where it begins, and how many taps.
+        b_valid, b_end, b_taken = Signal(), Signal(), Signal()
+        b = Signal.like(a)
+        b_columns = Signal(3)
+        m.d.comb += a_moves.eq(~b_valid | b_taken)
+        with m.If(a_moves):
             m.d.sync += [
-                self.busy.eq(~final),
-                update.read.eq(update.read + 1),
-                update.write.eq(update.write + 1),
-                left.eq(left - 1),
-                final.eq(left == 1),
+                b_valid.eq(a_valid),
+                b_end.eq(a_end),
+                b.eq(a),
+                b.weight.eq(a.weight + part(column.data, COLUMN_FIELDS["weight"])),
+                b.membrane.eq(a.membrane + part(column.data, COLUMN_FIELDS["membrane"])),
+                b_columns.eq(part(column.data, COLUMN_FIELDS["taps"])),
             ]
+
+        # The walk. ``*_left`` count what follows the update at ``o``.
+        walking = Signal()
+        first = Signal(data.StructLayout({"weight": weight, "membrane": word, "bias": word}))
+        columns = Signal(3)
+        words_left = Signal.like(self.last_word)
+        columns_left, rows_left, wrap_left = Signal(3), Signal(3), Signal(3)
+        issue, final = Signal(), Signal()
+        recent = Signal(word)  # what was updated in the cycle before
+        recent_valid = Signal()
+        update = self.o.p
+        m.d.comb += [
+            issue.eq(walking & ~self.hold & ~(recent_valid & (recent == update.word))),
+            final.eq((words_left == 0) & (columns_left == 0) & (rows_left == 0)),
+            self.o.valid.eq(issue),
+            b_taken.eq(b_valid & (~walking | (issue & final))),
+        ]
+        m.d.sync += [recent_valid.eq(issue), recent.eq(update.word)]
+        last_word = Mux(self.depthwise, 0, self.last_word)
+
+        # One adder for each address: along the row of taps, or to the next row.
+        next_row = (words_left == 0) & (columns_left == 0)
+        weight_sum = Signal(weight)
+        word_sum = Signal(word)
+        m.d.comb += [
+            weight_sum.eq(
+                Mux(next_row, first.weight, update.weight)
+                + Mux(next_row, self.weight_row_step, self.weight_step)),
+            word_sum.eq(
+                Mux(next_row, first.membrane, update.word)
+                + Mux(next_row, Mux(wrap_left == 0, self.wrap_step, self.row_step),
+                      self.membrane_step)),
+        ]
+        with m.If(b_taken):
+            m.d.sync += [
+                walking.eq(~b_end & (b.taps != 0) & (b_columns != 0)),
+                update.weight.eq(b.weight),
+                update.word.eq(b.membrane),
+                update.bias.eq(b.bias),
+                update.code.eq(b.code),
+                first.weight.eq(b.weight),
+                first.membrane.eq(b.membrane),
+                first.bias.eq(b.bias),
+                columns.eq(b_columns - 1),
+                words_left.eq(last_word),
+                columns_left.eq(b_columns - 1),
+                rows_left.eq(b.taps - 1),
+                wrap_left.eq(b.wrap),
+            ]
+        with m.Elif(issue):
+            m.d.sync += [
+                walking.eq(~final),
+                update.weight.eq(weight_sum),
+                update.word.eq(word_sum),
+            ]
+            with m.If(words_left != 0):
+                m.d.sync += [words_left.eq(words_left - 1), update.bias.eq(update.bias + 1)]
+            with m.Else():
+                m.d.sync += [words_left.eq(last_word), update.bias.eq(first.bias)]
+                with m.If(columns_left != 0):
+                    m.d.sync += columns_left.eq(columns_left - 1)
+                with m.Else():
+                    m.d.sync += [
+                        columns_left.eq(columns),
+                        rows_left.eq(rows_left - 1),
+                        wrap_left.eq(wrap_left - 1),
+                        first.weight.eq(weight_sum),
+                        first.membrane.eq(word_sum),
+                    ]
+
+        # Output rows are complete when their last update has been written.
+        count = Signal(4)
+        drain = Signal()
+        m.d.sync += drain.eq(b_taken & b_end)
+        with m.If(b_taken & b_end):
+            m.d.sync += count.eq(b.completes)
+        with m.If(drain):
+            m.d.sync += self.completed.eq(self.completed + count)
+
+        m.d.comb += self.busy.eq(
+            self.ask | coming | loaded | row_valid | a_valid | b_valid | walking | drain)
         with m.If(self.start):
-            m.d.sync += [self.touched.eq(0), copy.eq(0)]
+            m.d.sync += [
+                self.address.eq(self.row_table),
+                asked.eq(0),
+                places.eq(self.window_rows),
+                self.completed.eq(0),
+            ]
         return m

@@ -5,8 +5,8 @@ from amaranth.lib import data, enum
 
 from hdl.config import CoreConfig
 
-__all__ = ["Memory", "code_shape", "load_shape", "logit_shape", "sample_shape", "spike_shape",
-           "potential_shape", "statistics_shape", "update_shape"]
+__all__ = ["Memory", "code_shape", "event_shape", "load_shape", "logit_shape", "sample_shape",
+           "spike_shape", "potential_shape", "statistics_shape", "update_shape"]
 
 
 class Memory(enum.Enum, shape=3):
@@ -22,6 +22,8 @@ class Memory(enum.Enum, shape=3):
     MEMBRANE = 3
     #: Weights. Address: ``word * weight_parts + part``; data: 32 bits of the word, low part first.
     WEIGHTS = 4
+    #: Column descriptors. Address: descriptor; data: as in :data:`hdl.table.COLUMN_FIELDS`.
+    COLUMNS = 5
 
 
 def load_shape() -> data.StructLayout:
@@ -34,16 +36,35 @@ def sample_shape() -> data.StructLayout:
     return data.StructLayout({"value": 8, "raw": 1})
 
 
+def event_shape(config: CoreConfig) -> data.StructLayout:
+    """One event of a source map, or the end of one of its rows.
+
+    ``column`` and ``channel`` are the place within the row, ``place`` the one within the map,
+    ``code`` the activation code ``T - k``, never 0. With ``end`` there is no event: the row ends.
+    """
+    return data.StructLayout({
+        "column": config.column_bits,
+        "channel": config.neuron_bits,
+        "code": config.tick_bits,
+        "end": 1,
+        "place": config.neuron_bits,
+    })
+
+
 def code_shape(config: CoreConfig) -> data.StructLayout:
-    """One event: the input neuron in raster order and its activation code ``T - k``, never 0."""
-    return data.StructLayout({"neuron": config.neuron_bits, "code": config.tick_bits})
+    """One activation code and its place in the map that it is written to."""
+    return data.StructLayout({"place": config.neuron_bits, "code": config.tick_bits})
 
 
 def spike_shape(config: CoreConfig) -> data.StructLayout:
-    """One fired neuron, as seen on the monitor port; its spike tick is ``T - code``."""
+    """One spike, as the monitor port shows it when a layer reads it; its tick is ``T - code``.
+
+    ``layer`` is the layer that reads; ``place`` is counted in the layout of the map, which
+    :class:`hdl.maps_plan.MapPlan` turns into a neuron's number.
+    """
     return data.StructLayout({
         "layer": config.layer_bits,
-        "neuron": config.neuron_bits,
+        "place": config.neuron_bits,
         "code": config.tick_bits,
     })
 
@@ -68,19 +89,26 @@ def statistics_shape(config: CoreConfig) -> data.StructLayout:
 
 
 def potential_shape(config: CoreConfig) -> data.StructLayout:
-    """A neuron's membrane potential on its way to the requantiser or to the read-out."""
+    """A neuron's membrane potential on its way to the requantiser or to the read-out.
+
+    ``channel`` chooses its slope, ``place`` is where its code goes in the layer's map.
+    """
     return data.StructLayout({
-        "neuron": config.neuron_bits,
+        "place": config.neuron_bits,
+        "channel": config.neuron_bits,
         "potential": signed(config.accumulator_bits),
         "last": 1,
     })
 
 
 def update_shape(config: CoreConfig) -> data.StructLayout:
-    """One update of a membrane word: ``V[write] = V[read] + weights * code``, lane by lane."""
+    """One update of a membrane word, ``V[word] += weights * code``, lane by lane.
+
+    A word that has had no update since it was last swept holds ``V[bias]``.
+    """
     return data.StructLayout({
         "weight": config.weight_address_bits,
-        "read": config.membrane_address_bits,
-        "write": config.membrane_address_bits,
+        "word": config.membrane_address_bits,
+        "bias": config.membrane_address_bits,
         "code": config.tick_bits,
     })

@@ -1,29 +1,27 @@
-"""The sweep: reads a layer's potentials and passes on, one by one, those that matter."""
+"""The sweep: reads complete output rows and passes on, one by one, the potentials that matter."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
 
 from hdl.config import CoreConfig
 from hdl.onehot import encode, lowest_set, select
 from hdl.shapes import potential_shape
+from hdl.table import field_widths
 
 __all__ = ["Sweep"]
 
 
 class Sweep(wiring.Component):
-    """Sweeps the W words of a layer after its input window has closed.
+    """Sweeps the output rows of a layer, each when its input window has closed.
 
     In a spiking layer one comparison a lane, ``V >= threshold``, tells which neurons may fire; a
     priority encoder emits them in raster order. In the output layer every neuron is emitted.
+    The word is kept here meanwhile, so that the membrane memory goes on with other updates.
 
-    A layer of one word has its partial sums in two copies (see :class:`hdl.sequencer.Sequencer`),
-    which are read in turn for each of its neurons and added; every neuron is emitted then, and the
-    requantiser alone decides who fires.
+    With pooling, the neurons of a window have the same ``place``.
 
-    Throughput: ``2W + F`` cycles for F emitted potentials, if ``o`` is always ready. Comparison,
-    choice and multiplexer are one stage each, because together they are too slow.
+    Throughput: a word with n candidates takes ``n + 3`` cycles, and a row one more.
 
     Parameters
     ----------
@@ -33,57 +31,76 @@ class Sweep(wiring.Component):
     Members
     -------
     start : In(1)
-        Begin; only while not ``busy``.
-    base, last_word, last_lane : In
-        First membrane word, W - 1, and the lane of neuron N - 1 in the last word.
-    paired, other : In
-        There are two copies, and the first membrane word of the second; taken with ``start``.
-    spiking, threshold : In
-        Kind of layer, and the smallest potential that may fire. All must hold until ``busy`` falls.
-    read, enable, potentials
-        Read port of the membrane memory.
+        A new layer begins; only while not ``busy``.
+    membrane_base, membrane_last, sweep_last, rows_last, bias_base, last_word, last_lane, pitch,
+    pool_last, destination_row, spiking : In
+        Fields of the layer table. They and ``threshold`` must hold until ``busy`` falls.
+    threshold : In
+        Smallest potential that may fire.
+    ready : In(1)
+        The next output row is complete. Looked at when a row begins.
+    row : Out
+        Number of the next row to begin.
+    left : Out(1)
+        The last word of a row has been read: its place in the window is free.
+    ask, word, bias : Out
+        Asks the membrane memory to sweep a word in this cycle.
+    arrived, potentials
+        The memory's answer.
     o : Out(stream.Signature(potential_shape(config)))
-        Potentials in raster order; ``last`` marks neuron N - 1 of an output layer.
+        Potentials in raster order; ``last`` marks the last neuron of an output layer.
+    written : Out(1)
+        With the end of a row's last candidate: a row of the layer's map gets no more codes.
     busy : Out(1)
         From the cycle after ``start`` until the last potential has been taken.
     """
 
     def __init__(self, config: CoreConfig):
         self._config = config
+        widths = field_widths(config)
         super().__init__({
             "start": In(1),
-            "base": In(config.membrane_address_bits),
-            "last_word": In(config.membrane_address_bits),
-            "paired": In(1),
-            "other": In(config.membrane_address_bits),
-            "last_lane": In(exact_log2(config.lanes)),
-            "spiking": In(1),
+            **{name: In(widths[name]) for name in (
+                "membrane_base", "membrane_last", "sweep_last", "rows_last", "bias_base",
+                "last_word", "last_lane", "pitch", "pool_last", "destination_row", "spiking")},
             "threshold": In(signed(config.accumulator_bits)),
-            "read": Out(config.membrane_address_bits),
-            "enable": Out(1),
-            "potentials": In(
-                data.ArrayLayout(signed(config.accumulator_bits), config.lanes)),
+            "ready": In(1),
+            "row": Out(config.row_bits + 1),
+            "left": Out(1),
+            "ask": Out(1),
+            "word": Out(config.membrane_address_bits),
+            "bias": Out(config.membrane_address_bits),
+            "arrived": In(1),
+            "potentials": In(data.ArrayLayout(signed(config.accumulator_bits), config.lanes)),
             "o": Out(stream.Signature(potential_shape(config))),
+            "written": Out(1),
             "busy": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        lanes = self._config.lanes
-        lane_bits = exact_log2(lanes)
+        config = self._config
+        lanes, lane_bits = config.lanes, config.lane_bits
 
-        fetched = Signal.like(self.last_word)
-        fetching = Signal()  # words remain to be read
-        address = Signal.like(self.read)
-        paired = Signal()
-        second = Signal()  # potentials is the second copy
-        spare = Signal.like(address)  # the address of the other copy
-        fresh = Signal()  # potentials is a word not looked at yet
-        word = Signal(max(1, self._config.neuron_bits + 1 - lane_bits))
-        pending = Signal(lanes)  # its neurons to be emitted after this one
-        current = Signal(lanes)  # one-hot: its neuron to be emitted
+        # What is asked for: a word of a row, a part of a pixel.
+        active = Signal()  # rows are left
+        in_row = Signal()  # words of this row are left
+        words_left = Signal.like(self.sweep_last)
+        part = Signal.like(self.last_word)
+        under_way = Signal()  # a word was asked for and has not come
+        last_part = Signal()
+        m.d.comb += last_part.eq(part == self.last_word)
 
-        # Lanes of the last word beyond neuron N - 1 hold nothing.
+        # What has come: one word, and which of its neurons are to be emitted.
+        kept = Signal(self.potentials.shape())
+        kept_part = Signal.like(part)
+        pending = Signal(lanes)  # after the current one
+        current = Signal(lanes)  # one-hot
+        row_ends = Signal()  # it is the last word of its row
+        layer_ends = Signal()  # and of the layer
+        leaving = Signal()  # the last candidate of the word leaves, or it has none
+
+        # Lanes of a pixel's last word beyond the last channel hold nothing.
         final_lanes = Signal(lanes)
         with m.Switch(self.last_lane):
             for n in range(lanes):
@@ -93,65 +110,89 @@ class Sweep(wiring.Component):
         for n in range(lanes):
             m.d.comb += candidates[n].eq(
                 (~self.spiking | (self.potentials[n] >= self.threshold))
-                & (fetching | final_lanes[n]))
+                & (~last_part | final_lanes[n]))
 
-        # One neuron's sum of both copies, or its only potential: then nothing is added to it.
-        selected = Signal(self._config.accumulator_bits)
-        partial = Signal.like(selected)
-        last_of_pair = Signal()
-        m.d.comb += [
-            selected.eq(select(
-                current, [potential.as_unsigned() for potential in self.potentials])),
-            last_of_pair.eq(~(final_lanes & (current << 1)[:lanes]).any()),
-        ]
-
-        lowest = Signal(lanes)
         free = Signal()
-        finished = Signal()  # nothing of the word in potentials will be left after this cycle
+        holding = Signal()  # a word is kept whose place is still needed
         m.d.comb += [
-            lowest.eq(lowest_set(pending)),
             free.eq(~self.o.valid | self.o.ready),
-            finished.eq(~fresh & ~pending.any() & (free | ~current.any())),
-            self.read.eq(address),
-            self.enable.eq(
-                Mux(paired & ~fetching, current.any() & (free | ~second), fetching & finished)),
-            self.busy.eq(fetching | fresh | pending.any() | current.any() | self.o.valid),
+            self.ask.eq(in_row & ~under_way & (~holding | leaving)),
+            self.left.eq(self.arrived & (words_left == 0)),
+            self.busy.eq(active | in_row | under_way | holding | self.o.valid),
         ]
+        with m.If(self.ask):
+            m.d.sync += under_way.eq(1)
 
+        # Where the pixel's codes go. In a window of pooling, always to the same place.
+        row_place = Signal(config.neuron_bits)
+        pixel = Signal(config.neuron_bits)
+        across, down = Signal.like(self.pool_last), Signal.like(self.pool_last)
+
+        with m.If(active & ~in_row & (~holding | leaving) & self.ready):
+            m.d.sync += [
+                in_row.eq(1),
+                words_left.eq(self.sweep_last),
+                self.row.eq(self.row + 1),
+                active.eq(self.row != self.rows_last),
+            ]
+        with m.If(self.arrived):
+            m.d.sync += [
+                under_way.eq(0),
+                holding.eq(1),
+                kept.eq(self.potentials),
+                kept_part.eq(part),
+                row_ends.eq(words_left == 0),
+                layer_ends.eq((words_left == 0) & ~active),
+                in_row.eq(words_left != 0),
+                words_left.eq(words_left - 1),
+                part.eq(part + 1),
+                self.word.eq(Mux(
+                    self.word == self.membrane_last, self.membrane_base, self.word + 1)),
+                self.bias.eq(self.bias + 1),
+            ]
+            with m.If(last_part):
+                m.d.sync += [part.eq(0), self.bias.eq(self.bias_base)]
+
+        m.d.comb += leaving.eq(holding & ~pending.any() & (free | ~current.any()))
         with m.If(free):
             m.d.sync += [
-                self.o.valid.eq(current.any() & (second | ~paired)),
-                self.o.p.neuron.eq(Cat(encode(current, lane_bits), word)),
-                self.o.p.potential.eq(selected + partial),
-                self.o.p.last.eq(Mux(paired, last_of_pair, ~fetching & ~pending.any())),
+                self.o.valid.eq(current.any()),
+                self.o.p.channel.eq(Cat(encode(current, lane_bits), kept_part)),
+                self.o.p.place.eq(pixel + Cat(encode(current, lane_bits), kept_part)),
+                self.o.p.potential.eq(
+                    select(current, [potential.as_unsigned() for potential in kept])),
+                self.o.p.last.eq(layer_ends & ~pending.any()),
             ]
-        with m.If(paired):
-            with m.If(fresh):
-                m.d.sync += current.eq(1)
-            with m.Elif(self.enable & ~fetching):
-                m.d.sync += [second.eq(~second), partial.eq(selected)]
-                with m.If(second):
-                    m.d.sync += [partial.eq(0), current.eq(Mux(last_of_pair, 0, current << 1))]
-        with m.Else():
-            with m.If(free | ~current.any()):
-                m.d.sync += [current.eq(lowest), pending.eq(pending & ~lowest)]
-            with m.If(fresh):
-                m.d.sync += pending.eq(candidates)
-        m.d.sync += fresh.eq(self.enable & fetching)
-        with m.If(self.enable):
-            m.d.sync += [address.eq(Mux(paired, spare, address + 1)), spare.eq(address)]
-            with m.If(fetching):
-                m.d.sync += [
-                    word.eq(fetched),
-                    fetched.eq(fetched + 1),
-                    fetching.eq(fetched != self.last_word),
-                ]
+        with m.If(free | ~current.any()):
+            m.d.sync += [current.eq(lowest_set(pending)), pending.eq(pending & ~lowest_set(pending))]
+        with m.If(self.arrived):
+            m.d.sync += pending.eq(candidates)
+
+        m.d.comb += self.written.eq(leaving & row_ends & (down == self.pool_last))
+        with m.If(leaving):
+            m.d.sync += holding.eq(0)
+            with m.If(kept_part == self.last_word):
+                m.d.sync += across.eq(across + 1)
+                with m.If(across == self.pool_last):
+                    m.d.sync += [across.eq(0), pixel.eq(pixel + self.pitch)]
+            with m.If(row_ends):
+                m.d.sync += [across.eq(0), down.eq(down + 1), pixel.eq(row_place)]
+                with m.If(down == self.pool_last):
+                    m.d.sync += [
+                        down.eq(0),
+                        row_place.eq(row_place + (self.destination_row << config.slot_bits)),
+                        pixel.eq(row_place + (self.destination_row << config.slot_bits)),
+                    ]
         with m.If(self.start):
             m.d.sync += [
-                address.eq(self.base),
-                spare.eq(self.other),
-                paired.eq(self.paired),
-                fetched.eq(0),
-                fetching.eq(1),
+                active.eq(1),
+                self.row.eq(0),
+                self.word.eq(self.membrane_base),
+                self.bias.eq(self.bias_base),
+                part.eq(0),
+                row_place.eq(0),
+                pixel.eq(0),
+                across.eq(0),
+                down.eq(0),
             ]
         return m

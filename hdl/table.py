@@ -3,7 +3,7 @@
 One place says where each field lives; the compiler writes entries with it and the controller reads
 them with it. Counts are stored less one, as the number of the last item: hardware compares a
 counter with that directly, and a count of zero cannot be said. Entry 0 is the header; entry
-``1 + l`` belongs to layer ``l``.
+``1 + l`` belongs to layer ``l``; behind the entries lie the row descriptors.
 """
 
 import dataclasses
@@ -12,22 +12,29 @@ from amaranth.utils import ceil_log2
 
 from hdl.config import LAYOUT_VERSION, CoreConfig
 
-__all__ = ["ACCUMULATE_WORDS", "ENTRY_WORDS", "FETCHED_WORDS", "FIELDS", "FIRE_FIELDS",
-           "HEADER_WORDS", "MAGIC", "Field", "Operation", "entry_words", "field_widths",
-           "header_words"]
+__all__ = ["ACCUMULATE_FIELDS", "ACCUMULATE_WORDS", "COLUMN_FIELDS", "ENTRY_WORDS", "FIELDS",
+           "FIRE_FIELDS", "FIRE_WORDS", "HEADER_FIELDS", "HEADER_WORDS", "MAGIC", "MAX_KERNEL",
+           "ROW_FIELDS", "ROW_WORDS", "Field", "Operation", "field_widths", "pack"]
 
-#: Words from one entry to the next. Convolution will use those that a dense layer leaves free.
+#: Words from one entry to the next.
 ENTRY_WORDS = 16
-#: Words of the header that mean something: how many layers and what they are for.
-HEADER_WORDS = 2
+#: Words of the header that mean something.
+HEADER_WORDS = 3
+#: Words of a row descriptor.
+ROW_WORDS = 2
 #: First half of a valid header word, so that a memory full of zeros or noise runs nothing.
 MAGIC = 0x7F00 | LAYOUT_VERSION
+#: Largest kernel: descriptors count its taps in three bits.
+MAX_KERNEL = 7
 
 
 class Operation:
     """Operations of a layer. 0 is none, so that an empty table is an error and not a layer."""
 
-    DENSE = 1
+    #: Every event reaches all channels: dense layers and convolutions.
+    FULL = 1
+    #: Every event reaches its own channel.
+    DEPTHWISE = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,70 +46,126 @@ class Field:
     width: int
 
 
-#: Every field of an entry. Addresses count words of the memory that they point into.
+#: The header, entry 0.
+HEADER_FIELDS = {
+    "layers": Field(0, 0, 16),
+    "magic": Field(0, 16, 16),
+    "last_input": Field(1, 0, 32),  # place of an image's last sample in the input map
+    # Samples lie in the input map in runs, with a gap behind each.
+    "run_last": Field(2, 0, 24),
+    "gap": Field(2, 24, 8),
+}
+
+#: Every field of a layer's entry. Addresses count words of the memory that they point into.
 FIELDS = {
     "operation": Field(0, 0, 4),
     "spiking": Field(0, 4, 1),  # the layer fires; otherwise its potentials are the logits
     "last": Field(0, 5, 1),  # no layer follows
     "source_input": Field(0, 6, 1),  # events come from the input map, not from the map memory
-    "per_channel": Field(0, 7, 1),  # a slope for each neuron, not one for the layer
+    "follows": Field(0, 7, 1),  # they come from the layer before, which may still be firing
     "ticks": Field(0, 8, 8),  # T of the codes that the layer emits
     "check": Field(0, 16, 16),  # MAGIC
+    # Accumulation: the source map ...
     "source_base": Field(1, 0, 16),  # first map word to scan
     "source_last": Field(1, 16, 16),  # map words to scan, less one
-    "last_lane": Field(2, 0, 8),  # lane of neuron N - 1 in the last word
-    "last_word": Field(2, 16, 16),  # W - 1, where W = ceil(N / lanes)
-    "weight_base": Field(3, 0, 24),
-    "weight_stride": Field(4, 0, 24),  # from a word of weights to the next of the same event
-    "membrane_base": Field(5, 0, 16),
-    "bias_base": Field(5, 16, 16),
-    "destination_base": Field(6, 0, 16),  # first map word to write
-    "destination_last": Field(6, 16, 16),  # map words to clear before, less one
-    "fire_threshold": Field(7, 0, 32),  # smallest potential that may fire, two's complement
-    "slope_base": Field(8, 0, 16),
+    "row_last": Field(2, 0, 16),  # map words of a row, less one
+    "chunk_last": Field(2, 16, 12),  # map words of a pixel, less one
+    "slot_shift": Field(2, 28, 4),  # codes of a pixel within a word, as a power of two
+    # ... and where its events go.
+    "weight_step": Field(3, 0, 24),  # from the weights of a membrane word to the next one's
+    "membrane_step": Field(3, 24, 8),  # from a membrane word of an event to the next in its row
+    "weight_row_step": Field(4, 0, 24),  # from a row of taps to the next
+    "row_table": Field(5, 0, 16),  # first row descriptor
+    "column_table": Field(5, 16, 16),  # first column descriptor
+    "row_step": Field(6, 0, 16),  # membrane words of an output row
+    "wrap_step": Field(6, 16, 16),  # the same from the window's last row to its first, mod 2**16
+    "bias_base": Field(7, 0, 16),
+    "last_word": Field(7, 16, 16),  # membrane words of a pixel, less one
+    "window_rows": Field(8, 0, 16),  # output rows in the membrane memory
+    # Firing: the window ...
+    "membrane_base": Field(9, 0, 16),
+    "membrane_last": Field(9, 16, 16),  # last word of the window
+    "sweep_last": Field(10, 0, 16),  # membrane words of an output row, less one
+    "rows_last": Field(10, 16, 16),  # output rows, less one
+    # ... and where its spikes go.
+    "pitch": Field(11, 0, 16),  # codes from a pixel to the next
+    "pool_last": Field(11, 16, 4),  # side of the pooling window, less one
+    "per_channel": Field(11, 20, 1),  # a slope for each channel, not one for the layer
+    "last_lane": Field(11, 24, 8),  # lane of the last channel in the last word of a pixel
+    "destination_base": Field(12, 0, 16),  # first map word to write
+    "destination_row": Field(12, 16, 16),  # map words of a row
+    "destination_last": Field(13, 0, 16),  # map words to clear before, less one
+    "slope_base": Field(13, 16, 16),
+    "fire_threshold": Field(14, 0, 32),  # smallest potential that may fire, two's complement
 }
 
-#: Words of an entry that the controller reads.
-FETCHED_WORDS = 1 + max(field.word for field in FIELDS.values())
-#: The first of them, which are all that accumulation needs; the others come while it runs.
-ACCUMULATE_WORDS = 1 + FIELDS["destination_last"].word
-#: Fields that firing needs. They are copied when it begins, so that the entry may become the next
-#: layer's in the meantime.
-FIRE_FIELDS = ("spiking", "last", "per_channel", "ticks", "last_lane", "last_word",
-               "destination_base", "fire_threshold", "slope_base")
+#: A row of the source: where its events meet the window of output rows.
+ROW_FIELDS = {
+    "membrane": Field(0, 0, 16),  # first membrane word of the first output row that it reaches
+    "taps": Field(0, 16, 3),  # output rows that it reaches; 0 is none
+    "wrap": Field(0, 19, 3),  # of these, rows before the window's last one
+    "opens": Field(0, 22, 4),  # output rows that it is the first to reach
+    "completes": Field(0, 26, 4),  # output rows that no later row reaches
+    "last": Field(0, 31, 1),  # the layer ends with it
+    "weight": Field(1, 0, 24),  # weights of the first tap and channel 0
+}
+
+#: A column of the source.
+COLUMN_FIELDS = {
+    "weight": Field(0, 0, 16),  # added to the row's
+    "membrane": Field(0, 16, 13),  # added to the row's
+    "taps": Field(0, 29, 3),  # output columns that it reaches; 0 is none
+}
+
+#: Words that the controller reads before a layer accumulates, and before it fires.
+ACCUMULATE_WORDS = tuple(range(9))
+FIRE_WORDS = (0, 7, *range(9, 15))
+ACCUMULATE_FIELDS = tuple(
+    name for name, field in FIELDS.items() if field.word in ACCUMULATE_WORDS and name != "ticks"
+)
+FIRE_FIELDS = ("spiking", "last", "ticks", "bias_base", "last_word",
+               *(name for name, field in FIELDS.items() if field.word >= 9))
 
 
 def field_widths(config: CoreConfig) -> dict[str, int]:
     """Bits of each field that a core of this size keeps; the compiler checks that values fit."""
     widths = {name: field.width for name, field in FIELDS.items()}
-    for name in ("source_base", "source_last", "destination_base", "destination_last"):
-        widths[name] = config.map_address_bits
-    for name in ("membrane_base", "bias_base", "last_word"):
-        widths[name] = config.membrane_address_bits
-    for name in ("weight_base", "weight_stride"):
-        widths[name] = config.weight_address_bits
+    groups = (
+        (config.map_address_bits, (
+            "source_base", "source_last", "row_last", "chunk_last", "destination_base",
+            "destination_row", "destination_last")),
+        (config.membrane_address_bits, (
+            "membrane_base", "membrane_last", "bias_base", "last_word", "row_step", "wrap_step",
+            "sweep_last")),
+        (config.weight_address_bits, ("weight_step", "weight_row_step")),
+        (config.row_bits, ("window_rows", "rows_last")),
+    )
+    for bits, names in groups:
+        for name in names:
+            widths[name] = min(bits, widths[name])
     return widths | {
-        "last_lane": ceil_log2(config.lanes),
+        "operation": 2,
+        "membrane_step": min(config.membrane_address_bits, 8),
+        "row_table": config.table_address_bits,
+        "column_table": config.column_bits,
+        "slot_shift": ceil_log2(config.slot_bits + 1),
+        "pool_last": 3,
+        "pitch": min(16, config.neuron_bits),
+        "last_lane": config.lane_bits,
         "fire_threshold": config.accumulator_bits,
         "slope_base": config.slope_address_bits,
         "ticks": config.tick_bits,
     }
 
 
-def entry_words(**values: int) -> list[int]:
-    """The 32-bit words of one entry, from every field but ``check`` by name."""
-    values = {"check": MAGIC, **values}
-    if values.keys() != FIELDS.keys():
-        raise TypeError(f"fields {sorted(values.keys() ^ FIELDS.keys())} are unknown or missing")
-    words = [0] * ENTRY_WORDS
+def pack(fields: dict[str, Field], count: int, **values: int) -> list[int]:
+    """The ``count`` 32-bit words of an entry or descriptor, from every field by name."""
+    if values.keys() != fields.keys():
+        raise TypeError(f"fields {sorted(values.keys() ^ fields.keys())} are unknown or missing")
+    words = [0] * count
     for name, value in values.items():
-        field = FIELDS[name]
+        field = fields[name]
         if not 0 <= value < 1 << field.width:
             raise ValueError(f"{name} = {value} does not fit {field.width} bits")
         words[field.word] |= value << field.offset
     return words
-
-
-def header_words(layers: int, inputs: int) -> list[int]:
-    """The words of entry 0: magic and number of layers, then samples of one image, less one."""
-    return [MAGIC << 16 | layers, inputs - 1]

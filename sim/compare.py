@@ -16,8 +16,10 @@ __all__ = ["Comparison"]
 class Comparison:
     """Takes records as they come and compares every image as soon as it is complete.
 
-    A spike belongs to the image whose end its layer has not yet reported, a logit to the image that
-    has not yet had its last logit: this stays right when the core works on two images at a time.
+    The core shows a spike when a layer reads it, so every map is compared as often as it is read. A
+    spike belongs to the image whose end the layer that reads it has not yet reported, a logit to the
+    image that has not yet had its last logit: this stays right when the core works on two layers or
+    two images at a time.
 
     Parameters
     ----------
@@ -48,10 +50,13 @@ class Comparison:
         The core's answer and its cycle counter, for each image.
     events, layer_cycles : :class:`numpy.ndarray`
         Input events and cycles of each layer, ``[images, layers]``.
+    roofline : :class:`numpy.ndarray`
+        Fewest cycles that each layer can take for its events, ``[images, layers]``.
     """
 
     def __init__(self, expected: Expected, config: CoreConfig, first_image: int = 0):
         self._expected = expected
+        self.roofline = expected.roofline
         self._layout = RecordLayout(config)
         self.first_image = first_image
         images, layers = expected.events.shape
@@ -69,7 +74,7 @@ class Comparison:
         self._reported = [0] * layers
         self._answered = 0
         self._timed = 0
-        # Transfers of images that are not complete: rows of image, layer, neuron, code, cycle;
+        # Transfers of images that are not complete: rows of image, reading layer, neuron, code, cycle;
         # and of image, class, logit, cycle.
         self._spikes = np.zeros((5, 0), np.int64)
         self._logits = np.zeros((4, 0), np.int64)
@@ -120,7 +125,11 @@ class Comparison:
             self._reported[layer] = _append(
                 self.layer_cycles[:, layer], reported, report["cycles"][mine]
             )
-        taken = [image, spike["layer"], spike["neuron"], spike["code"], records.cycle[places]]
+        neuron = np.full(len(places), -1)
+        for layer, neurons in enumerate(self._expected.places):
+            inside = (spike["layer"] == layer) & (spike["place"] < len(neurons))
+            neuron[inside] = neurons[spike["place"][inside]]
+        taken = [image, spike["layer"], neuron, spike["code"], records.cycle[places]]
         self._spikes = np.concatenate([self._spikes, taken], axis=1)
 
     def _take_answers(self, records: Records) -> None:
@@ -149,11 +158,13 @@ class Comparison:
                 golden.events[:, layer, None], self.events[start:stop, layer, None],
             ))
             image, _, neuron, code, _ = spikes[:, spikes[1] == layer]
-            fires = layer < output
-            codes = golden.codes[layer] if fires else np.zeros((stop - start, 0), np.uint8)
-            ticks = golden.ticks[layer] if fires else 0
+            source = golden.sources[layer]
+            fires = source >= 0
+            codes = golden.codes[source] if fires else np.zeros((stop - start, 0), np.uint8)
+            ticks = golden.ticks[source] if fires else 0
             findings += placed(
-                "spike", layer, codes, 0, (code >= 1) & (code <= ticks), image - start, neuron, code
+                "spike", source if fires else layer, codes, 0,
+                (code >= 1) & (code <= ticks) & (neuron >= 0), image - start, neuron, code,
             )
             # Ends beyond the last image; those before it would have given spikes to wrong images.
             extra = np.full(over * max(0, self._reported[layer] - stop), stop - start)
@@ -180,7 +191,8 @@ class Comparison:
         if self.first is None:
             layer, ticks = earliest.layer, (*self._expected.ticks, 0)
             first = earliest.first(self._expected.layers[layer], ticks[layer])
-            of_layer = spikes[:, spikes[1] == layer]
+            sources = np.array(self._expected.sources)
+            of_layer = spikes[:, sources[spikes[1]] == layer]
             rows = logits if earliest.kind.endswith("logit") else of_layer[[0, 2, 3, 4]]
             image, neuron, _, cycle = rows
             when = cycle[(image == start + first.image) & (neuron == first.neuron)]

@@ -116,7 +116,7 @@ def run(
     trace = golden.run(against or network, pixels)
     golden_seconds = time.monotonic() - started
     regression = Regression(
-        program, pixels, Expected.from_trace(against or network, trace), stall=stall
+        program, pixels, Expected.from_trace(against or network, trace, program), stall=stall
     )
     sources = emit_netlist(config) if netlist else emit(config)
     built = build(sources, found, cache=cache)

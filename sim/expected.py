@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hdl.program import Program
 from ttfs_sw.errors import InputError
 from ttfs_sw.files import atomic_write
 from ttfs_sw.golden import Trace
@@ -31,6 +32,12 @@ class Expected:
         int64 ``[images, classes]``.
     events : :class:`numpy.ndarray`
         int64 ``[images, layers]``: input events that each layer must see.
+    roofline : :class:`numpy.ndarray`
+        int64 ``[images, layers]``: fewest cycles that each layer can take for them.
+    sources : tuple of :class:`int`
+        The layer whose map each layer reads; -1 is the input.
+    places : tuple of :class:`numpy.ndarray`
+        For each layer, the neuron at each place of the map that it reads; -1 where there is none.
     """
 
     layers: tuple[str, ...]
@@ -38,27 +45,33 @@ class Expected:
     codes: tuple[np.ndarray, ...]
     logits: np.ndarray
     events: np.ndarray
+    roofline: np.ndarray
+    sources: tuple[int, ...]
+    places: tuple[np.ndarray, ...]
 
     @classmethod
-    def from_trace(cls, network: Network, trace: Trace) -> "Expected":
-        """What a run of the golden model says."""
+    def from_trace(cls, network: Network, trace: Trace, program: Program) -> "Expected":
+        """What a run of the golden model says, for the core that ``program`` was compiled for."""
 
-        def fired(source: int) -> np.ndarray:
-            codes = trace.input_codes if source == -1 else trace.codes[source]
-            return np.count_nonzero(codes, axis=1)
+        def codes(source: int) -> np.ndarray:
+            return trace.input_codes if source == -1 else trace.codes[source]
 
-        events = []
-        for layer in network.layers:
-            count = fired(layer.source)
+        events, roofline = [], []
+        for layer, plan in zip(network.layers, program.layers, strict=True):
+            count = np.count_nonzero(codes(layer.source), axis=1)
             if layer.second_source is not None:
-                count = count + fired(layer.second_source)
+                count = count + np.count_nonzero(codes(layer.second_source), axis=1)
             events.append(count)
+            roofline.append(plan.roofline(codes(layer.source)))
         return cls(
             layers=tuple(layer.name for layer in network.layers),
             ticks=tuple(trace.ticks),
             codes=tuple(trace.codes),
             logits=trace.logits,
             events=np.stack(events, axis=1).astype(np.int64),
+            roofline=np.stack(roofline, axis=1).astype(np.int64),
+            sources=tuple(plan.source for plan in program.layers),
+            places=tuple(plan.source_map.neurons for plan in program.layers),
         )
 
     @property
@@ -78,15 +91,18 @@ class Expected:
             codes=tuple(codes[start:stop] for codes in self.codes),
             logits=self.logits[start:stop],
             events=self.events[start:stop],
+            roofline=self.roofline[start:stop],
         )
 
     def save(self, path: str | os.PathLike) -> None:
         """Write everything to the ``.npz`` file ``path``, whole or not at all."""
         arrays = {f"codes{index}": codes for index, codes in enumerate(self.codes)}
+        arrays |= {f"places{index}": places for index, places in enumerate(self.places)}
         with atomic_write(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(
                 file, layers=np.array(self.layers), ticks=np.array(self.ticks, np.int64),
-                logits=self.logits, events=self.events, **arrays,
+                logits=self.logits, events=self.events, roofline=self.roofline,
+                sources=np.array(self.sources, np.int64), **arrays,
             )
 
     @classmethod
@@ -107,6 +123,10 @@ class Expected:
                     codes=tuple(file[f"codes{index}"] for index in range(len(ticks))),
                     logits=file["logits"],
                     events=file["events"],
+                    roofline=file["roofline"],
+                    sources=tuple(int(value) for value in file["sources"]),
+                    places=tuple(
+                        file[f"places{index}"] for index in range(len(file["layers"]))),
                 )
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise InputError(f"{path} holds no expected events: {error}") from error

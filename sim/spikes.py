@@ -50,8 +50,9 @@ def rtl_spike_times(
         If the simulation ends before the image is complete.
     """
     images = pixels[np.newaxis]
-    expected = Expected.from_trace(network, golden.run(network, images))
-    regression = Regression(compile_network(network, config), images, expected)
+    program = compile_network(network, config)
+    expected = Expected.from_trace(network, golden.run(network, images), program)
+    regression = Regression(program, images, expected)
     built = build(emit(config), find_simulator(simulator))
     with tempfile.TemporaryDirectory(prefix="ttfs-spikes-") as folder:
         stimulus = Path(folder) / "image.bin"
@@ -68,7 +69,10 @@ def rtl_spike_times(
     times = []
     for index, layer in enumerate(network.layers[:-1]):
         codes = np.zeros(layer.neurons, np.int64)
-        mine = spike["layer"] == index
-        codes[spike["neuron"][mine]] = spike["code"][mine]
+        # A map is shown whenever a layer reads it, always the same.
+        for reader, source in enumerate(expected.sources):
+            if source == index:
+                mine = spike["layer"] == reader
+                codes[expected.places[reader][spike["place"][mine]]] = spike["code"][mine]
         times.append(layer.ticks - codes)
     return times

@@ -44,6 +44,7 @@ def summary(
 
     winners, cycles, mismatched = join("winners"), join("cycles"), join("mismatched")
     events, layer_cycles = join("events"), join("layer_cycles")
+    rooflines = join("roofline")
     accuracy = None
     if labels is not None and len(winners):
         starts = [(each.first_image, each.done) for each in comparisons]
@@ -53,8 +54,8 @@ def summary(
     layers = []
     roofline = np.zeros(len(cycles))
     for index, plan in enumerate(program.layers):
-        # Both are sums and products of the number of events, so whole arrays will do.
-        least, bound = plan.roofline(events[:, index]), plan.bound(events[:, index])
+        least = rooflines[:, index]
+        bound = plan.bound(least)
         roofline += least
         taken = layer_cycles[:, index]
         layers.append({

@@ -61,7 +61,7 @@ def save(network: Network, pixels: np.ndarray, config: CoreConfig, folder: Path)
         If the network does not fit the core.
     """
     program = compile_network(network, config)
-    expected = Expected.from_trace(network, golden.run(network, pixels))
+    expected = Expected.from_trace(network, golden.run(network, pixels), program)
     output_folder(folder)
     emit(config).write(folder)
     with atomic_write(folder / "stimulus.bin") as temporary:

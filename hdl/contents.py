@@ -1,0 +1,231 @@
+"""What goes into the memories of a core: entries, descriptors, biases, weights, slopes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hdl.config import CoreConfig
+from hdl.layout import MapPlan
+from hdl.program import LayerPlan
+from hdl.shapes import Memory
+from hdl.table import (
+    COLUMN_FIELDS,
+    ENTRY_WORDS,
+    FIELDS,
+    HEADER_FIELDS,
+    HEADER_WORDS,
+    MAGIC,
+    ROW_FIELDS,
+    ROW_WORDS,
+    Operation,
+    pack,
+)
+
+__all__ = ["contents", "fire_threshold", "slope_count"]
+
+
+def contents(
+    network: Any, config: CoreConfig, plans: Sequence[LayerPlan], input_map: MapPlan
+) -> dict[Memory, dict[int, int]]:
+    """The 32-bit values of every memory, by load address.
+
+    Parameters
+    ----------
+    network : ``ttfs_sw.network.Network`` or alike
+        Where the integers are.
+    plans : sequence of :class:`hdl.program.LayerPlan`
+        Where they go.
+    input_map : :class:`hdl.layout.MapPlan`
+        How an image lies in the input map.
+    """
+    table = dict(enumerate(_header(network, plans, input_map)))
+    slopes: dict[int, int] = {}
+    membrane: dict[int, int] = {}
+    weights: dict[int, int] = {}
+    columns: dict[int, int] = {}
+    row_table = ENTRY_WORDS * (1 + len(plans))
+    for index, (layer, plan) in enumerate(zip(network.layers, plans, strict=True)):
+        count = slope_count(layer)
+        for n in range(count):
+            slopes[plan.slope_base + n] = int(layer.multiplier[n]) | int(layer.shift[n]) << 16
+        # Lanes beyond the last channel stay at 0, so that they neither fire nor overflow.
+        first = plan.bias_base * config.lanes
+        bias = np.zeros(plan.pixel_words * config.lanes, np.int64)
+        bias[:layer.out_shape[2]] = layer.bias
+        mask = (1 << config.accumulator_bits) - 1
+        membrane.update(enumerate((bias & mask).tolist(), first))
+        weights.update(_weights(layer, plan, config))
+        entry = _entry(layer, plan, plans, index, row_table, len(columns), count, config)
+        table.update(enumerate(entry, (1 + index) * ENTRY_WORDS))
+        for words in _rows(layer, plan):
+            table.update(enumerate(words, row_table))
+            row_table += ROW_WORDS
+        for words in _columns(plan, _word_step(layer, plan)):
+            columns[len(columns)] = words[0]
+    return {
+        Memory.TABLE: table,
+        Memory.ENCODER: dict(enumerate(network.input_codes.tolist())),
+        Memory.SLOPES: slopes,
+        Memory.MEMBRANE: membrane,
+        Memory.WEIGHTS: weights,
+        Memory.COLUMNS: columns,
+    }
+
+
+def fire_threshold(layer: Any, config: CoreConfig) -> int:
+    """Smallest potential that any neuron of the layer may fire at, a sieve before the requantiser.
+
+    A code is at least 1 if ``V·m + half >= 2^s``. With a slope for each channel, the lowest of
+    theirs; the requantiser decides. A neuron that no potential can make fire needs no candidate.
+    """
+    if not layer.spiking:
+        return 0
+    thresholds = [
+        -(-((1 << s) - (1 << s >> 1)) // m)
+        for m, s in zip(layer.multiplier.tolist(), layer.shift.tolist(), strict=True)
+    ]
+    return min(min(thresholds), (1 << (config.accumulator_bits - 1)) - 1)
+
+
+def slope_count(layer: Any) -> int:
+    """Slopes to store: one where all channels have the same, else one each; none without firing."""
+    if not layer.spiking:
+        return 0
+    pairs = set(zip(layer.multiplier.tolist(), layer.shift.tolist(), strict=True))
+    return 1 if len(pairs) == 1 else layer.out_shape[2]
+
+
+def _header(network, plans, input_map):
+    """Samples come pixel after pixel; the gaps of the input map are behind pixels or behind rows."""
+    height, width, channels = input_map.shape
+    if (height, width) == (1, 1):
+        run, gap = channels, 0
+    elif input_map.pitch == channels:
+        run = width * channels
+        gap = input_map.row_words * input_map.codes_per_word - run
+    else:
+        run, gap = channels, input_map.pitch - channels
+    return pack(
+        HEADER_FIELDS, HEADER_WORDS, layers=len(plans), magic=MAGIC,
+        last_input=int(input_map.places[-1]), run_last=run - 1, gap=gap,
+    )
+
+
+def _taps(layer, plan):
+    """Taps of the kernel in the order in which they are stored: ``[taps, c_in, c_out]``."""
+    weight = layer.weight.astype(np.int64)
+    if layer.kind == "dense":
+        spread = np.zeros((1, plan.source_map.places[-1] + 1, layer.outputs), np.int64)
+        spread[0, plan.source_map.places] = weight.reshape(layer.inputs, layer.outputs)
+        return spread
+    ordered = weight[np.ix_(plan.row_axis.order, plan.column_axis.order)]
+    ordered = ordered.reshape(-1, *weight.shape[2:])
+    if layer.kind == "depthwise":
+        channels = ordered.shape[1]
+        spread = np.zeros((len(ordered), channels, channels), np.int64)
+        spread[:, range(channels), range(channels)] = ordered[:, :, 0]
+        return spread
+    return ordered
+
+
+def _word_step(layer, plan):
+    """Weight words from a membrane word to the next one of the same event."""
+    return plan.source_map.places[-1] + 1 if layer.kind == "dense" else layer.in_shape[2]
+
+
+def _weights(layer, plan, config):
+    """Weights in the order in which they are walked: taps, words of a pixel, then input channels.
+
+    In a depthwise layer a channel has weights in one word only, and only that one is stored.
+    """
+    lanes, bits, parts = config.lanes, config.weight_bits, config.weight_parts
+    taps = _taps(layer, plan)
+    count, inputs, outputs = taps.shape
+    padded = np.zeros((count, inputs, plan.pixel_words * lanes), np.int64)
+    padded[:, :, :outputs] = taps
+    words = padded.reshape(count, inputs, plan.pixel_words, lanes)
+    if layer.kind == "depthwise":
+        channels = np.arange(inputs)
+        words = words[:, channels, channels // lanes]
+    else:
+        words = words.transpose(0, 2, 1, 3)
+    fields = words.reshape(-1, parts, lanes // parts) & ((1 << bits) - 1)
+    values = (fields << (bits * np.arange(lanes // parts))).sum(axis=2)
+    return enumerate(values.reshape(-1).tolist(), plan.weight_base * parts)
+
+
+def _entry(layer, plan, plans, index, row_table, column_table, slopes, config):
+    flat = layer.kind == "dense"
+    source, own = plan.source_map, plan.map
+    depthwise = layer.kind == "depthwise"
+    step = int(_word_step(layer, plan))
+    channels = layer.out_shape[2]
+    return pack(
+        FIELDS, ENTRY_WORDS,
+        operation=Operation.DEPTHWISE if depthwise else Operation.FULL,
+        spiking=int(layer.spiking),
+        last=int(index + 1 == len(plans)),
+        source_input=int(layer.source < 0),
+        follows=int(layer.source >= 0 and layer.source == index - 1),
+        ticks=layer.ticks,
+        check=MAGIC,
+        source_base=plan.source_base or 0,
+        source_last=source.words - 1,
+        row_last=(source.words if flat else source.row_words) - 1,
+        chunk_last=source.words - 1 if flat else source.chunk_last,
+        slot_shift=config.slot_bits if flat else source.slot_shift,
+        weight_step=step,
+        membrane_step=plan.pixel_words if depthwise else 1,
+        weight_row_step=step * layer.kernel[1] * (1 if depthwise else plan.pixel_words),
+        row_table=row_table,
+        column_table=column_table,
+        row_step=plan.row_words,
+        wrap_step=(1 - plan.window_rows) * plan.row_words % (1 << 16),
+        bias_base=plan.bias_base,
+        last_word=plan.pixel_words - 1,
+        window_rows=plan.window_rows,
+        membrane_base=plan.membrane_base,
+        membrane_last=plan.membrane_base + plan.membrane_words - 1,
+        sweep_last=plan.row_words - 1,
+        rows_last=plan.rows - 1,
+        pitch=0 if flat or own is None else own.pitch,
+        pool_last=layer.pool - 1,
+        per_channel=int(slopes > 1),
+        last_lane=(channels - 1) % config.lanes,
+        destination_base=plan.destination_base or 0,
+        destination_row=own.row_words if layer.spiking else 0,
+        destination_last=max(0, plan.destination_words - 1),
+        slope_base=plan.slope_base or 0,
+        fire_threshold=plan.fire_threshold,
+    )
+
+
+def _rows(layer, plan):
+    axis = plan.row_axis
+    step = int(_word_step(layer, plan)) * layer.kernel[1] * (
+        1 if layer.kind == "depthwise" else plan.pixel_words)
+    for row in range(len(axis.taps)):
+        place = axis.first[row] % plan.window_rows
+        yield pack(
+            ROW_FIELDS, ROW_WORDS,
+            membrane=plan.membrane_base + place * plan.row_words,
+            taps=axis.taps[row],
+            wrap=min(7, plan.window_rows - 1 - place),
+            opens=axis.opens[row],
+            completes=axis.completes[row],
+            last=int(row == len(axis.taps) - 1),
+            weight=plan.weight_base + axis.start[row] * step,
+        )
+
+
+def _columns(plan, word_step):
+    axis = plan.column_axis
+    step = int(word_step) * (1 if plan.kind == "depthwise" else plan.pixel_words)
+    for column in range(len(axis.taps)):
+        yield pack(
+            COLUMN_FIELDS, 1,
+            weight=axis.start[column] * step,
+            membrane=axis.first[column] * plan.pixel_words,
+            taps=axis.taps[column],
+        )
