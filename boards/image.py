@@ -16,7 +16,6 @@ from amaranth.lib import data
 from hdl.config import CoreConfig
 from hdl.program import Program
 from hdl.shapes import Memory
-from hdl.table import ENTRY_WORDS
 from ttfs_sw.errors import InputError
 
 __all__ = ["FORMAT_VERSION", "MAGIC", "Image", "ImageError", "length_bits", "memory_depths",
@@ -38,11 +37,12 @@ class ImageError(InputError):
 def memory_depths(config: CoreConfig) -> dict[Memory, int]:
     """Addresses that each memory of the load port has."""
     return {
-        Memory.TABLE: (config.layers + 1) * ENTRY_WORDS,
+        Memory.TABLE: config.table_words,
         Memory.ENCODER: 256,
         Memory.SLOPES: config.slopes,
-        Memory.MEMBRANE: config.membrane_words * config.lanes,
+        Memory.MEMBRANE: config.membrane_words,
         Memory.WEIGHTS: config.weight_words * config.weight_parts,
+        Memory.COLUMNS: config.columns,
     }
 
 

@@ -210,7 +210,8 @@ def _allocate_membrane(layers, windows, config, spare):
     Successive layers take turns in the two regions, so that one may accumulate while the one before
     it fires. What is left goes into spare rows: while one is swept, the next one is accumulated.
     """
-    biases = np.cumsum([0, *(window.pixel_words for window in windows)]).tolist()
+    # Word 0 stays 0: what biases are made from.
+    biases = np.cumsum([1, *(window.pixel_words for window in windows)]).tolist()
     rows = [window.row_axis.live for window in windows]
 
     def sizes(rows):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import zlib
+from collections.abc import Sequence
 
 from amaranth.utils import ceil_log2, exact_log2
 
@@ -132,6 +133,16 @@ class CoreConfig:
     def weight_parts(self) -> int:
         """32-bit (or narrower) parts in which one word of the weight memory is loaded."""
         return max(1, self.weight_width // 32)
+
+    def pack_weights(self, weights: Sequence[int]) -> list[int]:
+        """The 32-bit parts of a weight word, lane 0 lowest, from the weight of every lane."""
+        mask = (1 << self.weight_bits) - 1
+        each = self.lanes // self.weight_parts
+        return [
+            sum((int(weight) & mask) << n * self.weight_bits
+                for n, weight in enumerate(weights[part:part + each]))
+            for part in range(0, self.lanes, each)
+        ]
 
     @property
     def weight_address_bits(self) -> int:

@@ -171,7 +171,7 @@ def _entry(layer, plan, plans, index, row_table, column_table, slopes, config):
         ticks=layer.ticks,
         check=MAGIC,
         source_base=plan.source_base or 0,
-        source_last=source.words - 1,
+        source_last=(plan.source_base or 0) + source.words - 1,
         row_last=(source.words if flat else source.row_words) - 1,
         chunk_last=source.words - 1 if flat else source.chunk_last,
         slot_shift=config.slot_bits if flat else source.slot_shift,
@@ -195,6 +195,8 @@ def _entry(layer, plan, plans, index, row_table, column_table, slopes, config):
         last_lane=(channels - 1) % config.lanes,
         destination_base=plan.destination_base or 0,
         destination_row=own.row_words if layer.spiking else 0,
+        final_step=(0 if own is None else config.lanes // config.codes_per_word if flat
+                    else own.row_words),
         destination_last=max(0, plan.destination_words - 1),
         slope_base=plan.slope_base or 0,
         fire_threshold=plan.fire_threshold,

@@ -42,6 +42,8 @@ class Fetcher(wiring.Component):
         Begin, with this layer's entry, which must hold until ``complete``.
     ask, address, granted, words
         Read port of the table: ``ask`` until ``granted``, data one cycle later.
+    first : Out(1)
+        The first of the words is at ``words``.
     fields : Out
         The fields; not to be looked at before ``complete``.
     complete : Out(1)
@@ -60,6 +62,7 @@ class Fetcher(wiring.Component):
             "granted": In(1),
             "words": In(32),
             "fields": Out(data.StructLayout({name: widths[name] for name in names})),
+            "first": Out(1),
             "complete": Out(1),
         })
 
@@ -75,6 +78,7 @@ class Fetcher(wiring.Component):
                 m.d.comb += number.eq(word)
         m.d.comb += [
             self.ask.eq(asked.any()),
+            self.first.eq(coming[0]),
             self.address.eq(((self.layer + 1) << word_bits) | number),
         ]
         m.d.sync += coming.eq(Mux(self.granted, asked, 0))
@@ -129,6 +133,8 @@ class Controller(wiring.Component):
         Those of the layer that fires.
     accumulate, fire : Out(1)
         One cycle at the start of either half of a layer.
+    attach : Out(1)
+        The layer that accumulates is attached to firing: its map will be written anew.
     accumulated, fired : In(1)
         The half has ended. Looked at from the cycle after its start.
     same : Out(1)
@@ -138,7 +144,7 @@ class Controller(wiring.Component):
     event : In(1)
         An input event was taken, for the statistics.
     statistics : Out(stream.Signature(statistics_shape(config), always_ready=True))
-        One transfer a layer, in the cycle after it has fired.
+        One transfer a layer, when it has fired.
     busy : Out(1)
         An image is being computed.
     layer : Out
@@ -176,6 +182,7 @@ class Controller(wiring.Component):
             "firing": Out(layout(FIRE_FIELDS)),
             "accumulate": Out(1),
             "fire": Out(1),
+            "attach": Out(1),
             "accumulated": In(1),
             "fired": In(1),
             "same": Out(1),
@@ -207,6 +214,7 @@ class Controller(wiring.Component):
             firing.granted.eq(firing.ask & ~self.ask & ~entry.ask),
             read.addr.eq(
                 Mux(self.ask, self.address, Mux(entry.ask, entry.address, firing.address))),
+            read.en.eq(self.ask | entry.ask | firing.ask),
             self.words.eq(read.data),
             entry.words.eq(read.data),
             firing.words.eq(read.data),
@@ -216,12 +224,13 @@ class Controller(wiring.Component):
 
         # The header is needed all the time: it is kept as it is written.
         widths = {
-            "layers": config.layer_bits, "magic": 16, "last_input": config.neuron_bits,
+            "layers": config.layer_bits, "last_input": config.neuron_bits,
             "run_last": config.neuron_bits, "gap": config.slot_bits,
         }
         header = {}
-        given_up = Signal()
         for name, field in HEADER_FIELDS.items():
+            if name == "magic":
+                continue
             word = self._init[field.word] if self._init else 0
             header[name] = Signal(
                 widths[name], name=name, init=word >> field.offset & ((1 << widths[name]) - 1))
@@ -234,9 +243,10 @@ class Controller(wiring.Component):
             self.gap.eq(header["gap"]),
         ]
         layers = header["layers"]
-        m.d.comb += self.valid.eq((header["magic"] == MAGIC) & ~given_up)
+        valid = Signal(init=self._init[0] >> 16 == MAGIC if self._init else 0)
+        m.d.comb += self.valid.eq(valid)
         with m.If(self.load & (self.load_address == 0)):
-            m.d.sync += given_up.eq(0)
+            m.d.sync += valid.eq(self.load_data[16:] == MAGIC)
 
         subject = Signal.like(self.layer)  # the layer whose entry is read
         fires = Signal.like(self.layer)  # the layer that fires
@@ -259,13 +269,20 @@ class Controller(wiring.Component):
             self.clock.eq(self.clock + 1),
             layer_clock.eq(layer_clock + 1),
             events.eq(events + self.event),
-            self.statistics.valid.eq(0),
+        ]
+        m.d.comb += [
+            self.statistics.p.layer.eq(fires),
+            self.statistics.p.events.eq(fired_events),
+            self.statistics.p.cycles.eq(layer_clock),
         ]
 
         # What is wrong with the entry.
         foreign, senseless = Signal(), Signal()
+        with m.If(entry.first):
+            check = FIELDS["check"]
+            m.d.sync += foreign.eq(
+                (read.data[check.offset:check.offset + check.width] != MAGIC) | (layers == 0))
         m.d.comb += [
-            foreign.eq((entry.fields.check != MAGIC) | (layers == 0)),
             senseless.eq(
                 ((entry.fields.operation != Operation.FULL)
                  & (entry.fields.operation != Operation.DEPTHWISE))
@@ -277,7 +294,7 @@ class Controller(wiring.Component):
             with m.State("Idle"):
                 m.d.comb += self.busy.eq(0)
                 with m.If(self.full & ~self.forget):
-                    m.d.sync += [self.clock.eq(1), layer_clock.eq(1), events.eq(0)]
+                    m.d.sync += [self.clock.eq(1), layer_clock.eq(2), events.eq(0)]
                     with m.If(~prefetched):
                         fetch()
                     m.next = "Begin"
@@ -291,7 +308,7 @@ class Controller(wiring.Component):
                             m.d.sync += [
                                 self.error.eq(Mux(
                                     foreign, CoreError.TABLE_VERSION, CoreError.LAYER)),
-                                given_up.eq(1),
+                                valid.eq(0),
                                 prefetched.eq(0),
                                 subject.eq(0),
                             ]
@@ -326,7 +343,7 @@ class Controller(wiring.Component):
         with m.FSM(name="firing_state"):
             with m.State("Idle"):
                 with m.If(unattached):
-                    m.d.comb += firing.start.eq(1)
+                    m.d.comb += [firing.start.eq(1), self.attach.eq(1)]
                     m.d.sync += [unattached.eq(0), fires.eq(self.layer), self.same.eq(1)]
                     m.next = "Fetch"
             with m.State("Fetch"):
@@ -337,13 +354,8 @@ class Controller(wiring.Component):
             with m.State("Fire"):
                 m.d.comb += firing_busy.eq(1)
                 with m.If(self.fired):
-                    m.d.sync += [
-                        self.statistics.valid.eq(1),
-                        self.statistics.p.layer.eq(fires),
-                        self.statistics.p.events.eq(fired_events),
-                        self.statistics.p.cycles.eq(layer_clock + 1),
-                        layer_clock.eq(0),
-                    ]
+                    m.d.comb += self.statistics.valid.eq(1)
+                    m.d.sync += layer_clock.eq(1)
                     m.next = "Idle"
 
         with m.If(self.forget):

@@ -20,6 +20,7 @@ from hdl.shapes import (
     Memory,
     load_shape,
     logit_shape,
+    membrane_write_shape,
     sample_shape,
     spike_shape,
     statistics_shape,
@@ -168,12 +169,8 @@ class Core(wiring.Component):
             sequencer.hold.eq(sweep.ask),
             sequencer.swept.eq(sweep.left & controller.same),
             # The sweep's reads go between the updates, one each.
-            membrane.valid.eq(sequencer.o.valid | sweep.ask),
             membrane.sweep.eq(sweep.ask),
-            membrane.word.eq(Mux(sweep.ask, sweep.word, sequencer.o.p.word)),
-            membrane.bias.eq(Mux(sweep.ask, sweep.bias, sequencer.o.p.bias)),
             membrane.sums.eq(lanes.sums),
-            lanes.code.eq(sequencer.o.p.code),
             lanes.weights.eq(weights.data),
             lanes.potentials.eq(membrane.potentials),
             self.spikes.valid.eq(taken & ~entry.source_input),
@@ -237,10 +234,13 @@ class Core(wiring.Component):
         # A row of the map is final when its last candidate has gone all the way.
         way = Signal(requantiser.LATENCY + 3)
         m.d.sync += way.eq(Cat(sweep.written, way))
-        with m.If(controller.fire):
+        # Until its map is known none of it may be read.
+        with m.If(controller.attach):
             m.d.sync += scanner.final.eq(0)
+        with m.Elif(controller.fire):
+            m.d.sync += scanner.final.eq(firing.destination_base)
         with m.Elif(way[-1]):
-            m.d.sync += scanner.final.eq(scanner.final + firing.destination_row)
+            m.d.sync += scanner.final.eq(scanner.final + firing.final_step)
 
         answered = readout.i.valid & readout.i.ready & readout.i.p.last
         quiet = Signal()
@@ -249,10 +249,13 @@ class Core(wiring.Component):
         with m.If(answered):
             m.d.sync += self.cycles.eq(controller.clock + 1)
 
-        self._elaborate_load(m, controller, encoder, requantiser, membrane, weights, sequencer)
+        self._elaborate_load(
+            m, controller, encoder, requantiser, membrane, weights, sequencer, sweep, lanes)
         return m
 
-    def _elaborate_load(self, m, controller, encoder, requantiser, membrane, weights, sequencer):
+    def _elaborate_load(
+        self, m, controller, encoder, requantiser, membrane, weights, sequencer, sweep, lanes
+    ):
         config = self._config
         load = self.load
         taken = load.valid & load.ready
@@ -263,6 +266,8 @@ class Core(wiring.Component):
         for memory, chosen in which.items():
             m.d.sync += chosen.eq(taken & (load.p.memory == memory))
         part_bits = exact_log2(config.weight_parts)
+        making = which[Memory.MEMBRANE]
+        made = membrane_write_shape()(write.data[:membrane_write_shape().size])
         m.d.comb += [
             load.ready.eq(~controller.busy),
             controller.forget.eq(taken),
@@ -278,9 +283,16 @@ class Core(wiring.Component):
             requantiser.load.eq(which[Memory.SLOPES]),
             requantiser.load_address.eq(write.address),
             requantiser.load_data.eq(write.data),
-            membrane.load.eq(which[Memory.MEMBRANE]),
-            membrane.load_address.eq(write.address),
-            membrane.load_data.eq(write.data),
+            # Biases are made by updates, because a second way into the membrane memory would cost a
+            # multiplexer of its whole width.
+            membrane.valid.eq(making | sweep.ask | sequencer.o.valid),
+            membrane.load.eq(making),
+            membrane.word.eq(Mux(
+                making, write.address, Mux(sweep.ask, sweep.word, sequencer.o.p.word))),
+            membrane.bias.eq(Mux(
+                making, Mux(made.add, write.address, 0),
+                Mux(sweep.ask, sweep.bias, sequencer.o.p.bias))),
+            lanes.code.eq(Mux(making, made.code, sequencer.o.p.code)),
             weights.write.eq(which[Memory.WEIGHTS]),
             weights.write_part.eq(write.address[:part_bits] if part_bits else 0),
             weights.write_data.eq(write.data),

@@ -30,8 +30,10 @@ class Membrane(wiring.Component):
 
     Members
     -------
-    valid, sweep, word, bias : In
-        One operation: update ``word``, or sweep it; ``bias`` is read if it is untouched.
+    valid, sweep, load, word, bias : In
+        One operation: update ``word``, or sweep it; ``bias`` is read if it is untouched. With
+        ``load``, ``word`` becomes what is at ``bias``, updated, and stays untouched: that is how
+        biases themselves are made.
     potentials : Out
         Array of ``lanes`` signed values, two cycles later. They hold until the next ones come.
     updating, sweeping : Out(1)
@@ -40,9 +42,6 @@ class Membrane(wiring.Component):
         The updated potentials, in the same cycle.
     busy : Out(1)
         An operation is between its first and its last cycle.
-    load, load_address, load_data
-        Writes one lane's potential: ``load_address`` is ``word * lanes + lane``. Not while
-        ``busy`` or ``valid``.
     """
 
     #: Cycles from an operation to its ``potentials``.
@@ -55,6 +54,7 @@ class Membrane(wiring.Component):
         super().__init__({
             "valid": In(1),
             "sweep": In(1),
+            "load": In(1),
             "word": In(config.membrane_address_bits),
             "bias": In(config.membrane_address_bits),
             "potentials": Out(lanes),
@@ -62,38 +62,36 @@ class Membrane(wiring.Component):
             "sweeping": Out(1),
             "sums": In(lanes),
             "busy": Out(1),
-            "load": In(1),
-            "load_address": In(config.membrane_address_bits + config.lane_bits),
-            "load_data": In(config.accumulator_bits),
         })
 
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        lanes, width = config.lanes, config.accumulator_bits
         m.submodules.memory = storage = memory.Memory(
-            shape=lanes * width, depth=config.membrane_words, init=self._init
+            shape=config.lanes * config.accumulator_bits, depth=config.membrane_words,
+            init=self._init,
         )
         m.submodules.touched = touched = memory.Memory(
             shape=1, depth=config.membrane_words, init=[]
         )
         read, flag = storage.read_port(), touched.read_port()
-        write, mark = storage.write_port(granularity=width), touched.write_port()
+        write, mark = storage.write_port(), touched.write_port()
 
         # 0: the flag.
-        reading, sweep = Signal(), Signal()
+        reading, sweep, load = Signal(), Signal(), Signal()
         word, bias = Signal.like(self.word), Signal.like(self.bias)
         m.d.comb += [flag.addr.eq(self.word), flag.en.eq(self.valid)]
         m.d.sync += [
-            reading.eq(self.valid), sweep.eq(self.sweep), word.eq(self.word), bias.eq(self.bias),
+            reading.eq(self.valid), sweep.eq(self.sweep), load.eq(self.load), word.eq(self.word),
+            bias.eq(self.bias),
         ]
 
         # 1: the word.
         m.d.comb += [
-            read.addr.eq(Mux(flag.data, word, bias)),
+            read.addr.eq(Mux(flag.data & ~load, word, bias)),
             read.en.eq(reading),
             mark.addr.eq(word),
-            mark.data.eq(~sweep),
+            mark.data.eq(~(sweep | load)),
             mark.en.eq(reading),
         ]
         updated = Signal.like(word)
@@ -102,13 +100,11 @@ class Membrane(wiring.Component):
         ]
 
         # 2: potentials, and sums.
-        one_lane = Signal(lanes)
         m.d.comb += [
             self.potentials.as_value().eq(read.data),
             self.busy.eq(reading | self.updating),
-            one_lane.eq(self.load << self.load_address[:config.lane_bits]),
-            write.addr.eq(Mux(self.load, self.load_address[config.lane_bits:], updated)),
-            write.data.eq(Mux(self.load, self.load_data.replicate(lanes), self.sums.as_value())),
-            write.en.eq(one_lane | self.updating.replicate(lanes)),
+            write.addr.eq(updated),
+            write.data.eq(self.sums.as_value()),
+            write.en.eq(self.updating),
         ]
         return m

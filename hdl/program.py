@@ -7,7 +7,7 @@ import numpy as np
 
 from hdl.config import CoreConfig
 from hdl.layout import Axis, MapPlan
-from hdl.shapes import Memory
+from hdl.shapes import Memory, membrane_write_shape
 
 __all__ = ["LayerPlan", "Program"]
 
@@ -88,7 +88,8 @@ class Program:
     layers : sequence of :class:`LayerPlan`
         One a layer.
     memories : :class:`dict`
-        For each :class:`hdl.shapes.Memory`, the 32-bit values to be loaded, by address.
+        For each :class:`hdl.shapes.Memory`, its 32-bit values by load address; the biases in
+        :attr:`~hdl.shapes.Memory.MEMBRANE` by ``word * lanes + lane``.
     """
 
     config: CoreConfig
@@ -105,11 +106,38 @@ class Program:
         """
         table = self.memories[Memory.TABLE]
         yield Memory.TABLE, 0, 0
+        # Biases before weights, whose memory they use on their way.
+        yield from self._bias_writes()
         for which, contents in self.memories.items():
+            if which == Memory.MEMBRANE:
+                continue
             for address, value in sorted(contents.items()):
                 if (which, address) != (Memory.TABLE, 0):
                     yield which, address, value
         yield Memory.TABLE, 0, table[0]
+
+    def _bias_writes(self) -> Iterator[tuple[Memory, int, int]]:
+        """Updates that make the biases: each adds a code times weights to a word."""
+        config = self.config
+        high = (1 << (config.weight_bits - 1)) - 1
+        sign = 1 << (config.accumulator_bits - 1)
+        contents = self.memories[Memory.MEMBRANE]
+        for word in range(min(contents) // config.lanes, 1 + max(contents) // config.lanes):
+            left = np.array([contents[word * config.lanes + n] for n in range(config.lanes)])
+            left = (left ^ sign) - sign
+            add = 0
+            while left.any() or not add:
+                # The least code whose multiples reach furthest: what is left gets small quickly.
+                reach = int(np.abs(left).max())
+                code = min(config.max_ticks, max(1, -(-reach // high)))
+                factors = np.clip(np.rint(left / code).astype(int), -high, high)
+                left = left - factors * code
+                base = word // config.weight_parts * config.weight_parts
+                for part, value in enumerate(config.pack_weights(factors)):
+                    yield Memory.WEIGHTS, base + part, value
+                data = membrane_write_shape().const({"code": code, "add": add})
+                yield Memory.MEMBRANE, word, data.as_value().value
+                add = 1
 
     def memory_words(self, which: Memory) -> list[int]:
         """Initial contents of a memory, one integer for each of its own words."""

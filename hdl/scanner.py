@@ -32,12 +32,12 @@ class Scanner(wiring.Component):
     start : In(1)
         Begin; only while not ``busy``.
     base, last : In
-        First word of the map, and the number of the last word to scan, counted from there.
+        First and last word of the map.
     row_last, chunk_last, slot_shift : In
         Layout of the map; see :data:`hdl.table.FIELDS`. These and ``last`` must hold while
         ``busy``.
     limited, final : In
-        While ``limited``, only the first ``final`` words may be read: the others are still written.
+        While ``limited``, only words before ``final`` may be read: the others are still written.
     map_address, map_enable, map_data
         Read port of the map: data one cycle after address, held while not enabled.
     steal : In(1)
@@ -74,10 +74,9 @@ class Scanner(wiring.Component):
         slots, slot_bits = config.codes_per_word, config.slot_bits
         arriving = [self.map_data.word_select(n, config.tick_bits) for n in range(slots)]
 
-        fetched = Signal(config.map_address_bits + 1)  # number of the word to be asked for
         fetching = Signal()  # words remain to be asked for
         allowed = Signal()  # that word is final
-        address = Signal.like(self.map_address)
+        address = Signal.like(self.map_address)  # the word to be asked for
         have = Signal()  # map_data is a word of this scan
 
         # Where the word in map_data lies.
@@ -150,19 +149,17 @@ class Scanner(wiring.Component):
 
         # Words become final in order: that the one after this is final will do, as long as what is
         # final last of all lifts the limit.
-        m.d.sync += allowed.eq(~self.limited | (fetched + 1 < self.final))
+        m.d.sync += allowed.eq(~self.limited | (address + 1 < self.final))
         with m.If(self.map_enable):
             m.d.sync += [
                 address.eq(address + 1),
-                fetched.eq(fetched + 1),
-                fetching.eq(fetched != self.last),
+                fetching.eq(address != self.last),
             ]
         with m.Elif(lost):
-            m.d.sync += [address.eq(address - 1), fetched.eq(fetched - 1), fetching.eq(1)]
+            m.d.sync += [address.eq(address - 1), fetching.eq(1)]
         with m.If(self.start):
             m.d.sync += [
                 address.eq(self.base),
-                fetched.eq(0),
                 fetching.eq(1),
                 allowed.eq(0),
                 chunk.eq(0),

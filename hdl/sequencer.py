@@ -181,7 +181,7 @@ class Sequencer(wiring.Component):
 
         # The walk. ``*_left`` count what follows the update at ``o``.
         walking = Signal()
-        first = Signal(data.StructLayout({"weight": weight, "membrane": word, "bias": word}))
+        first = Signal(data.StructLayout({"weight": weight, "membrane": word}))
         columns = Signal(3)
         words_left = Signal.like(self.last_word)
         columns_left, rows_left, wrap_left = Signal(3), Signal(3), Signal(3)
@@ -220,7 +220,6 @@ class Sequencer(wiring.Component):
                 update.code.eq(b.code),
                 first.weight.eq(b.weight),
                 first.membrane.eq(b.membrane),
-                first.bias.eq(b.bias),
                 columns.eq(b_columns - 1),
                 words_left.eq(last_word),
                 columns_left.eq(b_columns - 1),
@@ -236,7 +235,9 @@ class Sequencer(wiring.Component):
             with m.If(words_left != 0):
                 m.d.sync += [words_left.eq(words_left - 1), update.bias.eq(update.bias + 1)]
             with m.Else():
-                m.d.sync += [words_left.eq(last_word), update.bias.eq(first.bias)]
+                m.d.sync += words_left.eq(last_word)
+                with m.If(~self.depthwise):
+                    m.d.sync += update.bias.eq(self.bias_base)
                 with m.If(columns_left != 0):
                     m.d.sync += columns_left.eq(columns_left - 1)
                 with m.Else():

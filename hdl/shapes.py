@@ -5,8 +5,9 @@ from amaranth.lib import data, enum
 
 from hdl.config import CoreConfig
 
-__all__ = ["Memory", "code_shape", "event_shape", "load_shape", "logit_shape", "sample_shape",
-           "spike_shape", "potential_shape", "statistics_shape", "update_shape"]
+__all__ = ["Memory", "code_shape", "event_shape", "load_shape", "logit_shape",
+           "membrane_write_shape", "potential_shape", "sample_shape", "spike_shape",
+           "statistics_shape", "update_shape"]
 
 
 class Memory(enum.Enum, shape=3):
@@ -18,12 +19,19 @@ class Memory(enum.Enum, shape=3):
     ENCODER = 1
     #: Slopes of the requantiser. Address: slope; data: ``m | s << 16``.
     SLOPES = 2
-    #: Biases. Address: ``word * lanes + lane``; data: the low ``accumulator_bits`` bits.
+    #: Biases, made by updates: there is no other way into this memory. Address: word; data: see
+    #: :func:`membrane_write_shape`. The word becomes 0, or with ``add`` what it is, plus the code
+    #: times the weights in the word of the weight memory that the same address would write.
     MEMBRANE = 3
     #: Weights. Address: ``word * weight_parts + part``; data: 32 bits of the word, low part first.
     WEIGHTS = 4
     #: Column descriptors. Address: descriptor; data: as in :data:`hdl.table.COLUMN_FIELDS`.
     COLUMNS = 5
+
+
+def membrane_write_shape() -> data.StructLayout:
+    """What a write to :attr:`Memory.MEMBRANE` says: the code to multiply, and what to add to."""
+    return data.StructLayout({"code": 8, "add": 1})
 
 
 def load_shape() -> data.StructLayout:

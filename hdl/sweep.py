@@ -50,7 +50,8 @@ class Sweep(wiring.Component):
     o : Out(stream.Signature(potential_shape(config)))
         Potentials in raster order; ``last`` marks the last neuron of an output layer.
     written : Out(1)
-        With the end of a row's last candidate: a row of the layer's map gets no more codes.
+        With the last candidate of a row, a pooled one if there is pooling: that row of the layer's
+        map gets no more codes. With every word where there are no rows, which is ``pitch`` 0.
     busy : Out(1)
         From the cycle after ``start`` until the last potential has been taken.
     """
@@ -91,8 +92,9 @@ class Sweep(wiring.Component):
         last_part = Signal()
         m.d.comb += last_part.eq(part == self.last_word)
 
-        # What has come: one word, and which of its neurons are to be emitted.
-        kept = Signal(self.potentials.shape())
+        # What has come: one word, and which of its neurons are to be emitted. Kept is by how much a
+        # potential is above the threshold, because then one row of adders compares and keeps.
+        kept = Signal(data.ArrayLayout(config.accumulator_bits, lanes))
         kept_part = Signal.like(part)
         pending = Signal(lanes)  # after the current one
         current = Signal(lanes)  # one-hot
@@ -106,11 +108,12 @@ class Sweep(wiring.Component):
             for n in range(lanes):
                 with m.Case(n):
                     m.d.sync += final_lanes.eq((2 << n) - 1)
+        above = [(potential - self.threshold)[:config.accumulator_bits + 1]
+                 for potential in self.potentials]
         candidates = Signal(lanes)
         for n in range(lanes):
             m.d.comb += candidates[n].eq(
-                (~self.spiking | (self.potentials[n] >= self.threshold))
-                & (~last_part | final_lanes[n]))
+                (~self.spiking | ~above[n][-1]) & (~last_part | final_lanes[n]))
 
         free = Signal()
         holding = Signal()  # a word is kept whose place is still needed
@@ -139,7 +142,7 @@ class Sweep(wiring.Component):
             m.d.sync += [
                 under_way.eq(0),
                 holding.eq(1),
-                kept.eq(self.potentials),
+                *(kept[n].eq(difference) for n, difference in enumerate(above)),
                 kept_part.eq(part),
                 row_ends.eq(words_left == 0),
                 layer_ends.eq((words_left == 0) & ~active),
@@ -159,8 +162,7 @@ class Sweep(wiring.Component):
                 self.o.valid.eq(current.any()),
                 self.o.p.channel.eq(Cat(encode(current, lane_bits), kept_part)),
                 self.o.p.place.eq(pixel + Cat(encode(current, lane_bits), kept_part)),
-                self.o.p.potential.eq(
-                    select(current, [potential.as_unsigned() for potential in kept])),
+                self.o.p.potential.eq(select(current, list(kept)) + self.threshold),
                 self.o.p.last.eq(layer_ends & ~pending.any()),
             ]
         with m.If(free | ~current.any()):
@@ -168,7 +170,8 @@ class Sweep(wiring.Component):
         with m.If(self.arrived):
             m.d.sync += pending.eq(candidates)
 
-        m.d.comb += self.written.eq(leaving & row_ends & (down == self.pool_last))
+        m.d.comb += self.written.eq(
+            leaving & ((row_ends & (down == self.pool_last)) | (self.pitch == 0)))
         with m.If(leaving):
             m.d.sync += holding.eq(0)
             with m.If(kept_part == self.last_word):

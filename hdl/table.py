@@ -67,7 +67,7 @@ FIELDS = {
     "check": Field(0, 16, 16),  # MAGIC
     # Accumulation: the source map ...
     "source_base": Field(1, 0, 16),  # first map word to scan
-    "source_last": Field(1, 16, 16),  # map words to scan, less one
+    "source_last": Field(1, 16, 16),  # the last one
     "row_last": Field(2, 0, 16),  # map words of a row, less one
     "chunk_last": Field(2, 16, 12),  # map words of a pixel, less one
     "slot_shift": Field(2, 28, 4),  # codes of a pixel within a word, as a power of two
@@ -88,7 +88,7 @@ FIELDS = {
     "sweep_last": Field(10, 0, 16),  # membrane words of an output row, less one
     "rows_last": Field(10, 16, 16),  # output rows, less one
     # ... and where its spikes go.
-    "pitch": Field(11, 0, 16),  # codes from a pixel to the next
+    "pitch": Field(11, 0, 16),  # codes from a pixel to the next; 0 is a layer without rows
     "pool_last": Field(11, 16, 4),  # side of the pooling window, less one
     "per_channel": Field(11, 20, 1),  # a slope for each channel, not one for the layer
     "last_lane": Field(11, 24, 8),  # lane of the last channel in the last word of a pixel
@@ -96,6 +96,7 @@ FIELDS = {
     "destination_row": Field(12, 16, 16),  # map words of a row
     "destination_last": Field(13, 0, 16),  # map words to clear before, less one
     "slope_base": Field(13, 16, 16),
+    "final_step": Field(15, 0, 16),  # map words that a row, or a membrane word, makes final
     "fire_threshold": Field(14, 0, 32),  # smallest potential that may fire, two's complement
 }
 
@@ -119,9 +120,9 @@ COLUMN_FIELDS = {
 
 #: Words that the controller reads before a layer accumulates, and before it fires.
 ACCUMULATE_WORDS = tuple(range(9))
-FIRE_WORDS = (0, 7, *range(9, 15))
+FIRE_WORDS = (0, 7, *range(9, 16))
 ACCUMULATE_FIELDS = tuple(
-    name for name, field in FIELDS.items() if field.word in ACCUMULATE_WORDS and name != "ticks"
+    name for name, field in FIELDS.items() if field.word in ACCUMULATE_WORDS and name not in ("ticks", "check")
 )
 FIRE_FIELDS = ("spiking", "last", "ticks", "bias_base", "last_word",
                *(name for name, field in FIELDS.items() if field.word >= 9))
@@ -133,7 +134,7 @@ def field_widths(config: CoreConfig) -> dict[str, int]:
     groups = (
         (config.map_address_bits, (
             "source_base", "source_last", "row_last", "chunk_last", "destination_base",
-            "destination_row", "destination_last")),
+            "destination_row", "destination_last", "final_step")),
         (config.membrane_address_bits, (
             "membrane_base", "membrane_last", "bias_base", "last_word", "row_step", "wrap_step",
             "sweep_last")),
