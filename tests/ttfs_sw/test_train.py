@@ -339,15 +339,43 @@ def test_digits_preset(digits, tmp_path, seed):
 
 
 @pytest.mark.slow
+def test_cifar_preset_on_made_up_images(tmp_path):
+    """Stripes, upright or flat, in one of five colours: all of the preset but its images."""
+    preset = config.load("cifar10-vgg-small")
+    generator = np.random.default_rng(0)
+    labels = np.arange(600) % 10
+    stripes = np.zeros((600, 32, 32, 3))
+    stripes[:, ::4] = 1
+    stripes[labels >= 5] = stripes[labels >= 5].transpose(0, 2, 1, 3)
+    colours = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 1, 1]])
+    images = 200 * stripes * colours[labels % 5][:, None, None] + 50 * generator.random(
+        stripes.shape)
+    images = np.clip(images, 0, 255).astype(np.uint8).reshape(600, -1)
+    dataset = Dataset("stripes", (32, 32, 3), 10, images[:500], labels[:500], images[500:],
+                      labels[500:])
+    quick = change(preset, heldout=100, float_epochs=2, epochs=4, batch=20, average=0.8)
+    report = train(quick, dataset, tmp_path)
+    assert report["sizes"] == [3072, 16 * 32 * 32, 16 * 16 * 16, 32 * 8 * 8, 64, 10]
+    # Chance is 0.1.
+    assert report["accuracy_network"] > 0.5
+    network = Network.load(tmp_path / "network.npz")
+    assert network.input_ticks == 63
+    assert network.input_shape == (32, 32, 3)
+
+
+@pytest.mark.slow
 @pytest.mark.mnist
-def test_mnist_preset(tmp_path):
-    preset = config.load("mnist-mlp")
+@pytest.mark.parametrize(("name", "epochs", "accuracy"), [
+    ("mnist-mlp", 4, 0.96), ("mnist-mlp-tiny", 4, 0.92), ("mnist-lenet", 2, 0.97),
+])
+def test_mnist_preset(tmp_path, name, epochs, accuracy):
+    preset = config.load(name)
     try:
         mnist = datasets.load(preset.dataset)
     except InputError as error:
         pytest.skip(str(error))
-    report = train(change(preset, float_epochs=2, epochs=4), mnist, tmp_path)
+    report = train(change(preset, float_epochs=2, epochs=epochs), mnist, tmp_path)
     # A tenth of the preset's epochs; the preset's own figures are the benchmark's.
-    assert report["accuracy_network"] >= 0.96
+    assert report["accuracy_network"] >= accuracy
     assert report["spikes_per_neuron"] <= 0.3
     assert max(max(-low - 1, high) for low, high in report["bounds"]) < 1 << 15
