@@ -2,8 +2,8 @@
 
     python benchmarks/training.py mnist-mlp --seeds 0 1 2 --json training.json
 
-The accuracy is that of the integers, on all test images. ``cycles`` is the least that the core of
-``--board`` needs for the median image: its roofline, and one pass over the words of each layer.
+The accuracy is that of the integers, on all test images. ``cycles`` is the least that a core of
+``--lanes`` needs for the median image: its roofline, and one pass over the words of each layer.
 """
 
 import argparse
@@ -20,16 +20,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from boards.registry import BOARDS
-from hdl.compiler import compile_network
 from ttfs_sw import config, datasets, golden
 from ttfs_sw.datasets import Dataset
 from ttfs_sw.files import write_json
-from ttfs_sw.network import Network
+from ttfs_sw.golden import Trace
+from ttfs_sw.network import Layer, Network
 from ttfs_sw.progress import bar
 from ttfs_sw.train import train
 
-__all__ = ["main", "measure"]
+__all__ = ["cycles", "main", "measure", "words_of_an_event"]
 
 #: Of a training report, what is kept for each seed.
 KEYS = (
@@ -38,20 +37,50 @@ KEYS = (
 )
 
 
-def measure(preset: str, seed: int, dataset: Dataset, board: str) -> dict[str, Any]:
+def words_of_an_event(layer: Layer, lanes: int) -> np.ndarray:
+    """Membrane words that an event at each place of a layer's source reaches, flat and at least 1.
+
+    A word is ``lanes`` neurons. A convolution reaches one position for each tap that lands inside
+    its map.
+    """
+    height, width, channels = layer.in_shape
+    if layer.kind == "dense":
+        return np.full(channels, -(-layer.outputs // lanes))
+    taps = []
+    for axis, size in enumerate((height, width)):
+        count = np.zeros(size, int)
+        for position in range(layer.out_shape[axis]):
+            first = position * layer.stride[axis] - layer.padding[axis]
+            count[max(first, 0):first + layer.kernel[axis]] += 1
+        taps.append(count)
+    words = np.outer(*taps)
+    if layer.kind == "conv2d":
+        words = words * -(-layer.out_shape[2] // lanes)
+    return np.maximum(np.repeat(words, channels), 1)
+
+
+def cycles(network: Network, trace: Trace, lanes: int) -> np.ndarray:
+    """Least cycles of each image: words that its events reach, and one pass over each layer's."""
+    maps = {-1: trace.input_codes, **dict(enumerate(trace.codes))}
+    total = np.zeros(len(trace.logits), int)
+    for layer in network.layers:
+        height, width, channels = layer.out_shape
+        total += (maps[layer.source] > 0) @ words_of_an_event(layer, lanes)
+        total += height * width * -(-channels // lanes)
+    return total
+
+
+def measure(preset: str, seed: int, dataset: Dataset, lanes: int) -> dict[str, Any]:
     """Train ``preset`` from ``seed`` and return its figures."""
     settings = config.load(preset, {"seed": seed})
     with tempfile.TemporaryDirectory() as folder, bar(f"{preset}, seed {seed}") as progress:
         report = train(settings, dataset, folder, progress)
         network = Network.load(Path(folder) / "network.npz")
-    layers = compile_network(network, BOARDS[board].config).layers
-    # Events of the map that each layer reads: the input's and the hidden layers'.
-    events = golden.run(network, dataset.x_test).events
-    cycles = events @ [layer.words for layer in layers] + sum(layer.words for layer in layers)
+    trace = golden.run(network, dataset.x_test)
     return {
         **{key: report[key] for key in KEYS},
-        "events_input_median": float(np.median(events[:, 0])),
-        "cycles_median": float(np.median(cycles)),
+        "events_input_median": float(np.median(trace.events[:, 0])),
+        "cycles_median": float(np.median(cycles(network, trace, lanes))),
     }
 
 
@@ -60,19 +89,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("preset", help="a preset, or a TOML file")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N")
-    parser.add_argument("--board", choices=BOARDS, default="icebreaker")
+    parser.add_argument("--lanes", type=int, default=16, metavar="N")
     parser.add_argument("--data-dir", type=Path, metavar="DIR")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
     dataset = datasets.load(config.load(options.preset).dataset, data_dir=options.data_dir)
-    runs = [measure(options.preset, seed, dataset, options.board) for seed in options.seeds]
+    runs = [measure(options.preset, seed, dataset, options.lanes) for seed in options.seeds]
     accuracies = [run["accuracy_network"] for run in runs]
     result = {
         "command": " ".join(["python benchmarks/training.py", *(arguments or sys.argv[1:])]),
         "preset": options.preset,
         "images": len(dataset.y_test),
+        "lanes": options.lanes,
         "accuracy_worst": min(accuracies),
         "accuracy_mean": statistics.mean(accuracies),
         "spikes_per_neuron_most": max(run["spikes_per_neuron"] for run in runs),

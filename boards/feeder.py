@@ -38,7 +38,7 @@ class SampleFeeder(wiring.Component):
     commit : In(1)
         The image is complete and sound. Keep it high until ``done`` or ``error``.
     done : Out(1)
-        The last sample has been given to the core.
+        High for one cycle when the last sample has been given to the core.
     error : Out(Status)
         Why the image cannot be given to the core, or ``OK``.
     restart : Out(1), o : Out(stream.Signature(sample_shape()))
@@ -68,6 +68,8 @@ class SampleFeeder(wiring.Component):
         value = Signal(8, reset_less=True)
         pending = Signal()  # the value waits for its turn
         field = Signal(2, reset_less=True)  # of the event, the next to come
+        arrived = Signal()  # the value is a byte that has just come
+        open_ = Signal()  # neither the last sample was given, nor is there an error
 
         # Registers break long paths here: those of the core end at the sample for it, and what is
         # known of the position is known in the cycle after, when a sample still waits there.
@@ -76,17 +78,17 @@ class SampleFeeder(wiring.Component):
             at_last.eq(position == self.last_input),
             at_address.eq(position == address),
         ]
-        here, give, last_given = Signal(), Signal(), Signal()
+        here, give = Signal(), Signal()
         m.d.comb += [
             here.eq(pending & (~self.events | at_address)),
             give.eq(
-                ~self.o.valid & ~last_given & (self.error == Status.OK)
+                ~self.o.valid & open_
                 & (pending | (self.events & self.commit))
                 & Mux(at_last, self.commit & (here | ~pending), 1)
             ),
-            self.done.eq(self.o.valid & self.o.ready & last_given),
             self.restart.eq(self.start),
         ]
+        m.d.sync += self.done.eq(self.o.valid & self.o.ready & ~open_)
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.If(give):
@@ -94,7 +96,7 @@ class SampleFeeder(wiring.Component):
                 self.o.valid.eq(1),
                 self.o.p.value.eq(Mux(here, value, 0)),
                 self.o.p.raw.eq(self.events),
-                last_given.eq(at_last),
+                open_.eq(~at_last),
                 position.eq(position + 1),
             ]
             with m.If(here):
@@ -102,17 +104,19 @@ class SampleFeeder(wiring.Component):
 
         def refuse(reason):
             # The first reason counts.
-            with m.If(self.error == Status.OK):
-                m.d.sync += self.error.eq(reason)
+            with m.If(open_):
+                m.d.sync += [self.error.eq(reason), open_.eq(0)]
 
         with m.If(pending & at_last & ~here):
             # The inputs are full and the event's address was not among them.
             refuse(Status.BAD_EVENT)
-        with m.If(self.commit & ~last_given & Mux(self.events, field != 0, ~pending)):
+        with m.If(self.commit & Mux(self.events, field != 0, ~pending)):
             refuse(Status.BAD_LENGTH)
 
+        m.d.sync += arrived.eq(self.i.valid)
         with m.If(self.i.valid):
             m.d.sync += value.eq(self.i.payload)
+        with m.If(arrived):
             with m.If(pending):
                 full = Mux(self.events, Status.BAD_EVENT, Status.BAD_LENGTH)
                 refuse(Mux(at_last, full, Status.OVERRUN))
@@ -121,19 +125,19 @@ class SampleFeeder(wiring.Component):
             with m.Else():
                 with m.Switch(field):
                     with m.Case(0):
-                        m.d.sync += [address[:8].eq(self.i.payload), field.eq(1)]
+                        m.d.sync += [address[:8].eq(value), field.eq(1)]
                     with m.Case(1):
-                        m.d.sync += [address[8:].eq(self.i.payload), field.eq(2)]
-                        with m.If(self.i.payload[max(0, len(address) - 8):] != 0):
+                        m.d.sync += [address[8:].eq(value), field.eq(2)]
+                        with m.If(value[max(0, len(address) - 8):] != 0):
                             refuse(Status.BAD_EVENT)
                     with m.Case(2):
                         m.d.sync += [pending.eq(1), field.eq(0)]
-                        with m.If(self.i.payload[code_bits:] != 0):
+                        with m.If(value[code_bits:] != 0):
                             refuse(Status.BAD_EVENT)
 
         with m.If(self.start):
             m.d.sync += [
-                position.eq(0), pending.eq(0), field.eq(0), last_given.eq(0),
-                self.o.valid.eq(0), self.error.eq(Status.OK),
+                position.eq(0), pending.eq(0), field.eq(0), arrived.eq(0),
+                self.o.valid.eq(0), self.error.eq(Status.OK), open_.eq(1),
             ]
         return m

@@ -7,16 +7,11 @@ from amaranth.lib.wiring import In, Out
 
 from ttfs_sw.framing import ESCAPE, FLAG, INVERTED
 
-__all__ = ["BYTE_CYCLES", "FrameReceiver", "FrameSender", "received_shape", "reply_shape"]
+__all__ = ["BYTE_CYCLES", "FrameReceiver", "FrameSender", "reply_shape"]
 
 #: The CRC takes a byte bit by bit, which is a third of the size of a whole byte at once; a byte on
 #: the line takes at least 40 cycles.
 BYTE_CYCLES = 11
-
-
-def received_shape() -> data.StructLayout:
-    """One byte of a frame's payload, or, with ``end``, its end and whether it was ``good``."""
-    return data.StructLayout({"data": 8, "end": 1, "good": 1})
 
 
 def reply_shape() -> data.StructLayout:
@@ -42,13 +37,19 @@ class FrameReceiver(wiring.Component):
         Bytes from the line, at least :data:`BYTE_CYCLES` cycles apart; each stays for three.
     error : In(1)
         A byte was lost: the frame it belongs to is not good.
-    o : Out(stream.Signature(received_shape(), always_ready=True))
-        Payload bytes, and an ``end`` for every frame, two cycles after the byte from the line.
+    o : Out(stream.Signature(8, always_ready=True))
+        Payload bytes, two cycles after the byte from the line.
+    end : Out(1)
+        High for one cycle at the end of every frame, as late.
+    good : Out(1)
+        With ``end``: the frame was sound.
     """
 
     i: In(stream.Signature(8, always_ready=True))
     error: In(1)
-    o: Out(stream.Signature(received_shape(), always_ready=True))
+    o: Out(stream.Signature(8, always_ready=True))
+    end: Out(1)
+    good: Out(1)
 
     def elaborate(self, platform):
         m = Module()
@@ -68,20 +69,17 @@ class FrameReceiver(wiring.Component):
         # What a byte is is found out in the cycle in which it comes, what it means in the next, and
         # in the one after that it is given: the link's paths begin at registers.
         came, known = Signal(), Signal()
-        is_flag, is_escape, good = Signal(), Signal(), Signal()
+        is_flag, is_escape = Signal(), Signal()
         m.d.sync += [
             came.eq(self.i.valid),
             is_flag.eq(self.i.payload == FLAG),
             is_escape.eq((self.i.payload == ESCAPE) & ~escaped),
-            good.eq(~damaged & ~escaped & kept[1] & checker.match_detected),
             known.eq(came),
-            self.o.valid.eq(came & Mux(is_flag, inside, kept[1] & ~is_escape)),
+            self.o.valid.eq(came & ~is_flag & ~is_escape & kept[1]),
+            self.end.eq(came & is_flag & inside),
+            self.good.eq(~damaged & ~escaped & kept[1] & checker.match_detected),
         ]
-        m.d.comb += [
-            self.o.p.data.eq(previous),
-            self.o.p.end.eq(is_flag),
-            self.o.p.good.eq(good),
-        ]
+        m.d.comb += self.o.payload.eq(previous)
         with m.If(self.error):
             m.d.sync += [damaged.eq(1), inside.eq(1)]
         with m.If(known):
@@ -126,11 +124,11 @@ class FrameSender(wiring.Component):
 
         # What the CRC sees shifts it; when it sees its own highest bit it is only shifted out.
         bit = Signal()
-        special = Signal()
+        shifted = Cat(bit, byte[:-1])
+        special = Signal(reset_less=True)  # the byte, once it has been shifted through
         m.d.comb += [
             bit.eq(Mux(crc_bytes == 0, byte[-1], summer.crc[-1])),
             summer.data.eq(bit),
-            special.eq((byte == FLAG) | (byte == ESCAPE)),
         ]
         with m.FSM():
             with m.State("Collect"):
@@ -140,7 +138,11 @@ class FrameSender(wiring.Component):
                     m.next = "Sum"
             with m.State("Sum"):
                 m.d.comb += summer.valid.eq(1)
-                m.d.sync += [byte.eq(Cat(bit, byte)), bits.eq(bits + 1)]
+                m.d.sync += [
+                    byte.eq(shifted),
+                    special.eq((shifted == FLAG) | (shifted == ESCAPE)),
+                    bits.eq(bits + 1),
+                ]
                 with m.If(bits == 7):
                     m.next = "Send"
             with m.State("Send"):

@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from boards.feeder import SampleFeeder
-from boards.frames import received_shape, reply_shape
+from boards.frames import reply_shape
 from boards.recorder import Recorder, RecordMap, padded
 from hdl.config import CoreConfig
 from hdl.shapes import logit_shape, sample_shape, statistics_shape
@@ -25,7 +25,8 @@ from ttfs_sw.protocol import (
 __all__ = ["Link"]
 
 _CLASSIFY = (Command.CLASSIFY_PIXELS, Command.CLASSIFY_EVENTS)
-_LOAD = (Command.LOAD_BEGIN, Command.LOAD_DATA, Command.LOAD_END)
+#: Commands whose reply has bytes of the recorder.
+_RECORDED = (Command.IDENTIFY, *_CLASSIFY, Command.RESULT, Command.COUNTERS)
 
 
 class Link(wiring.Component):
@@ -48,8 +49,9 @@ class Link(wiring.Component):
 
     Members
     -------
-    rx : In(stream.Signature(received_shape(), always_ready=True))
-        Requests, from :class:`boards.frames.FrameReceiver`.
+    rx : In(stream.Signature(8, always_ready=True)), rx_end : In(1), rx_good : In(1)
+        Requests, from :class:`boards.frames.FrameReceiver`: bytes and ends of frames, at least
+        :data:`boards.frames.BYTE_CYCLES` cycles apart.
     tx : Out(stream.Signature(reply_shape()))
         Replies, to :class:`boards.frames.FrameSender`.
     booting : In(1)
@@ -73,7 +75,9 @@ class Link(wiring.Component):
         self._timeout_bits = timeout_bits
         statistics = stream.Signature(statistics_shape(config), always_ready=True)
         super().__init__({
-            "rx": In(stream.Signature(received_shape(), always_ready=True)),
+            "rx": In(stream.Signature(8, always_ready=True)),
+            "rx_end": In(1),
+            "rx_good": In(1),
             "tx": Out(stream.Signature(reply_shape())),
             "booting": In(1),
             "load_start": Out(1),
@@ -108,40 +112,70 @@ class Link(wiring.Component):
         wrong_length = Signal()
         status, last_error = Signal(Status, reset_less=True), Signal(Status)
         has_result = Signal()
-        known, classify, load_data = Signal(), Signal(), Signal()
-        m.d.comb += [
+        in_image = Signal()  # the bytes that come are of an image to be classified
+
+        def among(commands):
+            return Cat(command == one for one in commands).any()
+
+        # What a command means is known a cycle after it came, long before the request ends: what
+        # many decide with is a register. So is the verdict on a request, from cycle to cycle.
+        known, classify = Signal(), Signal()
+        load_begin, load_data = Signal(), Signal()
+        from_recorder = Signal()  # the reply's body comes from there
+        ready, broken, refused = Signal(), Signal(), Signal()
+        m.d.sync += [
             known.eq((command != Command.NONE) & (command <= max(Command))),
-            classify.eq((command == Command.CLASSIFY_PIXELS)
-                        | (command == Command.CLASSIFY_EVENTS)),
+            classify.eq(among(_CLASSIFY)),
+            load_begin.eq(command == Command.LOAD_BEGIN),
             load_data.eq(command == Command.LOAD_DATA),
-            feeder.last_input.eq(self.last_input),
             feeder.events.eq(command == Command.CLASSIFY_EVENTS),
-            feeder.i.payload.eq(self.rx.p.data),
-            self.image.payload.eq(self.rx.p.data),
+            from_recorder.eq(among(_RECORDED) & (status == Status.OK)),
+            ready.eq(self.load_state == LoadState.READY),
+            broken.eq(self.core_error != 0),
+            refused.eq(feeder.error != Status.OK),
+        ]
+        m.d.comb += [
+            feeder.last_input.eq(self.last_input),
+            feeder.i.payload.eq(self.rx.payload),
+            self.image.payload.eq(self.rx.payload),
             recorder.cycles.eq(self.cycles),
             self.restart.eq(feeder.restart),
         ]
+        verdict = Signal(Status, reset_less=True)
+        self._elaborate_verdict(m, verdict, command, {
+            "booting": self.booting,
+            "ready": ready,
+            "broken": broken,
+            "in_sequence": expected | repeated,
+            "has_result": has_result,
+            "wrong_length": wrong_length & known,
+        })
 
         # What comes while no request is waited for is not looked at, only noticed.
-        receiving, byte_came, frame_ended = Signal(), Signal(), Signal()
+        receiving = Signal()
+        byte_came, frame_ended = self.rx.valid, self.rx_end
         missed = Signal()  # a frame ended meanwhile
         torn = Signal()  # a frame began meanwhile
         m.d.comb += [
-            byte_came.eq(self.rx.valid & ~self.rx.p.end),
-            frame_ended.eq(self.rx.valid & self.rx.p.end),
+            feeder.i.valid.eq(byte_came & in_image),
+            self.image.valid.eq(byte_came & expected),
         ]
-        with m.If(self.rx.valid & ~receiving):
+        with m.If((byte_came | frame_ended) & ~receiving):
             m.d.sync += [torn.eq(byte_came), missed.eq(missed | frame_ended)]
+        with m.If(frame_ended):
+            m.d.sync += in_image.eq(0)
 
-        timer = Signal(self._timeout_bits, reset_less=True)
-        late = Signal()
+        # Its highest bit says that the core is late.
+        timer = Signal(self._timeout_bits + 1, reset_less=True)
+        late = timer[-1]
         m.d.sync += [
-            timer.eq(timer + 1), self.load_start.eq(0), self.load_stop.eq(0), feeder.start.eq(0)
+            timer.eq(timer + 1), self.load_start.eq(0), feeder.start.eq(0), recorder.clear.eq(0),
+            # An image is given up when a byte of it is lost.
+            self.load_stop.eq(self.image.valid & ~self.image.ready),
         ]
-        m.d.comb += late.eq(timer.all())
 
         # Bytes of the recorder go into the reply, the one at `end` is the last.
-        end = Signal.like(recorder.end)
+        end, at_end = Signal.like(recorder.end), Signal(reset_less=True)
         m.d.comb += end.eq(recorder.end)
         with m.If(command == Command.IDENTIFY):
             m.d.comb += end.eq(Identity.SIZE - 1)
@@ -150,11 +184,11 @@ class Link(wiring.Component):
             m.d.comb += end.eq(places.counters | last_layer | (STATISTICS_BYTES - 1))
         address = Signal.like(recorder.address, reset_less=True)
         m.d.comb += recorder.address.eq(address)
+        m.d.sync += at_end.eq(address == end)
 
         # A reply begins with three bytes; the board's status follows, or bytes of the recorder.
         step = Signal(3, reset_less=True)
         last_step = 3 + StatusReport.SIZE - 1
-        from_recorder = Signal()
         report = Cat(
             command, Const(REPLY >> 4, 4),
             tag,
@@ -165,22 +199,17 @@ class Link(wiring.Component):
         m.d.comb += self.tx.p.data.eq(report.word_select(step, 8))
 
         def reply(what):
-            m.d.sync += [status.eq(what), from_recorder.eq(0), step.eq(0)]
+            m.d.sync += status.eq(what)
             m.next = "Reply"
-
-        def reply_from(start):
-            reply(Status.OK)
-            m.d.sync += [from_recorder.eq(1), address.eq(start)]
 
         def refuse_frame(why):
             m.d.sync += command.eq(NAK)
             reply(why)
 
-        def time_out():
-            m.d.comb += self.core_reset.eq(1)
-            reply(Status.TIMEOUT)
-
-        with m.FSM():
+        # Two small machines are faster than a large one: what is done, and what is sent.
+        sent = Signal()
+        m.d.sync += [feeder.commit.eq(0), sent.eq(0)]
+        with m.FSM() as doing:
             with m.State("Command"):
                 m.d.comb += receiving.eq(~missed)
                 m.d.sync += wrong_length.eq(0)
@@ -191,7 +220,8 @@ class Link(wiring.Component):
                     m.d.sync += torn.eq(0)
                     refuse_frame(Mux(torn, Status.BUSY, Status.BAD_FRAME))
                 with m.Elif(byte_came & ~torn):
-                    m.d.sync += command.eq(Mux(self.rx.p.data < NAK, self.rx.p.data, Command.NONE))
+                    byte = self.rx.payload
+                    m.d.sync += command.eq(Mux(byte < NAK, byte, Command.NONE))
                     m.next = "Tag"
 
             with m.State("Tag"):
@@ -199,17 +229,16 @@ class Link(wiring.Component):
                 with m.If(frame_ended):
                     refuse_frame(Status.BAD_FRAME)
                 with m.Elif(byte_came):
-                    m.d.sync += feeder.start.eq(classify)
-                    m.d.sync += tag.eq(self.rx.p.data)
+                    m.d.sync += [tag.eq(self.rx.payload), feeder.start.eq(classify)]
+                    m.d.sync += [in_image.eq(classify), wrong_length.eq(load_data)]
                     m.next = "Body"
                     with m.If(load_data):
-                        m.d.sync += wrong_length.eq(1)
                         m.next = "Sequence"
 
             with m.State("Sequence"):
                 m.d.comb += receiving.eq(1)
                 with m.If(byte_came):
-                    number = self.rx.p.data[:len(next_chunk)]
+                    number = self.rx.payload[:len(next_chunk)]
                     m.d.sync += [
                         expected.eq((number == next_chunk) & ~self.booting),
                         repeated.eq((number + 1)[:len(next_chunk)] == next_chunk),
@@ -218,97 +247,81 @@ class Link(wiring.Component):
                     m.next = "Body"
                 with m.If(frame_ended):
                     m.next = "Execute"
-                    with m.If(~self.rx.p.good):
+                    with m.If(~self.rx_good):
                         refuse_frame(Status.BAD_FRAME)
 
             with m.State("Body"):
-                m.d.comb += [
-                    receiving.eq(1),
-                    feeder.i.valid.eq(byte_came & classify),
-                    self.image.valid.eq(byte_came & expected),
-                ]
+                m.d.comb += receiving.eq(1)
                 with m.If(byte_came & ~classify & ~load_data):
                     m.d.sync += wrong_length.eq(1)
                 with m.If(frame_ended):
                     m.next = "Execute"
-                    with m.If(~self.rx.p.good):
+                    with m.If(~self.rx_good):
                         # What of it was passed on cannot be taken back.
                         m.d.sync += [self.load_stop.eq(expected), expected.eq(0)]
                         refuse_frame(Status.BAD_FRAME)
-                with m.If(self.image.valid & ~self.image.ready):
-                    m.d.sync += self.load_stop.eq(1)
 
             with m.State("Execute"):
-                m.d.sync += timer.eq(0)
-                with m.If(wrong_length & known):
-                    reply(Status.BAD_LENGTH)
-                with m.Else():
-                    with m.Switch(command):
-                        with m.Case(Command.IDENTIFY):
-                            reply_from(0)
-                        with m.Case(Command.STATUS):
-                            reply(Status.OK)
-                        with m.Case(Command.LOAD_BEGIN):
-                            m.d.sync += self.load_start.eq(~self.booting)
-                            m.d.sync += [next_chunk.eq(0), has_result.eq(0)]
-                            reply(Mux(self.booting, Status.BUSY, Status.OK))
-                        with m.Case(Command.LOAD_DATA):
-                            m.d.sync += [next_chunk.eq(next_chunk + expected), expected.eq(0)]
-                            # A repeated chunk has been loaded; only its reply was lost.
-                            reply(Mux(expected | repeated, Status.OK, Status.BAD_SEQUENCE))
-                            with m.If(self.booting):
-                                reply(Status.BUSY)
-                        with m.Case(Command.LOAD_END):
-                            m.d.sync += self.load_stop.eq(~self.booting)
-                            reply(Mux(self.load_state == LoadState.READY,
-                                      Status.OK, Status.LOAD_FAILED))
-                        with m.Case(Command.CLASSIFY_PIXELS, Command.CLASSIFY_EVENTS):
-                            m.d.comb += recorder.clear.eq(1)
-                            m.d.sync += has_result.eq(0)
-                            m.next = "Commit"
-                            with m.If(self.core_error != 0):
-                                reply(Status.CORE_ERROR)
-                            with m.If(self.load_state != LoadState.READY):
-                                reply(Status.NOT_READY)
-                        with m.Case(Command.RESULT):
-                            reply_from(places.result)
-                            with m.If(~has_result):
-                                reply(Status.NO_RESULT)
-                        with m.Case(Command.COUNTERS):
-                            reply_from(places.counters)
-                            with m.If(~has_result):
-                                reply(Status.NO_RESULT)
-                        with m.Default():
-                            reply(Status.UNKNOWN_COMMAND)
+                m.d.sync += [
+                    timer.eq(0),
+                    next_chunk.eq(Mux(load_begin, 0, next_chunk + expected)),
+                    expected.eq(0),
+                    self.load_start.eq(load_begin & (verdict == Status.OK)),
+                    self.load_stop.eq(
+                        (command == Command.LOAD_END) & ~wrong_length & ~self.booting),
+                    recorder.clear.eq(classify),
+                    has_result.eq(has_result & ~(classify | (load_begin & ~wrong_length))),
+                    address.eq(0),
+                ]
+                with m.If(command == Command.COUNTERS):
+                    m.d.sync += address.eq(places.counters)
+                with m.If(classify | (command == Command.RESULT)):
+                    m.d.sync += address.eq(places.result)
+                reply(verdict)
+                with m.If(classify & (verdict == Status.OK)):
+                    m.next = "Commit"
 
             with m.State("Commit"):
-                m.d.comb += feeder.commit.eq(1)
+                m.d.sync += feeder.commit.eq(1)
                 with m.If(feeder.done):
                     m.next = "Compute"
-                with m.If(feeder.error != Status.OK):
+                with m.If(refused):
                     reply(feeder.error)
-                with m.If(late):
-                    time_out()
+                with m.Elif(late):
+                    m.d.comb += self.core_reset.eq(1)
+                    reply(Status.TIMEOUT)
 
             with m.State("Compute"):
                 with m.If(recorder.done):
                     m.d.sync += has_result.eq(1)
-                    reply_from(places.result)
-                with m.Elif(self.core_error != 0):
+                    m.next = "Reply"
+                with m.Elif(broken):
                     reply(Status.CORE_ERROR)
                 with m.Elif(late):
-                    time_out()
+                    m.d.comb += self.core_reset.eq(1)
+                    reply(Status.TIMEOUT)
 
             with m.State("Reply"):
-                m.d.comb += [self.tx.valid.eq(1), self.tx.p.last.eq(step == last_step)]
                 with m.If(status != Status.OK):
                     m.d.sync += last_error.eq(status)
+                with m.If(sent):
+                    m.next = "Command"
+
+        with m.FSM():
+            with m.State("Idle"):
+                m.d.sync += step.eq(0)
+                with m.If(doing.ongoing("Reply") & ~sent):
+                    m.next = "Report"
+
+            with m.State("Report"):
+                m.d.comb += [self.tx.valid.eq(1), self.tx.p.last.eq(step == last_step)]
                 with m.If(self.tx.ready):
                     m.d.sync += step.eq(step + 1)
                     with m.If((step == 2) & from_recorder):
                         m.next = "Fetch"
                     with m.If(step == last_step):
-                        m.next = "Command"
+                        m.d.sync += sent.eq(1)
+                        m.next = "Idle"
 
             with m.State("Fetch"):
                 m.d.comb += recorder.enable.eq(1)
@@ -318,11 +331,41 @@ class Link(wiring.Component):
                 m.d.comb += [
                     self.tx.valid.eq(1),
                     self.tx.p.data.eq(recorder.data),
-                    self.tx.p.last.eq(address == end),
+                    self.tx.p.last.eq(at_end),
                 ]
                 with m.If(self.tx.ready):
                     m.d.sync += address.eq(address + 1)
                     m.next = "Fetch"
-                    with m.If(address == end):
-                        m.next = "Command"
+                    with m.If(at_end):
+                        m.d.sync += sent.eq(1)
+                        m.next = "Idle"
         return m
+
+    def _elaborate_verdict(self, m, verdict, command, flags):
+        """What the status of the command's reply would be if its request ended now."""
+        m.d.sync += verdict.eq(Status.OK)
+        with m.If(flags["wrong_length"]):
+            m.d.sync += verdict.eq(Status.BAD_LENGTH)
+        with m.Else():
+            with m.Switch(command):
+                with m.Case(Command.IDENTIFY, Command.STATUS):
+                    pass
+                with m.Case(Command.LOAD_BEGIN, Command.LOAD_DATA):
+                    # A repeated chunk has been loaded; only its reply was lost.
+                    with m.If(self.booting):
+                        m.d.sync += verdict.eq(Status.BUSY)
+                    with m.Elif((command == Command.LOAD_DATA) & ~flags["in_sequence"]):
+                        m.d.sync += verdict.eq(Status.BAD_SEQUENCE)
+                with m.Case(Command.LOAD_END):
+                    with m.If(~flags["ready"]):
+                        m.d.sync += verdict.eq(Status.LOAD_FAILED)
+                with m.Case(*_CLASSIFY):
+                    with m.If(~flags["ready"]):
+                        m.d.sync += verdict.eq(Status.NOT_READY)
+                    with m.Elif(flags["broken"]):
+                        m.d.sync += verdict.eq(Status.CORE_ERROR)
+                with m.Case(Command.RESULT, Command.COUNTERS):
+                    with m.If(~flags["has_result"]):
+                        m.d.sync += verdict.eq(Status.NO_RESULT)
+                with m.Default():
+                    m.d.sync += verdict.eq(Status.UNKNOWN_COMMAND)

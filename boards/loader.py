@@ -35,7 +35,7 @@ class ImageLoader(wiring.Component):
     wrong, in the end the checksum, the header is made invalid again and ``state`` says why.
 
     Bytes that come when no image is being loaded are dropped, so whoever sends them never waits in
-    vain. A byte takes 9 cycles, and three more where it completes a word.
+    vain. A byte takes 10 cycles, and four more where it completes a word.
 
     Parameters
     ----------
@@ -91,30 +91,41 @@ class ImageLoader(wiring.Component):
         word = Signal(32, reset_less=True)
         bit = Signal(5, reset_less=True)  # of the word, the next to come
         shifting = Signal()
-        # Each for one cycle: the word is there, and its comparisons are.
-        whole, complete = Signal(), Signal()
+        # One after the other, each for one cycle: the word is there, what it is compared with is
+        # known, and whether it is good.
+        whole, compared, complete = Signal(), Signal(), Signal()
         failed = Signal()  # in the cycle before: what has begun meanwhile is undone
-        m.d.sync += failed.eq(0)
+        ready, active = Signal(), Signal()
+        taken = Signal()
         m.d.comb += [
-            self.i.ready.eq(~shifting & ~whole & ~complete & ~self.load.valid & ~failed),
+            self.i.ready.eq(ready),
+            self.active.eq(active),
+            taken.eq(self.i.valid & ready & active),
             checker.data.eq(byte[0]),
             checker.valid.eq(shifting),
         ]
-        m.d.sync += [whole.eq(shifting & (bit == 31)), complete.eq(whole)]
+        m.d.sync += [
+            failed.eq(0),
+            whole.eq(shifting & (bit == 31)), compared.eq(whole), complete.eq(compared),
+            ready.eq(~((self.i.valid & ready) | shifting | whole | compared | complete
+                       | self.load.valid | failed | self.start)),
+        ]
         with m.If(shifting):
             m.d.sync += [
                 Cat(word, byte).eq(Cat(word, byte)[1:]),
                 bit.eq(bit + 1),
                 shifting.eq(bit[:3] != 7),
             ]
-        with m.If(self.i.valid & self.i.ready & self.active):
+        with m.If(taken):
             m.d.sync += [byte.eq(self.i.payload), shifting.eq(1)]
 
-        # The first three words must be these. They are compared as they shift in.
+        # The first three words must be these. They are compared as they shift in, a bit late.
         expected = Const(MAGIC | FORMAT_VERSION << 32 | self._config.fingerprint << 64, 96)
         field = Signal(2, reset_less=True)
+        wanted, shifted = Signal(reset_less=True), Signal()
         unexpected = Signal(reset_less=True)
-        with m.If(shifting & (byte[0] != expected.bit_select(Cat(bit, field), 1))):
+        m.d.sync += [wanted.eq(expected.bit_select(Cat(bit, field), 1)), shifted.eq(shifting)]
+        with m.If(shifted & (word[-1] != wanted)):
             m.d.sync += unexpected.eq(1)
 
         # Both count the words that come after this one: of the payload, and of its section.
@@ -127,13 +138,15 @@ class ImageLoader(wiring.Component):
             self.load.p.memory.as_value().eq(memory),
             self.load.p.address.eq(address),
             self.load.p.data.eq(word),
-            self.active.eq(self.state == LoadState.LOADING),
         ]
 
-        # Comparisons are registers, which shortens the paths.
+        # Comparisons are registers, and so is what follows from them: it shortens the paths.
         no_more, no_more_in_section = Signal(reset_less=True), Signal(reset_less=True)
         too_long, nowhere = Signal(reset_less=True), Signal(reset_less=True)
         matches = Signal(reset_less=True)
+        # With a complete word: it is bad, or loading ends with it; and what the state is then.
+        bad, ends = Signal(reset_less=True), Signal(reset_less=True)
+        state = Signal(LoadState, reset_less=True)
         m.d.sync += [
             no_more.eq(left == 0),
             no_more_in_section.eq(section_left == 0),
@@ -143,8 +156,11 @@ class ImageLoader(wiring.Component):
             matches.eq(checker.match_detected),
         ]
 
+        def good_if(good, reason):
+            m.d.sync += [bad.eq(~good), ends.eq(~good), state.eq(reason)]
+
         def fail(reason):
-            m.d.sync += [failed.eq(1), self.state.eq(reason)]
+            m.d.sync += [failed.eq(1), active.eq(0), self.state.eq(reason)]
 
         def count_down(counter):
             m.d.sync += counter.eq(counter - 1)
@@ -154,28 +170,26 @@ class ImageLoader(wiring.Component):
         with m.Switch(stage):
             with m.Case(Stage.INVALIDATE):
                 with m.If(self.load.ready):
-                    m.d.sync += stage.eq(Mux(self.active, Stage.IDENTITY, Stage.IDLE))
+                    m.d.sync += stage.eq(Mux(active, Stage.IDENTITY, Stage.IDLE))
             with m.Case(Stage.IDENTITY):
+                good_if(~unexpected, LoadState.BAD_MAGIC + field)
                 with m.If(complete):
                     m.d.sync += field.eq(field + 1)
                     with m.If(field == 2):
                         m.d.sync += stage.eq(Stage.LENGTH)
-                    with m.If(unexpected):
-                        fail(LoadState.BAD_MAGIC + field)
             with m.Case(Stage.LENGTH):
+                good_if(~too_long, LoadState.BAD_LENGTH)
                 m.d.sync += left.eq(word)
                 with m.If(complete):
                     m.d.sync += stage.eq(Stage.INPUTS)
-                    with m.If(too_long):
-                        fail(LoadState.BAD_LENGTH)
             with m.Case(Stage.INPUTS):
+                good_if(~no_more, LoadState.BAD_LENGTH)
                 m.d.sync += self.last_input.eq(word)
                 with m.If(complete):
                     count_down(left)
                     m.d.sync += stage.eq(Stage.SECTION)
-                    with m.If(no_more):
-                        fail(LoadState.BAD_LENGTH)
             with m.Case(Stage.SECTION):
+                good_if(~nowhere & ~no_more, LoadState.BAD_SECTION)
                 m.d.sync += [
                     section_left.eq(section.more),
                     memory.eq(section.memory),
@@ -184,9 +198,8 @@ class ImageLoader(wiring.Component):
                 with m.If(complete):
                     count_down(left)
                     m.d.sync += stage.eq(Stage.DATA)
-                    with m.If(nowhere | no_more):
-                        fail(LoadState.BAD_SECTION)
             with m.Case(Stage.DATA):
+                good_if(~no_more | no_more_in_section, LoadState.BAD_SECTION)
                 with m.If(complete):
                     m.d.sync += [stage.eq(Stage.WRITE), self.load.valid.eq(1)]
             with m.Case(Stage.WRITE):
@@ -198,26 +211,26 @@ class ImageLoader(wiring.Component):
                         m.d.sync += stage.eq(Stage.SECTION)
                     with m.If(no_more):
                         m.d.sync += stage.eq(Stage.CHECKSUM)
-                        with m.If(~no_more_in_section):
-                            fail(LoadState.BAD_SECTION)
             with m.Case(Stage.CHECKSUM):
+                good_if(matches, Mux(matches, LoadState.READY, LoadState.BAD_CHECKSUM))
+                m.d.sync += ends.eq(1)
                 with m.If(complete):
-                    m.d.sync += [self.state.eq(LoadState.READY), stage.eq(Stage.IDLE)]
-                    with m.If(~matches):
-                        fail(LoadState.BAD_CHECKSUM)
+                    m.d.sync += stage.eq(Stage.IDLE)
 
-        with m.If(self.stop & self.active):
+        with m.If(complete & ends):
+            m.d.sync += [failed.eq(bad), active.eq(0), self.state.eq(state)]
+        with m.If(self.stop & active):
             fail(LoadState.INCOMPLETE)
         with m.If(self.start):
             fail(LoadState.LOADING)
-            m.d.sync += self.loaded_from.eq(self.source)
+            m.d.sync += [active.eq(1), self.loaded_from.eq(self.source)]
         # Whatever happened, the next write is 0 to word 0 of memory 0: the layer table's header.
         with m.If(failed):
             m.d.comb += checker.start.eq(1)
             m.d.sync += [
                 stage.eq(Stage.INVALIDATE), self.load.valid.eq(1),
-                word.eq(0), memory.eq(Memory.TABLE), address.eq(0),
-                bit.eq(0), shifting.eq(0), whole.eq(0), complete.eq(0),
-                field.eq(0), unexpected.eq(0),
+                word.eq(0), memory.eq(Memory.TABLE), address.eq(0), bit.eq(0), field.eq(0),
+                shifting.eq(0), whole.eq(0), compared.eq(0), complete.eq(0),
+                shifted.eq(0), unexpected.eq(0),
             ]
         return m

@@ -157,6 +157,8 @@ class Recorder(wiring.Component):
                 m.d.comb += self.logits.ready.eq(1)
                 m.next = "Idle"
 
+        # A register, because the link has much to decide with it.
+        m.d.sync += self.done.eq(0)
         with m.FSM():
             with m.State("Idle"):
                 m.d.sync += step.eq(0)
@@ -178,8 +180,8 @@ class Recorder(wiring.Component):
                 m.d.comb += [recording.eq(1), write.en.eq(1)]
                 m.d.sync += [step.eq(step + 1), word.eq(word + 1)]
                 with m.If(step == Result.TRAILER.size // 2 - 1):
-                    m.d.comb += [self.logits.ready.eq(1), self.done.eq(1)]
-                    m.d.sync += word.eq(word)
+                    m.d.comb += self.logits.ready.eq(1)
+                    m.d.sync += [self.done.eq(1), word.eq(word)]
                     m.next = "Idle"
             with m.State("Counters"):
                 m.d.comb += [recording.eq(1), counting.eq(1), write.en.eq(1)]

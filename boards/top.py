@@ -135,6 +135,7 @@ class BoardTop(Elaboratable):
         m.submodules.replies = replies = FrameSender()
         wiring.connect(m, receiver.o, requests.i)
         wiring.connect(m, requests.o, link.rx)
+        m.d.comb += [link.rx_end.eq(requests.end), link.rx_good.eq(requests.good)]
         wiring.connect(m, link.tx, replies.i)
         wiring.connect(m, replies.o, transmitter.i)
         m.d.comb += [

@@ -145,13 +145,16 @@ class UARTTransmitter(wiring.Component):
         timer = Signal(range(self._divisor))
         # The bits still to be sent, the next one lowest; the last one is the stop bit, a 1.
         bits = Signal(9)
-        m.d.comb += self.i.ready.eq((timer == 0) & (bits == 0))
+        # A register, because whoever sends has much to decide with it.
+        ready = Signal(init=1)
+        m.d.comb += self.i.ready.eq(ready)
         with m.If(timer != 0):
-            m.d.sync += timer.eq(timer - 1)
+            m.d.sync += [timer.eq(timer - 1), ready.eq((timer == 1) & (bits == 0))]
         with m.Elif(bits != 0):
             m.d.sync += [Cat(self.tx, bits).eq(bits), timer.eq(self._divisor - 1)]
         with m.Elif(self.i.valid):
             m.d.sync += [
+                ready.eq(0),
                 self.tx.eq(0),
                 bits.eq(Cat(self.i.payload, Const(1, 1))),
                 timer.eq(self._divisor - 1),

@@ -9,8 +9,8 @@ from hdl.config import CoreConfig
 __all__ = ["AFTER_SYNTHESIS", "BEFORE_SYNTHESIS", "MacPair"]
 
 #: Yosys commands around ``synth_ice40``. With ``-dsp`` it takes every SB_MAC16 for one that it has
-#: inferred itself, and sets C, D, clock and modes anew (YosysHQ/yosys#2922), without a word. Under
-#: another name it leaves the cell alone, and a design made without these commands is an error.
+#: inferred itself: YosysHQ/yosys#2922 is a crash, Yosys 0.66 ties C, D, CE and CLK to 0 without a
+#: word. Under another name the cell is left alone, and forgetting these commands is an error.
 BEFORE_SYNTHESIS = """\
 read_verilog -lib -D ICE40_U +/ice40/cells_sim.v
 rename SB_MAC16 TTFS_MAC16

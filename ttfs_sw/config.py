@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ttfs_sw import topology
 from ttfs_sw.errors import InputError
 
 __all__ = ["Augmentation", "Config", "NetworkShape", "Training", "load", "presets"]
@@ -50,11 +51,15 @@ class NetworkShape:
     Parameters
     ----------
     hidden : tuple of :class:`int`
-        Neurons of each hidden layer, from the input on.
+        Neurons of each hidden layer, from the input on, when all of them are dense.
+    layers : tuple of :class:`str`
+        Hidden layers of any kind, as :mod:`ttfs_sw.topology` writes them; instead of ``hidden``.
     weight_bits : :class:`int` or tuple of :class:`int`
-        Bits of a weight, 2 to 8: one for all layers, or one a layer, the read-out's last.
+        Bits of a weight, 2 to 8: one for all layers, or one a layer, the read-out's last. Average
+        pools have no weights.
     ticks : :class:`int` or tuple of :class:`int`
         T, the ticks in which a hidden neuron may fire, 1 to 255: one for all, or one a layer.
+        Max-pools are no layers.
     input_ticks : :class:`int`
         T of the pixels.
     dead_zone : :class:`int`
@@ -66,6 +71,7 @@ class NetworkShape:
     """
 
     hidden: tuple[int, ...] = _limited((128,), 1, 65535)
+    layers: tuple[str, ...] = dataclasses.field(default=(), metadata={"items": str})
     weight_bits: int | tuple[int, ...] = _limited(4, 2, 8, many=True)
     ticks: int | tuple[int, ...] = _limited(15, 1, 255, many=True)
     input_ticks: int = _limited(15, 1, 255)
@@ -73,14 +79,27 @@ class NetworkShape:
     accumulator_bits: int = _limited(16, 8, 32)
 
     @property
+    def texts(self) -> tuple[str, ...]:
+        """The hidden layers as :mod:`ttfs_sw.topology` writes them."""
+        return self.layers or tuple(map(str, self.hidden))
+
+    @property
     def layer_bits(self) -> tuple[int, ...]:
-        """Bits of a weight in each layer, the read-out's last."""
-        return _each(self.weight_bits, len(self.hidden) + 1)
+        """Bits of a weight in each layer that has any, the read-out's last."""
+        return _each(self.weight_bits, self.lengths["weight_bits"])
 
     @property
     def layer_ticks(self) -> tuple[int, ...]:
         """T of each hidden layer."""
-        return _each(self.ticks, len(self.hidden))
+        return _each(self.ticks, self.lengths["ticks"])
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """How many values a key that takes a list needs."""
+        entries = topology.parse(self.texts)
+        return {
+            "weight_bits": sum(entry.learned for entry in entries) + 1, "ticks": len(entries),
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,8 +126,9 @@ class Training:
         Of the weights, not of biases and scales; decoupled, as in AdamW.
     label_smoothing : :class:`float`
         Probability given to the wrong classes together.
-    activity_penalty : :class:`float`
-        Cost of a spike: the more, the fewer neurons fire.
+    activity_penalty : :class:`float` or tuple of :class:`float`
+        Cost of a spike: the more, the fewer neurons fire. One for all hidden layers, or one a
+        layer: the hardware pays for a spike as much as it has fan-out.
     average : :class:`float`
         Decay of the running mean of all parameters that becomes the network; 0 takes the last.
     """
@@ -122,8 +142,12 @@ class Training:
     warmup: float = _limited(0.05, 0.0, 1.0)
     weight_decay: float = _limited(0.0, 0.0, 100.0)
     label_smoothing: float = _limited(0.0, 0.0, 0.99)
-    activity_penalty: float = _limited(0.0, 0.0, 1e6)
+    activity_penalty: float | tuple[float, ...] = _limited(0.0, 0.0, 1e6, many=True)
     average: float = _limited(0.0, 0.0, 0.999999)
+
+    def penalties(self, layers: int) -> tuple[float, ...]:
+        """Cost of a spike in each of so many hidden layers."""
+        return _each(self.activity_penalty, layers)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,7 +215,10 @@ class Config:
         for key, value in vars(self).items():
             if _table(value):
                 tables += ["", f"[{key}]"]
-                tables += [f"{name} = {_toml(item)}" for name, item in vars(value).items()]
+                # An empty list is a key that another one takes the place of.
+                tables += [
+                    f"{name} = {_toml(item)}" for name, item in _written(value) if item != ()
+                ]
             else:
                 lines.append(f"{key} = {_toml(value)}")
         return "\n".join(lines + tables) + "\n"
@@ -236,8 +263,16 @@ def load(
         if value is not None:
             _override(values, key, value)
     config = _build(Config, values, where, "")
-    _check_lengths(config.network, where)
+    _check_layers(config, values, where)
     return config
+
+
+def _written(table: Any) -> list[tuple[str, Any]]:
+    """Keys and values of a table to write; ``layers`` take the place of ``hidden``."""
+    values = dict(vars(table))
+    if values.get("layers"):
+        del values["hidden"]
+    return list(values.items())
 
 
 def _read(path: Path) -> str:
@@ -266,6 +301,11 @@ def _override(values: dict[str, Any], key: str, value: Any) -> None:
         table = owners[0] if owners else ""
     if table and isinstance(values.setdefault(table, {}), dict):
         values[table][leaf] = value
+        # Each of these two takes the place of the other.
+        if (table, leaf) == ("network", "layers"):
+            values[table].pop("hidden", None)
+        elif (table, leaf) == ("network", "hidden"):
+            values[table].pop("layers", None)
     else:
         values[leaf] = value
 
@@ -304,7 +344,7 @@ def _nearest(key: str, prefix: str, fields: Mapping[str, Any]) -> str:
 def _check(field: dataclasses.Field, value: Any, what: str) -> Any:
     """Return ``value`` as the type of ``field``, or refuse it in the name of ``what``."""
     listed = isinstance(field.default, tuple)
-    kind = type(field.default[0] if listed else field.default)
+    kind = field.metadata.get("items") or type(field.default[0] if listed else field.default)
     expected = f"a list of {KINDS[kind].split()[-1]}s" if listed else KINDS[kind]
     if field.metadata.get("many"):
         expected += ", or a list of them,"
@@ -317,7 +357,7 @@ def _check(field: dataclasses.Field, value: Any, what: str) -> Any:
     good = good and bool(items) and all(type(item) is kind for item in items)
     if kind is str:
         expected += f" of at most {MAX_TEXT} printable characters"
-        good = good and len(value) <= MAX_TEXT and value.isprintable()
+        good = good and all(len(item) <= MAX_TEXT and item.isprintable() for item in items)
     if "low" in field.metadata:
         low, high = field.metadata["low"], field.metadata["high"]
         expected += f" from {low} to {high}"
@@ -328,17 +368,30 @@ def _check(field: dataclasses.Field, value: Any, what: str) -> Any:
     return tuple(items) if isinstance(value, list | tuple) else items[0]
 
 
-def _check_lengths(network: NetworkShape, where: str) -> None:
-    for key, need in (("weight_bits", len(network.hidden) + 1), ("ticks", len(network.hidden))):
-        value = getattr(network, key)
+def _check_layers(config: Config, values: Mapping[str, Any], where: str) -> None:
+    """Check the layers, and that what is listed for each layer is listed for all."""
+    if config.network.layers and "hidden" in values["network"]:
+        raise InputError(
+            f"{where}: network.hidden and network.layers are two ways to say the same; give one"
+        )
+    try:
+        lengths = config.network.lengths
+    except InputError as error:
+        raise InputError(f"{where}: network.layers: {error}") from error
+    for key, table, need in (
+        ("network.weight_bits", config.network, lengths["weight_bits"]),
+        ("network.ticks", config.network, lengths["ticks"]),
+        ("training.activity_penalty", config.training, lengths["ticks"]),
+    ):
+        value = getattr(table, key.partition(".")[2])
         if isinstance(value, tuple) and len(value) != need:
             raise InputError(
-                f"{where}: network.{key} has {len(value)} entries, but the network has {need} "
+                f"{where}: {key} has {len(value)} entries, but the network has {need} "
                 f"layers that need one; give {need}, or one number for all"
             )
 
 
-def _each(value: int | tuple[int, ...], count: int) -> tuple[int, ...]:
+def _each(value: Any, count: int) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,) * count
 
 

@@ -161,8 +161,8 @@ class ContinuousNetwork:
         logits = self._gather(len(self.layers) - 1, maps, drift=True)
         spiking = maps[:len(self.layers) - 1]
         return ContinuousTrace(
-            tuple(times for times, _, _ in spiking), tuple((opens, closes) for _, opens, closes in spiking),
-            tuple(early), logits,
+            tuple(times for times, _, _ in spiking),
+            tuple((opens, closes) for _, opens, closes in spiking), tuple(early), logits,
         )
 
     def _gather(self, index: int, maps: Sequence, *, drift: bool = False) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 Every tensor that stands for integers holds integers, as floats wide enough to carry them exactly.
 So export is a copy, and a test compares every code of every neuron with :mod:`ttfs_sw.golden`.
+:mod:`ttfs_sw.models` makes networks of these layers.
 
 Backwards, rounding is straight-through, and the staircase of firing has the gradients of the
 clipped ramp it approximates (QCFS; Bu et al. 2022): with membrane ``z``, window ``λ`` and
@@ -10,25 +11,28 @@ clipped ramp it approximates (QCFS; Bu et al. 2022): with membrane ``z``, window
 tick ``T - hT/λ`` of its window: ``λ = T s_y``.
 """
 
-import itertools
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from ttfs_sw import quantise
-from ttfs_sw.quantise import DenseIntegers
+from ttfs_sw.topology import LayerPlan
 
-__all__ = ["Activity", "Fire", "QuantisedLinear", "QuantisedNetwork", "ReluNetwork"]
+__all__ = ["Fire", "QuantisedLayer"]
 
 #: Biases are kept within this, so that a membrane is exact in the float that carries it.
 MAX_BIAS = 1 << 23
 
+#: Left shifts of a residual are kept within this, for the same reason.
+MAX_RESIDUAL_SHIFT = 14
+
 #: Share of the positive membranes of a ReLU network that its calibrated window covers.
 WINDOW_QUANTILE = 0.999
+
+#: Membranes that are looked at to find that share.
+MAX_QUANTILE = 1_000_000
 
 
 class _Round(torch.autograd.Function):
@@ -44,91 +48,180 @@ class _Round(torch.autograd.Function):
 
 
 class _Staircase(torch.autograd.Function):
-    """Codes of integer membranes, with the gradients of the clipped ramp ``V ratio``."""
+    """Codes of integer membranes, with the gradients of the clipped ramp ``V ratio``.
+
+    Given twice, with a ratio each: both have the same value, but not the same gradients.
+    """
 
     @staticmethod
-    def forward(ctx, membrane, ratio, ticks):
+    def forward(ctx, membrane, ratio, spikes_ratio, ticks):
         ctx.save_for_backward(membrane, ratio)
         ctx.ticks = ticks
+        ctx.set_materialize_grads(False)
         if not 0 < ratio.item() < math.inf:
             # Training has diverged. The loss becomes NaN, and that is where it is looked for.
-            return torch.full_like(membrane, math.nan)
+            return torch.full_like(membrane, math.nan), torch.full_like(membrane, math.nan)
         multiplier, shift = quantise.slope(ratio.item())
         # V m stays below 2^53, the limit of exact integers in float64, up to V = 2^37.
         scaled = membrane.clamp(min=0).double().mul_(multiplier)
         half = (1 << shift) >> 1
-        return scaled.add_(half).mul_(2.0**-shift).floor_().clamp_(max=ticks).to(membrane.dtype)
+        scaled = scaled.add_(half).mul_(2.0**-shift).floor_().clamp_(max=ticks)
+        codes = scaled.to(membrane.dtype)
+        return codes, codes.clone()
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx, *gradients):
         membrane, ratio = ctx.saved_tensors
         inside = (membrane >= 0) & (membrane * ratio <= ctx.ticks)
-        gradient = gradient * inside
-        return gradient * ratio, (gradient * membrane).sum(), None
+        of_membrane, of_ratios = None, []
+        for gradient in gradients:
+            if gradient is None:
+                of_ratios.append(None)
+                continue
+            gradient = gradient * inside
+            of_ratios.append((gradient * membrane).sum())
+            gradient = gradient * ratio
+            of_membrane = gradient if of_membrane is None else of_membrane + gradient
+        return of_membrane, *of_ratios, None
 
 
-class QuantisedLinear(nn.Module):
-    """A dense layer from codes to membranes, in integers: ``V = β + Σ w a``.
+class QuantisedLayer(nn.Module):
+    """A layer from codes to membranes, in integers: ``V = β + Σ w a (+ a₂ << r)``.
+
+    Maps are ``[images, channels, height, width]``, as torch has them; a dense layer reads and gives
+    ``[images, neurons]``.
+
+    A residual must be worth in the membrane what it is worth in its own map, ``s_2``, so the unit
+    of the membrane is ``s_2 / 2^r``: the layer has no weight scale of its own, and calibration
+    finds ``r``. An average has weights of 1 and no bias, and its unit is ``s_x / K²``.
 
     Parameters
     ----------
-    inputs, outputs : :class:`int`
-        Sizes.
+    plan : :class:`ttfs_sw.topology.LayerPlan`
+        What to compute.
     weight_bits : :class:`int`
         2 to 8; weights are symmetric about zero.
-    source_ticks : :class:`int`
-        Largest code that arrives.
+    source_ticks, second_ticks : :class:`int`
+        Largest code that arrives from the source, and from the second source.
 
     Members
     -------
-    weight, bias : real parameters ``[outputs, inputs]`` and ``[outputs]``, rounded on each use.
+    weight, bias : real parameters, rounded on each use: ``[outputs, inputs]``, or ``[c_out, c_in,
+        ky, kx]``, or depthwise ``[c, 1, ky, kx]``; and ``[c_out]``.
     log_scale : logarithm of the weight scale, learned too. Steps in it are relative, as they are
         for the weights, whatever the scale is.
+    residual_shift : r, found by calibration.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, weight_bits: int, source_ticks: int):
+    def __init__(
+        self, plan: LayerPlan, *, weight_bits: int, source_ticks: int, second_ticks: int = 0
+    ):
         super().__init__()
-        self.weight_bits = weight_bits
+        self.plan = plan
+        self.weight_bits = weight_bits if plan.learned else 2
         self.source_ticks = source_ticks
-        self.limit = quantise.weight_limit(weight_bits)
-        self.weight = nn.Parameter(torch.zeros(outputs, inputs))
-        self.bias = nn.Parameter(torch.zeros(outputs))
-        self.log_scale = nn.Parameter(torch.zeros(()))
-        reach = inputs * source_ticks * self.limit + MAX_BIAS
+        self.limit = quantise.weight_limit(self.weight_bits)
+        self._groups = 1 if plan.kind in ("dense", "conv2d") else plan.out_shape[2]
+        self._residual = plan.second_source is not None
+        if plan.learned:
+            self.weight = nn.Parameter(torch.zeros(weight_shape(plan)))
+            self.bias = nn.Parameter(torch.zeros(plan.out_shape[2]))
+            if not self._residual:
+                self.log_scale = nn.Parameter(torch.zeros(()))
+        if self._residual:
+            self.register_buffer("residual_shift", torch.tensor(0))
+        reach = plan.fan_in * source_ticks * self.limit + MAX_BIAS
+        reach += second_ticks << MAX_RESIDUAL_SHIFT if self._residual else 0
         self.dtype = torch.float32 if reach <= 1 << 24 else torch.float64
 
-    def integers(self, source_scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Integer weights ``[outputs, inputs]`` and biases, for codes worth ``source_scale``."""
-        scale = self.log_scale.exp()
+    def unit(
+        self, source_scale: torch.Tensor, second_scale: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Real value of one unit of the membrane."""
+        if self._residual:
+            return second_scale * 2.0 ** -self.residual_shift.item()
+        if not self.plan.learned:
+            return source_scale / self.plan.fan_in
+        return self.log_scale.exp() * source_scale
+
+    def weight_scale(
+        self, source_scale: torch.Tensor, second_scale: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Real value of one step of a weight."""
+        if self.plan.learned and not self._residual:
+            return self.log_scale.exp()
+        return self.unit(source_scale, second_scale) / source_scale
+
+    def integers(
+        self, source_scale: torch.Tensor, second_scale: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Integer weights and biases, for codes worth ``source_scale`` and ``second_scale``."""
+        if not self.plan.learned:
+            channels = self.plan.out_shape[2]
+            return (
+                torch.ones(weight_shape(self.plan), device=source_scale.device),
+                torch.zeros(channels, device=source_scale.device),
+            )
+        scale = self.weight_scale(source_scale, second_scale)
         weight = _Round.apply((self.weight / scale).clamp(-self.limit, self.limit))
         bias = _Round.apply((self.bias / (scale * source_scale)).clamp(-MAX_BIAS, MAX_BIAS))
         return weight, bias
 
     def forward(
-        self, codes: torch.Tensor, source_scale: torch.Tensor
+        self,
+        codes: torch.Tensor,
+        source_scale: torch.Tensor,
+        second: torch.Tensor | None = None,
+        second_scale: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the membranes, and the real value of one unit of them."""
-        weight, bias = self.integers(source_scale)
-        membrane = functional.linear(
-            codes.to(self.dtype), weight.to(self.dtype), bias.to(self.dtype)
-        )
-        return membrane, self.log_scale.exp() * source_scale
+        weight, bias = self.integers(source_scale, second_scale)
+        codes, weight, bias = (value.to(self.dtype) for value in (codes, weight, bias))
+        if self.plan.kind == "dense":
+            membrane = functional.linear(codes, weight, bias)
+        else:
+            membrane = functional.conv2d(
+                codes, weight, bias, self.plan.stride, self.plan.padding, groups=self._groups
+            )
+        if self._residual:
+            membrane = membrane + second.to(self.dtype) * 2.0 ** self.residual_shift.item()
+        return membrane, self.unit(source_scale, second_scale)
 
     @torch.no_grad()
-    def calibrate(self) -> None:
+    def calibrate(
+        self, source_scale: torch.Tensor, second_scale: torch.Tensor | None = None
+    ) -> None:
         """Set the weight scale to the one with the least squared error of the rounded weights."""
+        if not self.plan.learned:
+            return
+        if self._residual:
+            # Each shift stands for a scale, half as large as that of the shift before.
+            scales = second_scale / source_scale * 2.0 ** -torch.arange(
+                MAX_RESIDUAL_SHIFT + 1.0, device=source_scale.device
+            )
+            self.residual_shift.copy_(self._errors(scales).argmin())
+            return
         top = self.weight.abs().max().clamp(min=1e-8) / self.limit
         scales = top * torch.linspace(0.2, 1.0, 33, device=top.device)
-        errors = torch.stack([
+        self.log_scale.copy_(scales[self._errors(scales).argmin()].log())
+
+    def _errors(self, scales: torch.Tensor) -> torch.Tensor:
+        """Squared error of the rounded weights for each of ``scales``."""
+        return torch.stack([
             ((self.weight / scale).round().clamp(-self.limit, self.limit) * scale - self.weight)
             .square().sum()
             for scale in scales
         ])
-        self.log_scale.copy_(scales[errors.argmin()].log())
 
     def extra_repr(self) -> str:
-        outputs, inputs = self.weight.shape
-        return f"{inputs}, {outputs}, weight_bits={self.weight_bits}, ticks={self.source_ticks}"
+        return f"{self.plan}, weight_bits={self.weight_bits}, ticks={self.source_ticks}"
+
+
+def weight_shape(plan: LayerPlan) -> tuple[int, ...]:
+    """Shape of the weights of a layer, as torch has them."""
+    if plan.kind == "dense":
+        return plan.out_shape[2], plan.in_shape[2]
+    return plan.out_shape[2], plan.fan_in // plan.kernel**2, plan.kernel, plan.kernel
 
 
 class Fire(nn.Module):
@@ -156,141 +249,24 @@ class Fire(nn.Module):
 
     def forward(
         self, membrane: torch.Tensor, unit: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the codes, and the real value of one step of them."""
-        codes = _Staircase.apply(membrane, self.ratio(unit), self.ticks)
-        return codes, self.log_scale.exp()
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the codes, the real value of one step of them, and the codes as spikes.
 
-    def spikes(self, membrane: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
-        """Return the same codes, but with no gradient for the window.
-
-        For an activity penalty: silence is to come from weaker membranes. A wider window would
-        give it too, but with fewer different codes for those that fire.
+        Spikes are the same codes, but with no gradient for the window. They are for an activity
+        penalty: silence is to come from weaker membranes. A wider window would give it too, but
+        with fewer different codes for those that fire.
         """
-        return _Staircase.apply(membrane, unit / self.log_scale.exp().detach(), self.ticks)
+        fixed = unit / self.log_scale.exp().detach()
+        codes, spikes = _Staircase.apply(membrane, self.ratio(unit), fixed, self.ticks)
+        return codes, self.log_scale.exp(), spikes
 
     @torch.no_grad()
     def calibrate(self, membrane: torch.Tensor, unit: torch.Tensor) -> None:
         """Set the window so that it covers nearly all positive membranes."""
-        positive = membrane[membrane > 0].double()
-        window = torch.quantile(positive[:1_000_000], WINDOW_QUANTILE) if len(positive) else 1.0
+        positive = membrane[membrane > 0]
+        positive = positive[::len(positive) // MAX_QUANTILE + 1].double()
+        window = torch.quantile(positive, WINDOW_QUANTILE) if len(positive) else 1.0
         self.log_scale.copy_(torch.as_tensor(window / self.ticks).log() + unit.log())
 
     def extra_repr(self) -> str:
         return f"ticks={self.ticks}"
-
-
-class Activity(NamedTuple):
-    """What a forward pass gives: real logits, and the codes of every hidden layer.
-
-    Members
-    -------
-    spikes : the codes again, as :meth:`Fire.spikes` gives them.
-    """
-
-    logits: torch.Tensor
-    codes: list[torch.Tensor]
-    spikes: list[torch.Tensor]
-
-
-class ReluNetwork(nn.Module):
-    """The network in real numbers that training starts from: dense layers and ReLUs.
-
-    Parameters
-    ----------
-    sizes : sequence of :class:`int`
-        Inputs, hidden neurons, classes.
-    generator : :class:`torch.Generator`
-        Draws the weights, He-normal.
-    """
-
-    def __init__(self, sizes: Sequence[int], generator: torch.Generator):
-        super().__init__()
-        self.layers = nn.ModuleList(
-            nn.Linear(inputs, outputs) for inputs, outputs in itertools.pairwise(sizes)
-        )
-        with torch.no_grad():
-            for layer in self.layers:
-                deviation = math.sqrt(2 / layer.in_features)
-                layer.weight.normal_(0, deviation, generator=generator)
-                layer.bias.zero_()
-
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """Logits of inputs from 0 to 1."""
-        *hidden, last = self.layers
-        for layer in hidden:
-            values = functional.relu(layer(values))
-        return last(values)
-
-
-class QuantisedNetwork(nn.Module):
-    """A network of dense layers that computes the integer contract.
-
-    Parameters
-    ----------
-    sizes : sequence of :class:`int`
-        Inputs, hidden neurons, classes.
-    weight_bits : sequence of :class:`int`
-        One a layer.
-    ticks : sequence of :class:`int`
-        T of the input, then of each hidden layer.
-    """
-
-    def __init__(self, sizes: Sequence[int], weight_bits: Sequence[int], ticks: Sequence[int]):
-        super().__init__()
-        self.layers = nn.ModuleList(
-            QuantisedLinear(inputs, outputs, weight_bits=bits, source_ticks=source)
-            for inputs, outputs, bits, source in zip(
-                sizes[:-1], sizes[1:], weight_bits, ticks, strict=True
-            )
-        )
-        self.fires = nn.ModuleList(Fire(layer_ticks) for layer_ticks in ticks[1:])
-        # Not a parameter: an image is worth 0 to 1, as it is for the ReLU network.
-        self.register_buffer("input_scale", torch.tensor(1 / ticks[0]))
-
-    def forward(self, codes: torch.Tensor) -> Activity:
-        """Classify input codes, ``[images, inputs]`` as floats."""
-        scale, hidden, spikes = self.input_scale, [], []
-        for layer, fire in zip(self.layers, self.fires, strict=False):
-            membrane, unit = layer(codes, scale)
-            codes, scale = fire(membrane, unit)
-            hidden.append(codes)
-            spikes.append(fire.spikes(membrane, unit))
-        membrane, unit = self.layers[-1](codes, scale)
-        return Activity(membrane * unit, hidden, spikes)
-
-    @torch.no_grad()
-    def start_from(self, relu: ReluNetwork, codes: torch.Tensor) -> None:
-        """Take over a ReLU network's weights, and set every scale from how it treats ``codes``."""
-        scale = self.input_scale
-        for index, (layer, source) in enumerate(zip(self.layers, relu.layers, strict=True)):
-            layer.weight.copy_(source.weight)
-            layer.bias.copy_(source.bias)
-            layer.calibrate()
-            membrane, unit = layer(codes, scale)
-            if index < len(self.fires):
-                self.fires[index].calibrate(membrane, unit)
-                codes, scale = self.fires[index](membrane, unit)
-
-    @torch.no_grad()
-    def integers(self) -> list[DenseIntegers]:
-        """The integers that :meth:`forward` computes with, layer by layer."""
-        found, scale = [], self.input_scale
-        for index, layer in enumerate(self.layers):
-            weight, bias = (value.cpu().double().numpy() for value in layer.integers(scale))
-            unit = layer.log_scale.exp() * scale
-            fields = {
-                "weight": weight.T.astype("int8"),
-                "bias": bias.astype("int32"),
-                "weight_bits": layer.weight_bits,
-                "weight_scale": layer.log_scale.exp().item(),
-            }
-            if index < len(self.fires):
-                fire = self.fires[index]
-                multiplier, shift = quantise.slope(fire.ratio(unit).item())
-                scale = fire.log_scale.exp()
-                fields |= {"ticks": fire.ticks, "multiplier": multiplier, "shift": shift}
-            else:
-                scale = unit
-            found.append(DenseIntegers(**fields, output_scale=scale.item()))
-        return found

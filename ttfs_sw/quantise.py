@@ -13,15 +13,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from ttfs_sw.network import Layer, Network, linear_codes
+from ttfs_sw.topology import LayerPlan
 
 __all__ = [
     "MAX_MULTIPLIER",
     "MAX_SHIFT",
-    "DenseIntegers",
+    "LayerIntegers",
     "code_table",
-    "dense",
+    "network",
     "overflow",
     "slope",
+    "stored",
     "weight_limit",
 ]
 
@@ -75,15 +77,17 @@ def code_table(ticks: int, maximum: int = 255, dead_zone: int = 0) -> np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
-class DenseIntegers:
-    """The integers of one dense layer, as training found them.
+class LayerIntegers:
+    """The integers of one layer, as training found them.
 
     Parameters
     ----------
+    plan : :class:`ttfs_sw.topology.LayerPlan`
+        What the layer computes.
     weight : :class:`numpy.ndarray`
-        ``[inputs, outputs]``.
+        As :class:`ttfs_sw.network.Layer` has them; see :func:`stored`.
     bias : :class:`numpy.ndarray`
-        ``[outputs]``.
+        ``[c_out]``.
     weight_bits : :class:`int`
         Declared width of a weight.
     weight_scale : :class:`float`
@@ -92,8 +96,11 @@ class DenseIntegers:
         Real value of one step of the layer's codes, or of its logits.
     ticks, multiplier, shift : :class:`int`
         T, m and s; all 0 in the read-out.
+    residual_shift : :class:`int`
+        r; 0 without a residual.
     """
 
+    plan: LayerPlan
     weight: np.ndarray = dataclasses.field(repr=False)
     bias: np.ndarray = dataclasses.field(repr=False)
     weight_bits: int
@@ -102,36 +109,51 @@ class DenseIntegers:
     ticks: int = 0
     multiplier: int = 0
     shift: int = 0
+    residual_shift: int = 0
 
 
-def dense(layers: Sequence[DenseIntegers], **network) -> Network:
+def stored(weight: np.ndarray, kind: str) -> np.ndarray:
+    """Return weights in the order of the network's file from that of torch.
+
+    That is ``[inputs, outputs]``, ``[ky, kx, c_in, c_out]`` or depthwise ``[ky, kx, c, 1]``.
+    """
+    if kind == "dense":
+        return weight.T
+    return weight.transpose((2, 3, 1, 0) if kind == "conv2d" else (2, 3, 0, 1))
+
+
+def network(layers: Sequence[LayerIntegers], **fields) -> Network:
     """Return the network of ``layers``, each reading the one before it; the last is the read-out.
 
     Parameters
     ----------
-    layers : sequence of :class:`DenseIntegers`
+    layers : sequence of :class:`LayerIntegers`
         From the input on.
-    network
+    fields
         Input shape, ticks, codes and scale, dataset and preset: the other parameters of
         :class:`ttfs_sw.network.Network`.
     """
     made = []
     for index, layer in enumerate(layers):
-        inputs, outputs = layer.weight.shape
-        slopes = outputs if layer.ticks else 0
+        plan = layer.plan
+        slopes = plan.out_shape[2] if layer.ticks else 0
         made.append(
             Layer(
                 name=f"hidden{index + 1}" if layer.ticks else "output",
-                kind="dense", source=index - 1, second_source=None, residual_shift=0,
-                in_shape=(1, 1, inputs), out_shape=(1, 1, outputs),
-                kernel=(1, 1), stride=(1, 1), padding=(0, 0), pool=1,
+                # The hardware knows no average: it is a depthwise layer whose weights are all 1.
+                kind="depthwise" if plan.kind == "average" else plan.kind,
+                source=index - 1, second_source=plan.second_source,
+                residual_shift=layer.residual_shift,
+                in_shape=plan.in_shape, out_shape=plan.out_shape,
+                kernel=(plan.kernel,) * 2, stride=(plan.stride,) * 2, padding=(plan.padding,) * 2,
+                pool=plan.pool,
                 spiking=layer.ticks > 0, ticks=layer.ticks, weight_bits=layer.weight_bits,
                 weight=layer.weight, bias=layer.bias,
                 multiplier=np.full(slopes, layer.multiplier), shift=np.full(slopes, layer.shift),
                 weight_scale=layer.weight_scale, output_scale=layer.output_scale,
             )
         )
-    return Network(layers=tuple(made), **network)
+    return Network(layers=tuple(made), **fields)
 
 
 def overflow(network: Network, bits: int) -> str | None:

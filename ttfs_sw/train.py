@@ -26,14 +26,14 @@ from torch import nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ttfs_sw import evaluation, golden, plot, quantise
+from ttfs_sw import evaluation, golden, plot, quantise, topology
 from ttfs_sw.config import Config
 from ttfs_sw.datasets import Dataset
 from ttfs_sw.errors import FailureError, InputError
 from ttfs_sw.files import output_folder, write_bytes, write_json, write_text
 from ttfs_sw.golden_torch import one_thread
+from ttfs_sw.models import QuantisedNetwork, ReluNetwork
 from ttfs_sw.network import Network
-from ttfs_sw.qat import QuantisedNetwork, ReluNetwork
 from ttfs_sw.training_data import Data, check
 
 __all__ = ["train"]
@@ -46,8 +46,11 @@ FULL_PRICE = 2.0
 #: Share of the epochs after which one may be kept: the steps are small, and the neurons silent.
 SETTLED = 0.75
 
-#: Training images whose membranes calibrate the windows.
-CALIBRATION = 5000
+#: Training images whose membranes calibrate the windows, at most; and membranes of one layer.
+CALIBRATION, CALIBRATION_MEMBRANES = 5000, 1 << 25
+
+#: Images classified together, where nothing is learned from them.
+BATCH = 1000
 
 
 @one_thread()
@@ -96,20 +99,21 @@ def train(
     data = Data(config, dataset, torch.device(device))
     run = _Run(config, data, progress)
 
-    sizes = (data.inputs, *config.network.hidden, dataset.classes)
+    layers = topology.plan(config.network.texts, dataset.shape, dataset.classes)
     # Weights are drawn on the CPU, so that they are the same with a GPU.
-    relu = ReluNetwork(sizes, torch.Generator().manual_seed(config.seed)).to(device)
+    relu = ReluNetwork(layers, torch.Generator().manual_seed(config.seed)).to(device)
     run.relu(relu)
     quantised = QuantisedNetwork(
-        sizes, config.network.layer_bits, (config.network.input_ticks, *config.network.layer_ticks)
+        layers, config.network.layer_bits, (config.network.input_ticks, *config.network.layer_ticks)
     ).to(device)
-    quantised.start_from(relu, data.encode(data.x[:CALIBRATION].float()))
+    largest = max(math.prod(layer.out_shape) for layer in layers.layers)
+    count = min(CALIBRATION, max(CALIBRATION_MEMBRANES // largest, 1))
+    quantised.start_from(relu, data.encode(data.x[:count].float()))
     best = run.quantised(quantised)
 
     network = data.export(quantised)
-    with torch.no_grad():
-        pixels = torch.from_numpy(dataset.x_test).to(device).float()
-        winners = relu(pixels / data.maximum).argmax(dim=1).cpu().numpy()
+    pixels = torch.from_numpy(dataset.x_test).to(device)
+    winners = _in_parts(lambda part: relu(part / data.maximum), pixels).argmax(dim=1).cpu().numpy()
     tested = evaluation.summary(golden.run(network, dataset.x_test), dataset.y_test)
     report = {
         "preset": config.name,
@@ -123,7 +127,8 @@ def train(
         "events_hidden": tested["events_hidden"],
         "images": tested["images"],
         "epoch": best["epoch"],
-        "sizes": list(sizes),
+        "layers": list(config.network.texts),
+        "sizes": [data.inputs, *(layer.neurons for layer in network.layers)],
         "weight_bits": list(config.network.layer_bits),
         "ticks": [config.network.input_ticks, *config.network.layer_ticks],
         "bounds": [list(bound) for bound in network.bounds()],
@@ -162,8 +167,7 @@ class _Run:
 
         rate = training.float_learning_rate
         for entry in self._fit("float", model, loss, training.float_epochs, rate):
-            with torch.no_grad():
-                logits = model(data.x_heldout / data.maximum)
+            logits = _in_parts(lambda part: model(part / data.maximum), data.x_heldout)
             self._record(entry, logits)
 
     def quantised(self, model: QuantisedNetwork) -> dict[str, Any]:
@@ -172,23 +176,32 @@ class _Run:
         # The running mean of the parameters wanders less than the parameters do.
         mean = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(training.average))
         heldout = data.encode(data.x_heldout.float())
+        penalties = training.penalties(len(model.fires))
 
         def loss(pixels, labels):
             result = model(data.encode(pixels))
-            spikes = sum(codes.clamp(max=FULL_PRICE).sum() for codes in result.spikes) / FULL_PRICE
-            cost = training.activity_penalty / len(labels) * spikes
+            cost = sum(
+                penalty / len(labels) * (codes.clamp(max=FULL_PRICE).sum() / FULL_PRICE)
+                for penalty, codes in zip(penalties, result.spikes, strict=True)
+            )
             return self._entropy(result.logits, labels) + cost
+
+        def classify(codes):
+            result = mean.module(codes)
+            fired.extend(int(torch.count_nonzero(layer)) for layer in result.codes)
+            return result.logits
+
+        hidden = sum(math.prod(layer.plan.map_shape) for layer in model.layers[:-1])
 
         best, kept, problem = None, None, None
         for entry in self._fit(
             "network", model, loss, training.epochs, training.learning_rate,
             after_step=lambda: mean.update_parameters(model),
         ):
-            with torch.no_grad():
-                result = mean.module(heldout)
-            codes = torch.cat(result.codes, dim=1)
-            entry["spikes_per_neuron"] = (codes > 0).double().mean().item()
-            self._record(entry, result.logits)
+            fired = []
+            logits = _in_parts(classify, heldout)
+            entry["spikes_per_neuron"] = sum(fired) / (hidden * len(heldout))
+            self._record(entry, logits)
             if entry["epoch"] <= int(SETTLED * training.epochs):
                 continue
             problem = quantise.overflow(data.export(mean.module), self._bits)
@@ -262,6 +275,14 @@ class _Run:
             "%(stage)s epoch %(epoch)d: loss %(loss).4f, held-out accuracy %(accuracy_heldout).4f",
             entry,
         )
+
+
+@torch.no_grad()
+def _in_parts(
+    classify: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor
+) -> torch.Tensor:
+    """Return the logits of many images, of which only so many are computed at a time."""
+    return torch.cat([classify(part.float()) for part in images.split(BATCH)])
 
 
 def _merit(entry: dict[str, Any]) -> tuple[float, float]:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from ttfs_sw import datasets, quantise
+from ttfs_sw import datasets, quantise, topology
 from ttfs_sw.augment import Augmenter
 from ttfs_sw.config import Config
 from ttfs_sw.datasets import Dataset
 from ttfs_sw.errors import InputError
+from ttfs_sw.models import QuantisedNetwork
 from ttfs_sw.network import Network
-from ttfs_sw.qat import QuantisedNetwork
 
 __all__ = ["Data", "check"]
 
@@ -73,7 +73,7 @@ class Data:
 
     def export(self, model: QuantisedNetwork) -> Network:
         """Return the integers of ``model`` as a network for these images."""
-        return quantise.dense(model.integers(), **self._origin)
+        return quantise.network(model.integers(), **self._origin)
 
 
 def check(config: Config, dataset: Dataset) -> None:
@@ -105,6 +105,10 @@ def check(config: Config, dataset: Dataset) -> None:
             f"network.dead_zone {config.network.dead_zone} silences every pixel of {dataset.name}, "
             f"whose brightest is {dataset.x_train.max()}; lower it"
         )
+    try:
+        topology.plan(config.network.texts, dataset.shape, dataset.classes)
+    except InputError as error:
+        raise InputError(f"network.layers do not fit {dataset.name}: {error}") from error
     if config.augmentation.active and 1 in dataset.shape[:2]:
         raise InputError(
             f"the rows of {dataset.name} are not images; set everything in [augmentation] to 0"

@@ -31,9 +31,10 @@ def rtl_decode(received: bytes, *, errors: frozenset[int] = frozenset()) -> list
             ctx.set(dut.error, 0)
             await ctx.tick()
             _, _, valid, data, end, good = await ctx.tick().sample(
-                dut.o.valid, dut.o.p.data, dut.o.p.end, dut.o.p.good
+                dut.o.valid, dut.o.payload, dut.end, dut.good
             )
-            if valid and end:
+            assert not (valid and end)
+            if end:
                 frames.append(bytes(payload) if good else None)
                 payload.clear()
             elif valid:

@@ -8,6 +8,7 @@ from amaranth.sim import Simulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from boards.frames import BYTE_CYCLES
 from boards.link import Link
 from boards.recorder import RecordMap
 from hdl.config import CoreConfig
@@ -77,16 +78,18 @@ class Bench:
 
     async def send(self, payload: bytes, *, good: bool = True, end: bool = True) -> None:
         """Put one frame's payload and verdict on the link's receiving side."""
-        items = [{"data": byte, "end": 0, "good": 0} for byte in payload]
+        for byte in payload:
+            self.ctx.set(self.dut.rx.payload, byte)
+            await self._pulse(self.dut.rx.valid)
         if end:
-            items.append({"data": 0, "end": 1, "good": good})
-        for item in items:
-            self.ctx.set(self.dut.rx.payload, item)
-            self.ctx.set(self.dut.rx.valid, 1)
-            await self.ctx.tick()
-            self.ctx.set(self.dut.rx.valid, 0)
-            for _ in range(8):
-                await self.ctx.tick()
+            self.ctx.set(self.dut.rx_good, good)
+            await self._pulse(self.dut.rx_end)
+
+    async def _pulse(self, signal) -> None:
+        self.ctx.set(signal, 1)
+        await self.ctx.tick()
+        self.ctx.set(signal, 0)
+        await self.ctx.tick().repeat(BYTE_CYCLES - 1)
 
     async def receive(self, patience: int = 300) -> bytes | None:
         """The next reply, or None when there is none for so many cycles."""
@@ -100,6 +103,8 @@ class Bench:
                 reply.append(item.data)
                 if item.last:
                     self.ctx.set(self.dut.tx.ready, 0)
+                    # The next request cannot begin before the frame's CRC and flag have been sent.
+                    await self.ctx.tick().repeat(BYTE_CYCLES)
                     return bytes(reply)
         self.ctx.set(self.dut.tx.ready, 0)
         assert not reply, "the reply does not end"

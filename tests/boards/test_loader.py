@@ -56,7 +56,7 @@ def load(*actions, inputs=None, stall=0):
                     ctx.set(dut.i.payload, byte)
                     await ctx.tick().until(dut.i.ready)
                 ctx.set(dut.i.valid, 0)
-                await ctx.tick().repeat(12 + 2 * stall)
+                await ctx.tick().repeat(14 + 2 * stall)
         await ctx.tick().repeat(4 + stall)
         state = (LoadState(ctx.get(dut.state)), Source(ctx.get(dut.loaded_from)),
                  ctx.get(dut.last_input))

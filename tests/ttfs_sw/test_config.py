@@ -111,6 +111,14 @@ def test_overrides():
         ({"ticks": [15, 15]}, "ticks has 2 entries, but the network has 1 layers"),
         ({"ticks": 256}, "from 1 to 255, not 256"),
         ({"dead_zone": -1}, "from 0 to 255, not -1"),
+        ({"layers": "8c5"}, "layers must be a list of strings of at most 200 printable"),
+        ({"layers": [64]}, "layers must be a list of strings"),
+        ({"layers": []}, "layers must be a list of strings"),
+        ({"layers": ["8k5"]}, "network.layers: '8k5' is no layer; write 64 .dense., 16c5 .conv"),
+        ({"layers": ["8c5"], "network.ticks": [15, 7]}, "ticks has 2 entries, but the network"),
+        ({"layers": ["a2", "8"], "weight_bits": [4, 4, 4]}, "weight_bits has 3 entries"),
+        ({"activity_penalty": [0.1, 0.2]}, "training.activity_penalty has 2 entries"),
+        ({"activity_penalty": -1}, "must be a number, or a list of them, from 0.0 to"),
         ({"seed": -1}, "seed must be an integer from 0 to 4294967295, not -1"),
     ],
 )
@@ -136,8 +144,42 @@ def test_unreadable_file(tmp_path, monkeypatch):
     refused("cannot read .*mine.toml: Permission denied", path)
 
 
+def test_hidden_and_layers_are_two_ways_to_say_the_same(tmp_path):
+    path = write(tmp_path, '[network]\nhidden = [64]\nlayers = ["64"]')
+    refused("network.hidden and network.layers are two ways to say the same; give one", path)
+    # An override takes the place of what the file says.
+    path = write(tmp_path, "[network]\nhidden = [64]")
+    assert config.load(path, {"layers": ["8c5", "p2"]}).network.texts == ("8c5", "p2")
+    path = write(tmp_path, '[network]\nlayers = ["8c5"]')
+    assert config.load(path).network.texts == ("8c5",)
+    assert config.load(path, {"network.hidden": [7]}).network.texts == ("7",)
+
+
+def test_lists_have_one_entry_a_layer(tmp_path):
+    path = write(
+        tmp_path,
+        """
+        [network]
+        layers = ["8c5", "p2", "a2", "16c3+0", "p3", "64"]
+        weight_bits = [4, 3, 8, 4]
+        ticks = [15, 7, 3, 1]
+        [training]
+        activity_penalty = [1, 0.5, 0, 0.25]
+        """,
+    )
+    loaded = config.load(path)
+    # The average pool fires, but has no weights; max-pools are part of the convolutions.
+    assert loaded.network.layer_bits == (4, 3, 8, 4)
+    assert loaded.network.layer_ticks == (15, 7, 3, 1)
+    assert loaded.training.penalties(4) == (1.0, 0.5, 0.0, 0.25)
+    assert "hidden" not in loaded.toml()
+    assert "layers" not in config.load("mnist-mlp").toml()
+
+
 def values(field):
     """A strategy for legal values of a key."""
+    if field.metadata.get("items") is str:
+        return st.lists(st.sampled_from(["9", "8c5", "d3s2", "a2"]), max_size=1).map(tuple)
     low, high = field.metadata["low"], field.metadata["high"]
     default = field.default[0] if isinstance(field.default, tuple) else field.default
     numbers = st.floats(low, high) if isinstance(default, float) else st.integers(low, high)
@@ -146,7 +188,13 @@ def values(field):
 
 
 def tables(kind):
-    return st.builds(kind, **{field.name: values(field) for field in dataclasses.fields(kind)})
+    built = st.builds(kind, **{field.name: values(field) for field in dataclasses.fields(kind)})
+    if kind is not NetworkShape:
+        return built
+    # A file that has layers has nothing to say of hidden.
+    return built.map(
+        lambda shape: dataclasses.replace(shape, hidden=(128,)) if shape.layers else shape
+    )
 
 
 @given(

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from ttfs_sw import config, datasets, golden
+from ttfs_sw import config, datasets, golden, topology
 from ttfs_sw.config import Config, NetworkShape, Training
 from ttfs_sw.datasets import Dataset
 from ttfs_sw.errors import FailureError, InputError
+from ttfs_sw.models import QuantisedNetwork
 from ttfs_sw.network import Network
-from ttfs_sw.qat import QuantisedNetwork
 from ttfs_sw.train import train
 from ttfs_sw.training_data import Data
 
@@ -112,7 +112,8 @@ def test_every_file_is_there(quick):
 def test_model_is_the_network(quick):
     folder, _, _ = quick
     checkpoint = torch.load(folder / "model.pt", weights_only=True)
-    model = QuantisedNetwork((64, 24, 16, 10), (4, 3, 4), (15, 15, 7))
+    layers = topology.plan(["24", "16"], (8, 8, 1), 10)
+    model = QuantisedNetwork(layers, (4, 3, 4), (15, 15, 7))
     model.load_state_dict(checkpoint["quantised"])
     network = Network.load(folder / "network.npz")
     for layer, integers in zip(network.layers, model.integers(), strict=True):
@@ -173,6 +174,58 @@ def test_extreme_shapes(digits, tmp_path):
     assert [layer.weight_bits for layer in network.layers] == [2, 8]
     assert abs(network.layers[0].weight.astype(int)).max() == 1
     assert report["ticks"] == [1, 255]
+
+
+#: Every kind of layer, small enough to learn something in a second or two.
+CONVOLUTIONAL = NetworkShape(
+    layers=("8c3", "p2", "8c3+1", "d3", "a2", "24"), weight_bits=(4, 4, 4, 3, 4),
+    ticks=(15, 15, 7, 15, 15),
+)
+
+
+def test_convolutional_network(digits, tmp_path):
+    settings = change(QUICK, network=CONVOLUTIONAL, activity_penalty=(0.001, 0, 0, 0, 0.001))
+    report = train(settings, digits, tmp_path)
+    assert report["accuracy_network"] > 0.75
+    assert report["layers"] == ["8c3", "p2", "8c3+1", "d3", "a2", "24"]
+    assert report["sizes"] == [64, 128, 128, 128, 32, 24, 10]
+    network = Network.load(tmp_path / "network.npz")
+    assert [layer.kind for layer in network.layers] == [
+        "conv2d", "conv2d", "depthwise", "depthwise", "dense", "dense"
+    ]
+    assert [layer.weight_bits for layer in network.layers] == [4, 4, 4, 2, 3, 4]
+    assert [layer.ticks for layer in network.layers] == [15, 15, 7, 15, 15, 0]
+    assert (network.layers[0].pool, network.layers[0].map_shape) == (2, (4, 4, 8))
+    assert network.layers[1].second_source == 0
+    trace = golden.run(network, digits.x_test)
+    assert report["accuracy_network"] == (trace.winners == digits.y_test).mean()
+    assert report["spikes_per_neuron"] == pytest.approx(trace.spikes_per_neuron)
+    _, _, x_heldout, y_heldout = datasets.split_holdout(digits, 200, 0)
+    heldout = golden.run(network, x_heldout)
+    assert report["accuracy_heldout"] == (heldout.winners == y_heldout).mean()
+    history = json.loads((tmp_path / "history.json").read_text())
+    kept = history[5 + report["epoch"]]
+    assert kept["spikes_per_neuron"] == pytest.approx(heldout.spikes_per_neuron)
+    assert config.load(tmp_path / "config.toml") == settings
+
+
+def test_activity_penalty_of_one_layer(digits, tmp_path):
+    silent = [
+        np.array(train(change(QUICK, activity_penalty=penalty), digits, tmp_path)["events_hidden"])
+        for penalty in ((0.03, 0.0), (0.0, 0.03))
+    ]
+    # Each is more silent where spikes cost something than where they are free.
+    assert silent[0][0] < 0.8 * silent[1][0]
+    assert silent[1][1] < 0.8 * silent[0][1]
+
+
+def test_layers_that_do_not_fit_the_images(digits, tmp_path):
+    shape = NetworkShape(layers=("8c3", "p2", "4c9p0"))
+    refused("network.layers do not fit digits: '4c9p0' does not fit the map of 4 x 4 x 8 that it "
+            "reads", change(QUICK, network=shape), digits, tmp_path)
+    shape = NetworkShape(layers=("8c3", "p2", "8c3", "16c3+1", "9"))
+    refused(r"'16c3\+1' makes a map of 4 x 4 x 16 and cannot add that of layer 1, which is "
+            "4 x 4 x 8", change(QUICK, network=shape), digits, tmp_path)
 
 
 def test_interrupt_leaves_earlier_results(quick, digits, tmp_path):
@@ -286,15 +339,43 @@ def test_digits_preset(digits, tmp_path, seed):
 
 
 @pytest.mark.slow
+def test_cifar_preset_on_made_up_images(tmp_path):
+    """Stripes, upright or flat, in one of five colours: all of the preset but its images."""
+    preset = config.load("cifar10-vgg-small")
+    generator = np.random.default_rng(0)
+    labels = np.arange(600) % 10
+    stripes = np.zeros((600, 32, 32, 3))
+    stripes[:, ::4] = 1
+    stripes[labels >= 5] = stripes[labels >= 5].transpose(0, 2, 1, 3)
+    colours = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 1, 1]])
+    images = 200 * stripes * colours[labels % 5][:, None, None] + 50 * generator.random(
+        stripes.shape)
+    images = np.clip(images, 0, 255).astype(np.uint8).reshape(600, -1)
+    dataset = Dataset("stripes", (32, 32, 3), 10, images[:500], labels[:500], images[500:],
+                      labels[500:])
+    quick = change(preset, heldout=100, float_epochs=2, epochs=4, batch=20, average=0.8)
+    report = train(quick, dataset, tmp_path)
+    assert report["sizes"] == [3072, 16 * 32 * 32, 16 * 16 * 16, 32 * 8 * 8, 64, 10]
+    # Chance is 0.1.
+    assert report["accuracy_network"] > 0.5
+    network = Network.load(tmp_path / "network.npz")
+    assert network.input_ticks == 63
+    assert network.input_shape == (32, 32, 3)
+
+
+@pytest.mark.slow
 @pytest.mark.mnist
-def test_mnist_preset(tmp_path):
-    preset = config.load("mnist-mlp")
+@pytest.mark.parametrize(("name", "epochs", "accuracy"), [
+    ("mnist-mlp", 4, 0.96), ("mnist-mlp-tiny", 4, 0.92), ("mnist-lenet", 2, 0.97),
+])
+def test_mnist_preset(tmp_path, name, epochs, accuracy):
+    preset = config.load(name)
     try:
         mnist = datasets.load(preset.dataset)
     except InputError as error:
         pytest.skip(str(error))
-    report = train(change(preset, float_epochs=2, epochs=4), mnist, tmp_path)
+    report = train(change(preset, float_epochs=2, epochs=epochs), mnist, tmp_path)
     # A tenth of the preset's epochs; the preset's own figures are the benchmark's.
-    assert report["accuracy_network"] >= 0.96
+    assert report["accuracy_network"] >= accuracy
     assert report["spikes_per_neuron"] <= 0.3
     assert max(max(-low - 1, high) for low, high in report["bounds"]) < 1 << 15

@@ -1,0 +1,44 @@
+"""The benchmark's count of cycles, against the connections of each layer one by one."""
+
+import dataclasses
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import networks, random_images
+
+from ttfs_sw import continuous, golden
+
+PATH = Path(__file__).parents[2] / "benchmarks" / "training.py"
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    spec = importlib.util.spec_from_file_location("training_benchmark", PATH)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@given(network=networks(max_size=7, weight_bits=None), lanes=st.integers(1, 20))
+@settings(max_examples=60, deadline=None)
+def test_cycles(benchmark, network, lanes):
+    trace = golden.run(network, random_images(np.random.default_rng(0), network, 3))
+    maps = {-1: trace.input_codes, **dict(enumerate(trace.codes))}
+    expected = np.zeros(len(trace.logits), int)
+    for layer in network.layers:
+        # Where each input acts: [inputs, positions, channels].
+        ones = dataclasses.replace(layer, weight=np.ones_like(layer.weight))
+        acts = continuous.matrix(ones).reshape(layer.inputs, -1, layer.out_shape[2]) != 0
+        groups = np.arange(layer.out_shape[2]) // lanes
+        for image, codes in enumerate(maps[layer.source]):
+            for neuron in np.flatnonzero(codes):
+                reached = [len(set(groups[position])) for position in acts[neuron]]
+                expected[image] += max(1, sum(reached))
+        expected += acts.shape[1] * (groups[-1] + 1)
+    assert benchmark.cycles(network, trace, lanes).tolist() == expected.tolist()
