@@ -24,9 +24,9 @@ class Sequencer(wiring.Component):
     The window of output rows rolls: a row is opened by the first input row that reaches it, and
     only when the sweep has left its place; it is ``completed`` when no later input row reaches it.
 
-    Throughput: one update a cycle, no bubble between events, except that a word must not be updated
-    twice in succession: then one cycle is lost. An event without taps takes a cycle, a row two.
-    Latency: 3 cycles. ``hold`` stops everything for as long as it is high.
+    Throughput: one update a cycle, no bubble between events, but two cycles for an event of one
+    update or none. A word must not be updated twice in succession: then one cycle is lost. Latency:
+    3 cycles. ``hold`` stops updates for as long as it is high.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ class Sequencer(wiring.Component):
         }))
         own_word = Mux(self.depthwise, self.i.p.channel >> config.lane_bits, 0)
         m.d.comb += [
-            self.i.ready.eq(row_valid & (~a_valid | a_moves)),
+            self.i.ready.eq(row_valid & ~a_valid),
             take.eq(self.i.valid & self.i.ready),
             column.addr.eq(self.column_table + self.i.p.column),
             column.en.eq(take),
@@ -168,10 +168,10 @@ class Sequencer(wiring.Component):
         b_valid, b_end, b_taken = Signal(), Signal(), Signal()
         b = Signal.like(a)
         b_columns = Signal(3)
-        m.d.comb += a_moves.eq(~b_valid | b_taken)
+        m.d.comb += a_moves.eq(a_valid & ~b_valid)
         with m.If(a_moves):
             m.d.sync += [
-                b_valid.eq(a_valid),
+                b_valid.eq(1),
                 b_end.eq(a_end),
                 b.eq(a),
                 b.weight.eq(a.weight + part(column.data, COLUMN_FIELDS["weight"])),
@@ -186,16 +186,16 @@ class Sequencer(wiring.Component):
         words_left = Signal.like(self.last_word)
         columns_left, rows_left, wrap_left = Signal(3), Signal(3), Signal(3)
         issue, final = Signal(), Signal()
-        recent = Signal(word)  # what was updated in the cycle before
-        recent_valid = Signal()
+        again = Signal()  # the word is the one that was updated in the cycle before
         update = self.o.p
         m.d.comb += [
-            issue.eq(walking & ~self.hold & ~(recent_valid & (recent == update.word))),
+            issue.eq(walking & ~self.hold & ~again),
             final.eq((words_left == 0) & (columns_left == 0) & (rows_left == 0)),
             self.o.valid.eq(issue),
             b_taken.eq(b_valid & (~walking | (issue & final))),
         ]
-        m.d.sync += [recent_valid.eq(issue), recent.eq(update.word)]
+        # Only a new event can begin where the one before it ended.
+        m.d.sync += again.eq(b_taken & walking & (b.membrane == update.word))
         last_word = Mux(self.depthwise, 0, self.last_word)
 
         # One adder for each address: along the row of taps, or to the next row.
@@ -213,6 +213,7 @@ class Sequencer(wiring.Component):
         ]
         with m.If(b_taken):
             m.d.sync += [
+                b_valid.eq(0),
                 walking.eq(~b_end & (b.taps != 0) & (b_columns != 0)),
                 update.weight.eq(b.weight),
                 update.word.eq(b.membrane),

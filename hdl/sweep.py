@@ -115,14 +115,20 @@ class Sweep(wiring.Component):
             m.d.comb += candidates[n].eq(
                 (~self.spiking | ~above[n][-1]) & (~last_part | final_lanes[n]))
 
+        rest = Signal(lanes)  # pending without its first one
+        m.d.comb += rest.eq(pending & ~lowest_set(pending))
         free = Signal()
         holding = Signal()  # a word is kept whose place is still needed
         m.d.comb += [
             free.eq(~self.o.valid | self.o.ready),
-            self.ask.eq(in_row & ~under_way & (~holding | leaving)),
             self.left.eq(self.arrived & (words_left == 0)),
-            self.busy.eq(active | in_row | under_way | holding | self.o.valid),
+            self.busy.eq(active | in_row | self.ask | under_way | holding | self.o.valid),
         ]
+        # The answer takes two cycles: until then two more candidates leave, if nothing stops them.
+        last_ones = Signal()
+        m.d.comb += last_ones.eq(~rest.any() & self.spiking)
+        m.d.sync += self.ask.eq(
+            in_row & ~under_way & ~self.ask & ~self.arrived & (~holding | last_ones))
         with m.If(self.ask):
             m.d.sync += under_way.eq(1)
 
@@ -131,7 +137,7 @@ class Sweep(wiring.Component):
         pixel = Signal(config.neuron_bits)
         across, down = Signal.like(self.pool_last), Signal.like(self.pool_last)
 
-        with m.If(active & ~in_row & (~holding | leaving) & self.ready):
+        with m.If(active & ~in_row & ~under_way & ~self.ask & self.ready):
             m.d.sync += [
                 in_row.eq(1),
                 words_left.eq(self.sweep_last),
@@ -166,7 +172,7 @@ class Sweep(wiring.Component):
                 self.o.p.last.eq(layer_ends & ~pending.any()),
             ]
         with m.If(free | ~current.any()):
-            m.d.sync += [current.eq(lowest_set(pending)), pending.eq(pending & ~lowest_set(pending))]
+            m.d.sync += [current.eq(lowest_set(pending)), pending.eq(rest)]
         with m.If(self.arrived):
             m.d.sync += pending.eq(candidates)
 
