@@ -200,7 +200,7 @@ def forward(network: Network, codes: np.ndarray) -> tuple[tuple[np.ndarray, ...]
             residual = maps[layer.second_source].reshape(potential.shape).astype(np.int64)
             potential += residual << layer.residual_shift
         found = pool(fire(potential, layer), layer.pool) if layer.spiking else potential
-        maps[index] = found.reshape(len(codes), -1 if len(codes) else layer.neurons)
+        maps[index] = found.reshape(-1, layer.neurons)
     *hidden, logits = (maps[index] for index in range(len(network.layers)))
     return tuple(hidden), logits
 

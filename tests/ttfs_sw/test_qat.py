@@ -202,6 +202,19 @@ def test_forward_of_any_layers_is_the_golden_model(layers, data, seed):
     check_equal(model, network, pixels)
 
 
+def test_convolutions_that_round_a_little(monkeypatch):
+    """A convolution by another algorithm, as on a GPU: all but exact."""
+    exact = torch.nn.functional.conv2d
+
+    def rough(*arguments, **more):
+        sums = exact(*arguments, **more)
+        return sums + 0.1 * torch.sin(1000 * torch.arange(sums.numel())).view(sums.shape)
+
+    monkeypatch.setattr("ttfs_sw.qat.functional.conv2d", rough)
+    digits = datasets.load("digits")
+    check_trained_start(digits, ["6c3", "p2", "d3", "20"], (4,) * 4, (15,) * 4, digits.x_test[:50])
+
+
 def test_residual_is_worth_what_its_map_says():
     """The layer that adds a map has its scale from it: 2^r units are one step of that map."""
     digits = datasets.load("digits")
