@@ -24,6 +24,7 @@ from boards import report
 from boards.process import run_tool
 from boards.registry import Board
 from boards.toolchain import Toolchain, find_toolchain
+from hdl.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS
 from ttfs_sw.errors import InputError
 
 __all__ = ["SEEDS", "Bitstream", "Step", "Trial", "cache_folder", "make_bitstream", "make_plan"]
@@ -99,13 +100,16 @@ def make_plan(board: Board, top: Elaboratable) -> BuildPlan:
 
     The same design gives the same plan, byte for byte, in whatever folder it lies.
     """
+    # Lanes are DSP blocks where the device has them.
+    before, after = (BEFORE_SYNTHESIS, AFTER_SYNTHESIS) if "UP5K" in board.device else ("", "")
     return board.platform_factory().build(
         top,
         name="top",
         do_build=False,
         # Source positions are paths of this machine, and would make every digest unique.
         emit_src=False,
-        script_after_read=NO_COLLISIONS,
+        script_after_read=f"{NO_COLLISIONS}\n{before}",
+        script_after_synth=after,
         synth_opts=board.synth_opts,
         nextpnr_opts=board.nextpnr_opts,
     )

@@ -5,8 +5,13 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.config import CoreConfig
+from hdl.mac_dsp import MacPair
 
 __all__ = ["MacLanes"]
+
+#: Lanes that share a DSP block of the iCE40 UP5K, in pairs: it has eight, and the requantiser's
+#: multiplier takes one of them.
+PAIRS = 7
 
 
 class MacLanes(wiring.Component):
@@ -46,7 +51,17 @@ class MacLanes(wiring.Component):
         config = self._config
         code = Signal(config.tick_bits)
         m.d.sync += code.eq(self.code)
-        for lane in range(config.lanes):
+        pairs = min(config.lanes // 2, PAIRS) if MacPair.fits(config) else 0
+        for pair in range(pairs):
+            m.submodules[f"pair{pair}"] = both = MacPair(config)
+            m.d.comb += both.code.eq(code)
+            for n in range(2):
+                m.d.comb += [
+                    both.weights[n].eq(self.weights[2 * pair + n]),
+                    both.potentials[n].eq(self.potentials[2 * pair + n]),
+                    self.sums[2 * pair + n].eq(both.sums[n]),
+                ]
+        for lane in range(2 * pairs, config.lanes):
             product = Signal(signed(config.weight_bits + config.tick_bits), name=f"product{lane}")
             m.d.sync += product.eq(self.weights[lane] * code)
             m.d.comb += self.sums[lane].eq(self.potentials[lane] + product)

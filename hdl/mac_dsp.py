@@ -54,9 +54,17 @@ class MacPair(wiring.Component):
         If codes or potentials are too wide for the block.
     """
 
+    #: Widest code and potential. The multipliers are signed on both sides, so that a code needs a 0
+    #: above it.
+    LIMITS = (("tick_bits", 7), ("accumulator_bits", 16))
+
+    @classmethod
+    def fits(cls, config: CoreConfig) -> bool:
+        """Whether a DSP block is wide enough for lanes of these sizes."""
+        return all(getattr(config, name) <= limit for name, limit in cls.LIMITS)
+
     def __init__(self, config: CoreConfig):
-        # The multipliers are signed on both sides, so that a code needs a 0 above it.
-        for name, limit in ("tick_bits", 7), ("accumulator_bits", 16):
+        for name, limit in self.LIMITS:
             value = getattr(config, name)
             if value > limit:
                 raise ValueError(f"a DSP block takes {name} of at most {limit}, not {value}")

@@ -20,6 +20,7 @@ from boards.toolchain import Toolchain, find_toolchain
 from boards.verilog import core_ports
 from hdl.config import CoreConfig
 from hdl.core import Core
+from hdl.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS
 from sim.emit import Sources, with_harness
 from ttfs_sw.errors import ToolError
 
@@ -37,7 +38,9 @@ _LINT_OFF = (
 _SCRIPT = f"""\
 read_rtlil core.il
 {NO_COLLISIONS}
+{BEFORE_SYNTHESIS}
 synth_ice40 -dsp -device u -top core
+{AFTER_SYNTHESIS}
 write_verilog -noattr netlist.v
 """
 
