@@ -277,12 +277,13 @@ class Controller(wiring.Component):
         ]
 
         # What is wrong with the entry.
-        foreign, senseless = Signal(), Signal()
+        foreign, senseless = Signal(), Signal()  # known long before all of the entry is there
         with m.If(entry.first):
             check = FIELDS["check"]
             m.d.sync += foreign.eq(
                 (read.data[check.offset:check.offset + check.width] != MAGIC) | (layers == 0))
-        m.d.comb += [
+        m.d.sync += [
+            self.accumulate.eq(0),
             senseless.eq(
                 ((entry.fields.operation != Operation.FULL)
                  & (entry.fields.operation != Operation.DEPTHWISE))
@@ -295,9 +296,10 @@ class Controller(wiring.Component):
                 m.d.comb += self.busy.eq(0)
                 with m.If(self.full & ~self.forget):
                     m.d.sync += [self.clock.eq(1), layer_clock.eq(2), events.eq(0)]
-                    with m.If(~prefetched):
-                        fetch()
-                    m.next = "Begin"
+                    with m.If(prefetched):
+                        m.next = "Begin"
+                    with m.Else():
+                        m.next = "Next"
 
             with m.State("Begin"):
                 m.d.sync += self.layer.eq(subject)
@@ -315,8 +317,7 @@ class Controller(wiring.Component):
                             m.d.comb += self.release.eq(1)
                             m.next = "Idle"
                     with m.Else():
-                        m.d.comb += self.accumulate.eq(1)
-                        m.d.sync += [unattached.eq(1), self.same.eq(0)]
+                        m.d.sync += [self.accumulate.eq(1), unattached.eq(1), self.same.eq(0)]
                         m.next = "Accumulate"
 
             with m.State("Accumulate"):

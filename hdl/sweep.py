@@ -101,6 +101,7 @@ class Sweep(wiring.Component):
         row_ends = Signal()  # it is the last word of its row
         layer_ends = Signal()  # and of the layer
         leaving = Signal()  # the last candidate of the word leaves, or it has none
+        gone = Signal()  # it has left
 
         # Lanes of a pixel's last word beyond the last channel hold nothing.
         final_lanes = Signal(lanes)
@@ -122,7 +123,7 @@ class Sweep(wiring.Component):
         m.d.comb += [
             free.eq(~self.o.valid | self.o.ready),
             self.left.eq(self.arrived & (words_left == 0)),
-            self.busy.eq(active | in_row | self.ask | under_way | holding | self.o.valid),
+            self.busy.eq(active | in_row | self.ask | under_way | holding | gone | self.o.valid),
         ]
         # The answer takes two cycles: until then two more candidates leave, if nothing stops them.
         last_ones = Signal()
@@ -162,24 +163,31 @@ class Sweep(wiring.Component):
             with m.If(last_part):
                 m.d.sync += [part.eq(0), self.bias.eq(self.bias_base)]
 
-        m.d.comb += leaving.eq(holding & ~pending.any() & (free | ~current.any()))
+        # A register of its own, because this decides about much.
+        has_current = Signal()
+        m.d.comb += leaving.eq(holding & ~pending.any() & (free | ~has_current))
         with m.If(free):
             m.d.sync += [
-                self.o.valid.eq(current.any()),
+                self.o.valid.eq(has_current),
                 self.o.p.channel.eq(Cat(encode(current, lane_bits), kept_part)),
                 self.o.p.place.eq(pixel + Cat(encode(current, lane_bits), kept_part)),
                 self.o.p.potential.eq(select(current, list(kept)) + self.threshold),
                 self.o.p.last.eq(layer_ends & ~pending.any()),
             ]
-        with m.If(free | ~current.any()):
-            m.d.sync += [current.eq(lowest_set(pending)), pending.eq(rest)]
+        with m.If(free | ~has_current):
+            m.d.sync += [
+                current.eq(lowest_set(pending)), has_current.eq(pending.any()), pending.eq(rest),
+            ]
         with m.If(self.arrived):
             m.d.sync += pending.eq(candidates)
 
+        # The next word comes later than one cycle after: there is time to find its place.
+        m.d.sync += gone.eq(leaving)
         m.d.comb += self.written.eq(
-            leaving & ((row_ends & (down == self.pool_last)) | (self.pitch == 0)))
+            gone & ((row_ends & (down == self.pool_last)) | (self.pitch == 0)))
         with m.If(leaving):
             m.d.sync += holding.eq(0)
+        with m.If(gone):
             with m.If(kept_part == self.last_word):
                 m.d.sync += across.eq(across + 1)
                 with m.If(across == self.pool_last):
