@@ -39,7 +39,7 @@ NO_COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 *core*/t:$memrd_v2"
 IN_REGISTERS = 'setattr -set ram_style "logic" *core.{}/m:*'
 
 #: Seeds of nextpnr that are tried, one after the other, until timing is met.
-SEEDS = (1, 2, 3, 4)
+SEEDS = (1, 2, 3, 4, 5, 6, 7, 8)
 
 
 @dataclasses.dataclass(frozen=True)

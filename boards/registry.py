@@ -147,7 +147,7 @@ _HX8K_EVN = Board(
     family="ice40",
     platform_factory=_platform("ice40_hx8k_b_evn", "ICE40HX8KBEVNPlatform"),
     config=CONFIGURATIONS["hx8k-8x4"].core,
-    clock_hz=81_000_000,
+    clock_hz=66_000_000,
     baud=1_000_000,
     flash_bytes=4 << 20,
     # The bitstream of an HX8K has 135 100 bytes, whatever is in it.
@@ -158,8 +158,8 @@ _HX8K_EVN = Board(
         _openfpgaloader("ice40_generic"),
     ),
     in_registers=("map",),
-    notes="Its jumpers J6 and J7 must be set for the flash, as they are when it is new; the second "
-    "port of its USB chip is the serial line.",
+    notes="Its jumpers must be set for programming the flash, as its manual shows; the second port "
+    "of its USB chip is the serial line.",
 )
 
 _ULX3S_25F = Board(
