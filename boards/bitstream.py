@@ -36,8 +36,11 @@ log = logging.getLogger(__name__)
 #: bypass the memory to give the old word: 550 logic cells around the membrane of 16 lanes.
 NO_COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 *core*/t:$memrd_v2"
 
+#: Takes a memory of the core from block RAM and makes it of registers.
+IN_REGISTERS = 'setattr -set ram_style "logic" *core.{}/m:*'
+
 #: Seeds of nextpnr that are tried, one after the other, until timing is met.
-SEEDS = (1, 2, 3, 4)
+SEEDS = (1, 2, 3, 4, 5, 6, 7, 8)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +111,8 @@ def make_plan(board: Board, top: Elaboratable) -> BuildPlan:
         do_build=False,
         # Source positions are paths of this machine, and would make every digest unique.
         emit_src=False,
-        script_after_read=f"{NO_COLLISIONS}\n{before}",
+        script_after_read="\n".join(
+            [NO_COLLISIONS, *(IN_REGISTERS.format(name) for name in board.in_registers), before]),
         script_after_synth=after,
         synth_opts=board.synth_opts,
         nextpnr_opts=board.nextpnr_opts,

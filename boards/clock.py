@@ -13,6 +13,10 @@ from ttfs_sw.errors import InputError
 
 __all__ = ["ECP5PLL", "ICE40PLL", "RESET_SECONDS", "ClockGenerator", "PowerOnReset"]
 
+#: The pin that feeds the PLL directly, of each device and package. Any other pin's clock comes to
+#: the PLL through the fabric.
+_PLL_PADS = {("iCE40UP5K", "SG48"): "35"}
+
 #: How long reset is held. Block RAM of the iCE40 reads as zeros for about 3 µs after configuration,
 #: and nobody promises that it is no longer; Amaranth's own reset takes the same margin.
 RESET_SECONDS = 15e-6
@@ -55,17 +59,20 @@ class ICE40PLL:
                         found.setdefault(output, cls(divr, divf, divq, range_))
         return _exactly(found, input_hz, output_hz)
 
-    def instance(self, pin: io.PortLike, clock: Signal, lock: Signal) -> Instance:
-        """The PLL, fed by a pin of the chip that belongs to it."""
+    def instance(
+        self, clock: Signal, lock: Signal, *, pad: io.PortLike | None = None,
+        reference: Signal | None = None,
+    ) -> Instance:
+        """The PLL, fed by the ``pad`` of the chip that belongs to it, or else by any clock."""
         return Instance(
-            "SB_PLL40_PAD",
+            "SB_PLL40_CORE" if pad is None else "SB_PLL40_PAD",
             p_FEEDBACK_PATH="SIMPLE",
             p_PLLOUT_SELECT="GENCLK",
             p_DIVR=Const(self.divr, 4),
             p_DIVF=Const(self.divf, 7),
             p_DIVQ=Const(self.divq, 3),
             p_FILTER_RANGE=Const(self.filter_range, 3),
-            i_PACKAGEPIN=pin.io,
+            **({"i_REFERENCECLK": reference} if pad is None else {"i_PACKAGEPIN": pad.io}),
             i_RESETB=Const(1),
             i_BYPASS=Const(0),
             o_PLLOUTGLOBAL=clock,
@@ -215,12 +222,14 @@ class ClockGenerator(wiring.Component):
         m = Module()
         pin = platform.request(platform.default_clk, dir="-")
         lock = Signal()
-        if isinstance(pll, ICE40PLL):
-            m.submodules.pll = pll.instance(pin, self.clk, lock)
+        if isinstance(pll, ICE40PLL) and self._at_pll_pad(platform):
+            m.submodules.pll = pll.instance(self.clk, lock, pad=pin)
         else:
             m.submodules.pin = buffer = io.Buffer("i", pin)
             if pll is None:
                 m.d.comb += [self.clk.eq(buffer.i), lock.eq(1)]
+            elif isinstance(pll, ICE40PLL):
+                m.submodules.pll = pll.instance(self.clk, lock, reference=buffer.i)
             else:
                 m.submodules.pll = pll.instance(buffer.i, self.clk, lock)
 
@@ -232,6 +241,11 @@ class ClockGenerator(wiring.Component):
             self.rst.eq(reset.rst),
         ]
         return m
+
+    def _at_pll_pad(self, platform) -> bool:
+        """Whether the oscillator is at the pin that belongs to the PLL."""
+        (pins,) = platform.lookup(platform.default_clk).ios
+        return pins.names == [_PLL_PADS.get((platform.device, platform.package))]
 
     def _find_pll(self, platform) -> ICE40PLL | ECP5PLL | None:
         """Settings of the device's PLL; None if the oscillator has the right frequency."""

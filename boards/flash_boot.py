@@ -8,12 +8,14 @@ from boards.image import length_bits
 from hdl.config import CoreConfig
 from ttfs_sw.errors import InputError
 
-__all__ = ["READ", "WAKE_SECONDS", "WAKE_UP", "FlashBoot", "check_flash_region"]
+__all__ = ["MAX_SPI_HZ", "READ", "WAKE_SECONDS", "WAKE_UP", "FlashBoot", "check_flash_region"]
 
 #: Release from deep power-down, in which FPGAs leave the chip after their configuration.
 WAKE_UP = 0xAB
-#: Read from a 24-bit address on, for as long as the chip is selected; up to 33 MHz on any chip.
+#: Read from a 24-bit address on, for as long as the chip is selected.
 READ = 0x03
+#: Fastest SPI clock at which any chip understands that.
+MAX_SPI_HZ = 33_000_000
 #: Time to wake up: the longest of common chips is 30 µs.
 WAKE_SECONDS = 40e-6
 
@@ -40,7 +42,8 @@ def check_flash_region(offset: int, flash_bytes: int, config: CoreConfig) -> Non
 class FlashBoot(wiring.Component):
     """Wakes the chip up, reads from an address on and stops when nobody wants more.
 
-    The SPI clock is half the clock, in mode 0. A bit is taken when its clock falls, a whole SPI
+    The SPI clock is half the clock, or a quarter where that would be above :data:`MAX_SPI_HZ`, in
+    mode 0. A bit is taken when its clock falls, a whole SPI
     clock after the one before fell, so that slow pads and a slow chip have all that time. While a
     byte waits to be taken the SPI clock stands still. It also runs when the chip is not selected,
     which counts the time that the chip needs to wake up.
@@ -70,7 +73,8 @@ class FlashBoot(wiring.Component):
         if not 0 <= offset < 1 << 24:
             raise ValueError(f"offset must be an address of 24 bits, not {offset!r}")
         self._offset = offset
-        wake_bits = round(clock_hz / 2 * WAKE_SECONDS)
+        self._halved = clock_hz > 2 * MAX_SPI_HZ
+        wake_bits = round(clock_hz / (4 if self._halved else 2) * WAKE_SECONDS)
         # All bits before the first one read, rounded up to a power of two: the command ends there.
         self._count_bits = (_IDLE_BITS + 8 + wake_bits + 32).bit_length()
         super().__init__({
@@ -99,6 +103,10 @@ class FlashBoot(wiring.Component):
         # The pins are registers, free of glitches, and so one cycle behind the count: a bit appears
         # as the SPI clock falls, and is taken by us or by the chip before it falls again.
         phase = Signal()
+        # What happens once in half an SPI clock happens now.
+        now = Signal(init=not self._halved)
+        if self._halved:
+            m.d.sync += now.eq(~now)
         m.d.sync += [
             self.sck.eq(phase & self.busy),
             self.cs.eq(self.busy & (waking | commanding | reading)),
@@ -110,7 +118,7 @@ class FlashBoot(wiring.Component):
         ]
         byte_ends = Signal()
         # A register, because what it starts is far away; the first byte is sixteen cycles later.
-        m.d.sync += self.start.eq(phase & commanding & count[:5].all())
+        m.d.sync += self.start.eq(now & phase & commanding & count[:5].all())
         with m.If(self.sck & ~phase):
             m.d.sync += [
                 self.o.payload.eq(Cat(self.cipo, self.o.payload)),
@@ -119,7 +127,7 @@ class FlashBoot(wiring.Component):
         with m.If(self.o.valid):
             with m.If(self.o.ready | ~self.wanted):
                 m.d.sync += [self.o.valid.eq(0), self.busy.eq(self.wanted)]
-        with m.Elif(self.busy):
+        with m.Elif(self.busy & now):
             m.d.sync += phase.eq(~phase)
             with m.If(phase):
                 m.d.sync += [count.eq(count + 1), byte_ends.eq(reading & last_bit)]

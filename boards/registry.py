@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from amaranth.build import Platform
 
+from boards.configurations import CONFIGURATIONS
 from hdl.config import CoreConfig
 from ttfs_sw.errors import InputError
 
@@ -68,6 +69,9 @@ class Board:
         What helps this device to meet its clock, found by trying (``docs/boards.md``).
     synth_opts : tuple of :class:`str`
         The same for Yosys.
+    in_registers : tuple of :class:`str`
+        Parts of the core whose memories are made of registers, because the device has too few
+        blocks of memory.
     notes : :class:`str`
         What the user should know before buying or plugging in.
     """
@@ -86,6 +90,7 @@ class Board:
     programmers: tuple[Programmer, ...]
     nextpnr_opts: tuple[str, ...] = ()
     synth_opts: tuple[str, ...] = ()
+    in_registers: tuple[str, ...] = ()
     notes: str = ""
 
     @property
@@ -103,22 +108,6 @@ def _platform(module: str, name: str) -> Callable[[], Platform]:
     return factory
 
 
-#: 16 lanes of 4 bits, sized for the UP5K: its four SPRAMs are exactly the weight memory.
-_UP5K = CoreConfig(
-    lanes=16,
-    weight_bits=4,
-    tick_bits=4,
-    accumulator_bits=16,
-    weight_memory="spram",
-    weight_words=16384,
-    membrane_words=256,
-    input_words=128,
-    map_words=256,
-    slopes=256,
-    layers=15,
-)
-
-
 def _openfpgaloader(board: str, *options: str) -> Programmer:
     """openFPGALoader for one of the boards it knows; it reads back what it wrote."""
     common = ("--board", board, *options, "--write-flash", "--verify")
@@ -129,46 +118,97 @@ def _openfpgaloader(board: str, *options: str) -> Programmer:
     )
 
 
+_ICEBREAKER = Board(
+    name="icebreaker",
+    title="1BitSquared iCEBreaker V1.0",
+    device="iCE40UP5K-SG48",
+    family="ice40",
+    platform_factory=_platform("icebreaker", "ICEBreakerPlatform"),
+    config=CONFIGURATIONS["up5k-16x4"].core,
+    clock_hz=36_000_000,
+    baud=1_000_000,
+    flash_bytes=16 << 20,
+    flash_offset=0x100000,
+    bitstream_suffix=".bin",
+    programmers=(
+        Programmer("iceprog", bitstream=("{file}",), image=("-o", "{offset}", "{file}")),
+        _openfpgaloader("ice40_generic"),
+    ),
+    # The requantiser's multiplier in one DSP block saves 600 of 3550 LUTs. ABC maps for the delays
+    # of the device asked for; for those of an HX the clock is 3 MHz slower.
+    synth_opts=("-dsp", "-device u"),
+    notes="The second port of its USB chip is the serial line.",
+)
+
+_HX8K_EVN = Board(
+    name="hx8k-evn",
+    title="Lattice iCE40-HX8K breakout board (ICE40HX8K-B-EVN)",
+    device="iCE40HX8K-CT256",
+    family="ice40",
+    platform_factory=_platform("ice40_hx8k_b_evn", "ICE40HX8KBEVNPlatform"),
+    config=CONFIGURATIONS["hx8k-8x4"].core,
+    clock_hz=66_000_000,
+    baud=1_000_000,
+    flash_bytes=4 << 20,
+    # The bitstream of an HX8K has 135 100 bytes, whatever is in it.
+    flash_offset=0x40000,
+    bitstream_suffix=".bin",
+    programmers=(
+        Programmer("iceprog", bitstream=("{file}",), image=("-o", "{offset}", "{file}")),
+        _openfpgaloader("ice40_generic"),
+    ),
+    in_registers=("map",),
+    notes="Its jumpers must be set for programming the flash, as its manual shows; the second port "
+    "of its USB chip is the serial line.",
+)
+
+_ULX3S_25F = Board(
+    name="ulx3s-25f",
+    title="Radiona ULX3S 25F",
+    device="LFE5U-25F-6BG381",
+    family="ecp5",
+    platform_factory=_platform("ulx3s", "ULX3S_25F_Platform"),
+    config=CONFIGURATIONS["lfe5u-25f-16x4"].core,
+    clock_hz=50_000_000,
+    baud=1_000_000,
+    flash_bytes=16 << 20,
+    flash_offset=0x200000,
+    bitstream_suffix=".bit",
+    programmers=(_openfpgaloader("ulx3s", "--unprotect-flash"),),
+    notes="Its serial line is the FTDI chip's, on connector US1.",
+)
+
+_ULX3S_85F = dataclasses.replace(
+    _ULX3S_25F,
+    name="ulx3s-85f",
+    title="Radiona ULX3S 85F",
+    device="LFE5U-85F-6BG381",
+    platform_factory=_platform("ulx3s", "ULX3S_85F_Platform"),
+    config=CONFIGURATIONS["lfe5u-85f-64x4"].core,
+)
+
+
+def _variant(board: Board, configuration: str, **changes) -> Board:
+    """The same board with another core, named like ``icebreaker-8x8``: 8 lanes of 8 bits."""
+    core = CONFIGURATIONS[configuration].core
+    return dataclasses.replace(
+        board, name=f"{board.name}-{core.lanes}x{core.weight_bits}", config=core, **changes)
+
+
+#: The 25F has 28 multipliers, and Yosys would take one a lane.
+_IN_LUTS = {"synth_opts": ("-nodsp",)}
+
 BOARDS: dict[str, Board] = {
     board.name: board
     for board in (
-        Board(
-            name="icebreaker",
-            title="1BitSquared iCEBreaker V1.0",
-            device="iCE40UP5K-SG48",
-            family="ice40",
-            platform_factory=_platform("icebreaker", "ICEBreakerPlatform"),
-            config=_UP5K,
-            clock_hz=36_000_000,
-            baud=1_000_000,
-            flash_bytes=16 << 20,
-            flash_offset=0x100000,
-            bitstream_suffix=".bin",
-            programmers=(
-                Programmer("iceprog", bitstream=("{file}",), image=("-o", "{offset}", "{file}")),
-                _openfpgaloader("ice40_generic"),
-            ),
-            # The requantiser's multiplier in one DSP block saves 600 of 3550 LUTs. ABC maps for
-            # the delays of the device asked for; for those of an HX the clock is 3 MHz slower.
-            synth_opts=("-dsp", "-device u"),
-            notes="The second port of its USB chip is the serial line.",
-        ),
-        Board(
-            name="ulx3s-25f",
-            title="Radiona ULX3S 25F",
-            device="LFE5U-25F-6BG381",
-            family="ecp5",
-            platform_factory=_platform("ulx3s", "ULX3S_25F_Platform"),
-            # Block RAM for 8192 words of weights is 32 of the device's 56 blocks.
-            config=dataclasses.replace(_UP5K, weight_memory="block", weight_words=8192),
-            clock_hz=50_000_000,
-            baud=1_000_000,
-            flash_bytes=16 << 20,
-            flash_offset=0x200000,
-            bitstream_suffix=".bit",
-            programmers=(_openfpgaloader("ulx3s", "--unprotect-flash"),),
-            notes="Its serial line is the FTDI chip's, on connector US1.",
-        ),
+        _ICEBREAKER,
+        _variant(_ICEBREAKER, "up5k-8x8"),
+        _HX8K_EVN,
+        _ULX3S_25F,
+        _variant(_ULX3S_25F, "lfe5u-25f-32x4", **_IN_LUTS),
+        _variant(_ULX3S_25F, "lfe5u-25f-64x4", **_IN_LUTS),
+        _ULX3S_85F,
+        _variant(_ULX3S_85F, "lfe5u-85f-32x8"),
     )
 }
 

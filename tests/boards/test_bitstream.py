@@ -207,8 +207,9 @@ def real_toolchain(board):
 
 
 @pytest.mark.synthesis
-@pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
-def test_real_tools_make_a_bitstream(board, tmp_path):
+@pytest.mark.parametrize("name", ["icebreaker", "hx8k-evn", "ulx3s-25f", "ulx3s-85f"])
+def test_real_tools_make_a_bitstream(name, tmp_path):
+    board = BOARDS[name]
     toolchain = real_toolchain(board)
     pin_hz = int(board.platform_factory().default_clk_frequency)
     made = make_bitstream(

@@ -6,6 +6,7 @@ import re
 import pytest
 from amaranth.hdl import ClockDomain, Module, Signal
 from amaranth.sim import Simulator
+from amaranth_boards.ice40_hx8k_b_evn import ICE40HX8KBEVNPlatform
 from amaranth_boards.icebreaker import ICEBreakerPlatform
 from amaranth_boards.ulx3s import ULX3S_25F_Platform
 from hypothesis import given
@@ -22,6 +23,11 @@ BLOCK_RAM_SECONDS = 3e-6
 def test_settings_of_the_icebreaker():
     # As `icepll -i 12 -o 36` has it.
     assert ICE40PLL.find(12_000_000, 36_000_000) == ICE40PLL(0, 47, 4, 1)
+
+
+def test_settings_of_the_hx8k():
+    # As `icepll -i 12 -o 81` has it.
+    assert ICE40PLL.find(12_000_000, 81_000_000) == ICE40PLL(0, 53, 3, 1)
 
 
 def test_settings_of_the_ulx3s():
@@ -120,6 +126,16 @@ def test_pll_of_the_icebreaker():
         "4'0000", "7'0101111", "3'100", "3'001")
 
 
+def test_pll_of_the_hx8k_is_not_at_its_pin():
+    # The breakout board's oscillator is at J3, which belongs to no PLL.
+    text = clock_tree(ICE40HX8KBEVNPlatform(), 81_000_000)
+    found = parameters(text, "SB_PLL40_CORE")
+    assert (found["DIVR"], found["DIVF"], found["DIVQ"], found["FILTER_RANGE"]) == (
+        "4'0000", "7'0110101", "3'011", "3'001")
+    assert "REFERENCECLK" in text and "PACKAGEPIN" not in text.replace("PACKAGE_PIN", "")
+    assert "SB_PLL40_PAD" not in text
+
+
 def test_pll_of_the_ulx3s():
     found = parameters(clock_tree(ULX3S_25F_Platform(), 50_000_000), "EHXPLLL")
     assert [int(found[name].split("'")[-1], 2) if "'" in found[name] else int(found[name])
@@ -127,11 +143,12 @@ def test_pll_of_the_ulx3s():
 
 
 @pytest.mark.parametrize(("platform", "clock_hz"), [
-    (ICEBreakerPlatform, 12_000_000), (ULX3S_25F_Platform, 25_000_000),
+    (ICEBreakerPlatform, 12_000_000), (ICE40HX8KBEVNPlatform, 12_000_000),
+    (ULX3S_25F_Platform, 25_000_000),
 ])
 def test_no_pll_where_the_oscillator_is_right(platform, clock_hz):
     text = clock_tree(platform(), clock_hz)
-    assert "SB_PLL40_PAD" not in text
+    assert "SB_PLL40" not in text
     assert "EHXPLLL" not in text
 
 

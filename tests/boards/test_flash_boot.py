@@ -1,10 +1,12 @@
 # amaranth: UnusedElaboratable=no
 """Boot from flash: the chip's contents arrive, and only as many of them as are wanted."""
 
+import itertools
+
 import pytest
 from amaranth.sim import Simulator
 
-from boards.flash_boot import READ, WAKE_SECONDS, WAKE_UP, FlashBoot, check_flash_region
+from boards.flash_boot import MAX_SPI_HZ, READ, WAKE_SECONDS, WAKE_UP, FlashBoot, check_flash_region
 from boards.registry import BOARDS
 from hdl.testing import watchdog
 from sim.flash_model import FlashModel
@@ -14,11 +16,11 @@ from ttfs_sw.errors import InputError
 CLOCK_HZ = 4_000_000
 
 
-def boot(contents: bytes, *, offset=0, count=8, wake_cycles=None, stall=0):
+def boot(contents: bytes, *, offset=0, count=8, wake_cycles=None, stall=0, clock_hz=CLOCK_HZ):
     """Bytes that come out while ``count`` are wanted, and the model of the chip."""
-    dut = FlashBoot(offset, CLOCK_HZ)
+    dut = FlashBoot(offset, clock_hz)
     if wake_cycles is None:
-        wake_cycles = round(30e-6 * CLOCK_HZ)
+        wake_cycles = round(30e-6 * clock_hz)
     chip = FlashModel(contents, wake_cycles)
     received = bytearray()
 
@@ -44,7 +46,8 @@ def boot(contents: bytes, *, offset=0, count=8, wake_cycles=None, stall=0):
     sim.add_clock(1 / CLOCK_HZ)
     sim.add_testbench(listen)
     sim.add_testbench(chip.testbench(dut), background=True)
-    sim.add_testbench(watchdog(4000 + (20 + stall) * count), background=True)
+    cycles = round(4 * WAKE_SECONDS * clock_hz)
+    sim.add_testbench(watchdog(4000 + cycles + (40 + stall) * count), background=True)
     sim.run()
     return bytes(received), chip
 
@@ -54,6 +57,47 @@ def test_contents_arrive(stall):
     contents = bytes(range(1, 255, 6))
     received, chip = boot(contents, count=30, stall=stall)
     assert received == contents[:30]
+    assert chip.commands == [(WAKE_UP, None), (READ, 0)]
+
+
+@pytest.mark.parametrize("clock_hz", [36_000_000, 66_000_000, 81_000_000])
+def test_spi_clock_is_one_that_any_chip_understands(clock_hz):
+    edges, ticks = [], 0
+
+    async def watch(ctx):
+        nonlocal ticks
+        last = 0
+        while ctx.get(dut.busy):
+            level = ctx.get(dut.sck)
+            if level and not last:
+                edges.append(ticks)
+            last = level
+            await ctx.tick()
+            ticks += 1
+
+    dut = FlashBoot(0, clock_hz)
+    sim = Simulator(dut)
+    sim.add_clock(1 / clock_hz)
+
+    async def take(ctx):
+        ctx.set(dut.wanted, 1)
+        ctx.set(dut.o.ready, 1)
+        for _ in range(2):
+            await ctx.tick().until(dut.o.valid)
+        ctx.set(dut.wanted, 0)
+
+    sim.add_testbench(watch)
+    sim.add_testbench(take)
+    sim.run()
+    shortest = min(b - a for a, b in itertools.pairwise(edges))
+    assert clock_hz / shortest <= MAX_SPI_HZ
+    assert shortest == (4 if clock_hz > 2 * MAX_SPI_HZ else 2)
+
+
+def test_contents_arrive_at_a_quarter_of_a_fast_clock():
+    contents = bytes(range(1, 255, 6))
+    received, chip = boot(contents, count=20, clock_hz=81_000_000, stall=3)
+    assert received == contents[:20]
     assert chip.commands == [(WAKE_UP, None), (READ, 0)]
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,10 @@ from ttfs_sw.errors import InputError
 
 
 def test_the_boards_of_the_manual_are_there():
-    assert set(BOARDS) == {"icebreaker", "ulx3s-25f"}
+    assert set(BOARDS) == {
+        "icebreaker", "icebreaker-8x8", "hx8k-evn", "ulx3s-25f", "ulx3s-25f-32x4",
+        "ulx3s-25f-64x4", "ulx3s-85f", "ulx3s-85f-32x8",
+    }
     assert all(name == board.name for name, board in BOARDS.items())
 
 
@@ -37,9 +41,28 @@ def test_baud_rate_divides_the_clock_closely(board):
 
 
 def test_unknown_board_is_refused_with_the_list():
-    with pytest.raises(InputError, match="unknown board 'arty': choose one of icebreaker, ulx3s"):
+    with pytest.raises(InputError, match="unknown board 'arty': choose one of icebreaker, ice"):
         find_board("arty")
     assert find_board("icebreaker") is BOARDS["icebreaker"]
+
+
+def row(board) -> str:
+    """The line of ``docs/boards.md`` that describes a board."""
+    core = board.config
+    where = "SPRAM" if core.weight_memory == "spram" else "block RAM"
+    weights = f"{core.weight_words * core.lanes:,}".replace(",", " ")
+    device = board.device.split("-6")[0].replace("iCE40", "iCE40 ").replace("LFE5U", "ECP5 LFE5U")
+    return (
+        f"| `{board.name}` | {board.title} | {device} | {core.lanes} lanes of {core.weight_bits} "
+        f"bits, {weights} weights in {where}, potentials of {core.accumulator_bits} bits "
+        f"| {board.clock_mhz:g} MHz |"
+    )
+
+
+@pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
+def test_the_manual_says_what_the_table_says(board):
+    manual = (Path(__file__).parents[2] / "docs" / "boards.md").read_text(encoding="utf-8")
+    assert row(board) in manual.splitlines(), row(board)
 
 
 def test_pin_outs_are_imported_late():

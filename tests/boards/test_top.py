@@ -42,6 +42,15 @@ def test_pins_of_the_icebreaker():
         assert f"set_io {pin}\n" in pins
 
 
+def test_pins_of_the_hx8k():
+    pins = files(BOARDS["hx8k-evn"])["top.pcf"]
+    for pin in ("clk12_0__io J3", "uart_0__rx__io B10", "uart_0__tx__io B12",
+                "spi_flash_1x_0__cs__io R12", "spi_flash_1x_0__clk__io R11",
+                "spi_flash_1x_0__copi__io P12", "spi_flash_1x_0__cipo__io P11",
+                "led_0__io C3", "led_1__io B3"):
+        assert f"set_io {pin}\n" in pins
+
+
 def test_pins_of_the_ulx3s():
     made = files(ULX3S)
     for pin, site in {"clk25_0__io": "G2", "uart_0__rx__io": "M1", "uart_0__tx__io": "L4",

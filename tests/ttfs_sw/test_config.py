@@ -24,7 +24,10 @@ def write(tmp_path, text):
 
 
 def test_presets_are_there():
-    assert {"digits-mlp", "mnist-mlp", "mnist-mlp-256"} <= set(config.presets())
+    assert set(config.presets()) == {
+        "cifar10-vgg-small", "digits-mlp", "mnist-lenet", "mnist-mlp", "mnist-mlp-256",
+        "mnist-mlp-tiny",
+    }
 
 
 @pytest.mark.parametrize("name", config.presets())
@@ -43,6 +46,13 @@ def test_shapes_of_the_presets():
     assert mnist.network.layer_ticks == (15,)
     assert mnist.network.input_ticks == 15
     assert config.load("mnist-mlp-256").network.hidden == (256,)
+    assert config.load("mnist-mlp-tiny").network.texts == ("24",)
+    lenet = config.load("mnist-lenet")
+    assert lenet.network.texts == ("8c5", "p2", "16c5", "p2", "64")
+    assert lenet.network.layer_bits == (4, 4, 4, 4)
+    # A spike of the first convolution has the largest fan-out.
+    assert lenet.training.activity_penalty[0] == max(lenet.training.activity_penalty)
+    assert config.load("cifar10-vgg-small").network.layer_bits == (8, 4, 4, 4, 8)
 
 
 def test_defaults(tmp_path):

@@ -1,0 +1,75 @@
+"""The cores we build: which sizes of a core each device carries, in one table.
+
+``lanes`` times ``weight_bits`` is the width of a word of weights, and so what the device must give
+in a cycle. Everything else is how the rest of its memory is shared out; ``docs/boards.md`` says how
+full each device gets.
+"""
+
+import dataclasses
+
+from hdl.config import CoreConfig
+
+__all__ = ["CONFIGURATIONS", "Configuration"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Configuration:
+    """One core for one device.
+
+    Parameters
+    ----------
+    name : :class:`str`
+        Device, lanes and bits of a weight.
+    device : :class:`str`
+        The FPGA, as its platform in :mod:`amaranth_boards` names it.
+    core : :class:`hdl.config.CoreConfig`
+        The sizes.
+    """
+
+    name: str
+    device: str
+    core: CoreConfig
+
+    @property
+    def weights(self) -> int:
+        """Weights that the core holds."""
+        return self.core.weight_words * self.core.lanes
+
+
+def _configuration(device: str, lanes: int, weight_bits: int, **sizes) -> Configuration:
+    core = CoreConfig(
+        lanes=lanes,
+        weight_bits=weight_bits,
+        tick_bits=4,
+        # Bounds of trained networks: up to 22 110 with weights of 4 bits, and an 8-bit weight is 16
+        # times as large.
+        accumulator_bits=16 if weight_bits <= 4 else 24,
+        **{"input_words": 128, "map_words": 256, "slopes": 256, "layers": 15, **sizes},
+    )
+    short = {"iCE40UP5K": "up5k", "iCE40HX8K": "hx8k"}.get(device, device.lower())
+    return Configuration(f"{short}-{lanes}x{weight_bits}", device, core)
+
+
+#: The four single-port RAMs of the UP5K are exactly the weight memory, 64 bits wide.
+_SPRAM = {"weight_memory": "spram", "weight_words": 16384, "membrane_words": 256}
+
+CONFIGURATIONS: dict[str, Configuration] = {
+    configuration.name: configuration
+    for configuration in (
+        _configuration("iCE40UP5K", 16, 4, **_SPRAM),
+        _configuration("iCE40UP5K", 8, 8, **_SPRAM),
+        # 32 block RAMs: 18 of weights, 8 of potentials, 2 each of input map and layer table, one
+        # each of code table and recorder. Maps and slopes are small enough to become registers.
+        _configuration(
+            "iCE40HX8K", 8, 4, weight_words=2304, membrane_words=256, map_words=8, slopes=4,
+        ),
+        # 56 block RAMs, of which the weights take 32 in each.
+        _configuration("LFE5U-25F", 16, 4, weight_words=8192, membrane_words=256),
+        _configuration("LFE5U-25F", 32, 4, weight_words=4096, membrane_words=128),
+        _configuration("LFE5U-25F", 64, 4, weight_words=2048, membrane_words=32),
+        # 208 block RAMs, of which the weights take 128.
+        _configuration("LFE5U-85F", 64, 4, weight_words=8192, membrane_words=256),
+        _configuration("LFE5U-85F", 32, 8, weight_words=8192, membrane_words=256),
+    )
+}
+
