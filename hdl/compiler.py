@@ -148,7 +148,8 @@ def minimal_config(network: Any, **overrides: int | str) -> CoreConfig:
         # A neuron's number must fit as well, also where it fires into no map.
         "map_words": max(
             2, used["map"]["used"],
-            _ceil_div(max(layer.outputs for layer in layers), largest.codes_per_word),
+            _ceil_div(max(max(layer.neurons, layer.out_shape[2]) for layer in layers),
+                      largest.codes_per_word),
         ),
         "table_words": max(32, used["table"]["used"]),
         "columns": max(2, used["columns"]["used"]),
@@ -267,9 +268,11 @@ def _check_layers(network, config, bounds):
                 f"most {config.max_ticks}; train with a smaller T"
             )
         most = 1 << config.neuron_bits
-        if max(layer.outputs, layer.out_shape[2]) > most:
+        numbered = layer.out_shape[2] if layer.spiking else layer.outputs
+        if numbered > most:
+            what = "channels" if layer.spiking else "neurons"
             raise DoesNotFit(
-                f"{where} has {layer.outputs} neurons, and the core numbers at most {most}"
+                f"{where} has {numbered} {what}, and the core numbers at most {most}"
             )
         limit = 1 << (config.accumulator_bits - 1)
         if low < -limit or high >= limit:

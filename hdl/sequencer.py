@@ -179,8 +179,10 @@ class Sequencer(wiring.Component):
                 b_columns.eq(part(column.data, COLUMN_FIELDS["taps"])),
             ]
 
-        # The walk. ``*_left`` count what follows the update at ``o``.
+        # The walk. ``*_left`` count what follows the update at ``o``; whether nothing does is a
+        # register beside each, because all that follows hangs on it.
         walking = Signal()
+        last_of_pixel, last_column, last_row, wraps = Signal(), Signal(), Signal(), Signal()
         first = Signal(data.StructLayout({"weight": weight, "membrane": word}))
         columns = Signal(3)
         words_left = Signal.like(self.last_word)
@@ -190,7 +192,7 @@ class Sequencer(wiring.Component):
         update = self.o.p
         m.d.comb += [
             issue.eq(walking & ~self.hold & ~again),
-            final.eq((words_left == 0) & (columns_left == 0) & (rows_left == 0)),
+            final.eq(last_of_pixel & last_column & last_row),
             self.o.valid.eq(issue),
             b_taken.eq(b_valid & (~walking | (issue & final))),
         ]
@@ -199,7 +201,7 @@ class Sequencer(wiring.Component):
         last_word = Mux(self.depthwise, 0, self.last_word)
 
         # One adder for each address: along the row of taps, or to the next row.
-        next_row = (words_left == 0) & (columns_left == 0)
+        next_row = last_of_pixel & last_column
         weight_sum = Signal(weight)
         word_sum = Signal(word)
         m.d.comb += [
@@ -208,7 +210,7 @@ class Sequencer(wiring.Component):
                 + Mux(next_row, self.weight_row_step, self.weight_step)),
             word_sum.eq(
                 Mux(next_row, first.membrane, update.word)
-                + Mux(next_row, Mux(wrap_left == 0, self.wrap_step, self.row_step),
+                + Mux(next_row, Mux(wraps, self.wrap_step, self.row_step),
                       self.membrane_step)),
         ]
         with m.If(b_taken):
@@ -226,6 +228,10 @@ class Sequencer(wiring.Component):
                 columns_left.eq(b_columns - 1),
                 rows_left.eq(b.taps - 1),
                 wrap_left.eq(b.wrap),
+                last_of_pixel.eq(last_word == 0),
+                last_column.eq(b_columns == 1),
+                last_row.eq(b.taps == 1),
+                wraps.eq(b.wrap == 0),
             ]
         with m.Elif(issue):
             m.d.sync += [
@@ -233,19 +239,28 @@ class Sequencer(wiring.Component):
                 update.weight.eq(weight_sum),
                 update.word.eq(word_sum),
             ]
-            with m.If(words_left != 0):
-                m.d.sync += [words_left.eq(words_left - 1), update.bias.eq(update.bias + 1)]
+            with m.If(~last_of_pixel):
+                m.d.sync += [
+                    words_left.eq(words_left - 1),
+                    last_of_pixel.eq(words_left == 1),
+                    update.bias.eq(update.bias + 1),
+                ]
             with m.Else():
-                m.d.sync += words_left.eq(last_word)
+                m.d.sync += [words_left.eq(last_word), last_of_pixel.eq(last_word == 0)]
                 with m.If(~self.depthwise):
                     m.d.sync += update.bias.eq(self.bias_base)
-                with m.If(columns_left != 0):
-                    m.d.sync += columns_left.eq(columns_left - 1)
+                with m.If(~last_column):
+                    m.d.sync += [
+                        columns_left.eq(columns_left - 1), last_column.eq(columns_left == 1),
+                    ]
                 with m.Else():
                     m.d.sync += [
                         columns_left.eq(columns),
+                        last_column.eq(columns == 0),
                         rows_left.eq(rows_left - 1),
+                        last_row.eq(rows_left == 1),
                         wrap_left.eq(wrap_left - 1),
+                        wraps.eq(wrap_left == 1),
                         first.weight.eq(weight_sum),
                         first.membrane.eq(word_sum),
                     ]
