@@ -42,7 +42,6 @@ def memory_depths(config: CoreConfig) -> dict[Memory, int]:
         Memory.SLOPES: config.slopes,
         Memory.MEMBRANE: config.membrane_words,
         Memory.WEIGHTS: config.weight_words * config.weight_parts,
-        Memory.COLUMNS: config.columns,
     }
 
 

@@ -97,11 +97,9 @@ def compile_network(network: Any, config: CoreConfig, *, spare: bool = True) -> 
              most(plan.weight_words for plan in plans), config.lanes)
     _require("slopes", slope_base, config.slopes, "slope", most(map(slope_count, layers)), 1)
     table = ENTRY_WORDS * (1 + len(plans)) + sum(
-        ROW_WORDS * len(plan.row_axis.taps) for plan in plans)
+        ROW_WORDS * len(plan.row_axis.taps) + len(plan.column_axis.taps) for plan in plans)
     _require("table", table, config.table_words, "table",
              most(len(plan.row_axis.taps) for plan in plans), 1)
-    _require("columns", sum(len(plan.column_axis.taps) for plan in plans), config.columns,
-             "column", most(len(plan.column_axis.taps) for plan in plans), 1)
     try:
         memories = contents(network, config, plans, maps[-1])
     except ValueError as error:
@@ -137,7 +135,7 @@ def minimal_config(network: Any, **overrides: int | str) -> CoreConfig:
             f"or drop {len(layers) - 63}"
         )
     largest = dataclasses.replace(
-        CoreConfig(**sizes), weight_words=1 << 20, weight_memory="block", columns=1 << 14,
+        CoreConfig(**sizes), weight_words=1 << 20, weight_memory="block",
         membrane_words=1 << 15, input_words=1 << 15, map_words=1 << 15, table_words=1 << 14,
     )
     used = compile_network(network, largest, spare=False).report()["memories"]
@@ -152,7 +150,6 @@ def minimal_config(network: Any, **overrides: int | str) -> CoreConfig:
                       largest.codes_per_word),
         ),
         "table_words": max(32, used["table"]["used"]),
-        "columns": max(2, used["columns"]["used"]),
         **sizes,
     }
     return CoreConfig(**sizes)

@@ -44,9 +44,8 @@ class CoreConfig:
     layers : :class:`int`
         Layers that the layer table can hold.
     table_words : :class:`int`
-        Depth of the layer table's memory, in words of 32 bits: entries, then row descriptors.
-    columns : :class:`int`
-        Depth of the column memory: one descriptor a column of a layer's source.
+        Depth of the layer table's memory, in words of 32 bits: an entry a layer, and descriptors
+        of the rows and columns of its source.
     """
 
     lanes: int = 16
@@ -61,7 +60,6 @@ class CoreConfig:
     slopes: int = 256
     layers: int = 15
     table_words: int = 256
-    columns: int = 256
 
     def __post_init__(self):
         def check(name, low, high):
@@ -82,7 +80,6 @@ class CoreConfig:
         check("slopes", 2, 1 << 15)
         check("layers", 1, 63)
         check("table_words", 32, 1 << 14)
-        check("columns", 2, 1 << 14)
         if self.weight_memory not in ("block", "spram"):
             raise ValueError(
                 f"weight_memory must be 'block' or 'spram', not {self.weight_memory!r}"
@@ -171,8 +168,8 @@ class CoreConfig:
 
     @property
     def column_bits(self) -> int:
-        """Width of a column's number, and of an address of the column memory."""
-        return ceil_log2(self.columns)
+        """Width of a column's number: every column of a source has a word of the table."""
+        return self.table_address_bits
 
     @property
     def row_bits(self) -> int:

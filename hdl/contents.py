@@ -43,8 +43,7 @@ def contents(
     slopes: dict[int, int] = {}
     membrane: dict[int, int] = {}
     weights: dict[int, int] = {}
-    columns: dict[int, int] = {}
-    row_table = ENTRY_WORDS * (1 + len(plans))
+    free = ENTRY_WORDS * (1 + len(plans))
     for index, (layer, plan) in enumerate(zip(network.layers, plans, strict=True)):
         count = slope_count(layer)
         for n in range(count):
@@ -56,20 +55,18 @@ def contents(
         mask = (1 << config.accumulator_bits) - 1
         membrane.update(enumerate((bias & mask).tolist(), first))
         weights.update(_weights(layer, plan, config))
-        entry = _entry(layer, plan, plans, index, row_table, len(columns), count, config)
+        rows = [word for words in _rows(layer, plan) for word in words]
+        columns = [word for words in _columns(plan, _word_step(layer, plan)) for word in words]
+        entry = _entry(layer, plan, plans, index, free, free + len(rows), count, config)
         table.update(enumerate(entry, (1 + index) * ENTRY_WORDS))
-        for words in _rows(layer, plan):
-            table.update(enumerate(words, row_table))
-            row_table += ROW_WORDS
-        for words in _columns(plan, _word_step(layer, plan)):
-            columns[len(columns)] = words[0]
+        table.update(enumerate(rows + columns, free))
+        free += len(rows) + len(columns)
     return {
         Memory.TABLE: table,
         Memory.ENCODER: dict(enumerate(network.input_codes.tolist())),
         Memory.SLOPES: slopes,
         Memory.MEMBRANE: membrane,
         Memory.WEIGHTS: weights,
-        Memory.COLUMNS: columns,
     }
 
 

@@ -125,8 +125,10 @@ class Controller(wiring.Component):
         How an image lies in the input map; see :data:`hdl.table.HEADER_FIELDS`.
     full : In(1), release : Out(1)
         An image is there; it is no longer needed.
-    ask, address, granted, words
-        Another reader of the table, the first to be served: data one cycle after ``granted``.
+    ask, address, words
+        Another reader of the table, the first to be served: data one cycle later.
+    own : Out(1)
+        The table is read for the controller itself; never with ``ask``.
     entry : Out(...)
         Fields of the layer that accumulates, named as in :data:`hdl.table.FIELDS`.
     firing : Out(...)
@@ -176,7 +178,7 @@ class Controller(wiring.Component):
             "release": Out(1),
             "ask": In(1),
             "address": In(config.table_address_bits),
-            "granted": Out(1),
+            "own": Out(1),
             "words": Out(32),
             "entry": Out(layout(ACCUMULATE_FIELDS)),
             "firing": Out(layout(FIRE_FIELDS)),
@@ -208,8 +210,8 @@ class Controller(wiring.Component):
             write.addr.eq(self.load_address),
             write.data.eq(self.load_data),
             write.en.eq(self.load),
-            # Rows first: somebody waits for them most often.
-            self.granted.eq(self.ask),
+            # Descriptors first: they are waited for most often.
+            self.own.eq(~self.ask & (entry.ask | firing.ask)),
             entry.granted.eq(entry.ask & ~self.ask),
             firing.granted.eq(firing.ask & ~self.ask & ~entry.ask),
             read.addr.eq(
@@ -290,12 +292,10 @@ class Controller(wiring.Component):
                 | (entry.fields.last != (subject + 1 == layers))
                 | (entry.fields.spiking == entry.fields.last)),
         ]
-        m.d.comb += self.busy.eq(1)
         with m.FSM():
             with m.State("Idle"):
-                m.d.comb += self.busy.eq(0)
                 with m.If(self.full & ~self.forget):
-                    m.d.sync += [self.clock.eq(1), layer_clock.eq(2), events.eq(0)]
+                    m.d.sync += [self.busy.eq(1), self.clock.eq(1), layer_clock.eq(2), events.eq(0)]
                     with m.If(prefetched):
                         m.next = "Begin"
                     with m.Else():
@@ -315,6 +315,7 @@ class Controller(wiring.Component):
                                 subject.eq(0),
                             ]
                             m.d.comb += self.release.eq(1)
+                            m.d.sync += self.busy.eq(0)
                             m.next = "Idle"
                     with m.Else():
                         m.d.sync += [self.accumulate.eq(1), unattached.eq(1), self.same.eq(0)]
@@ -339,6 +340,7 @@ class Controller(wiring.Component):
                     fetch()
                 with m.If(~firing_busy):
                     m.d.comb += self.release.eq(1)
+                    m.d.sync += self.busy.eq(0)
                     m.next = "Idle"
 
         with m.FSM(name="firing_state"):

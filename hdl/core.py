@@ -113,7 +113,7 @@ class Core(wiring.Component):
         m.submodules.encoder = encoder = Encoder(config, init(Memory.ENCODER))
         m.submodules.map = spike_map = SpikeMap(config, config.map_words)
         m.submodules.scanner = scanner = Scanner(config)
-        m.submodules.sequencer = sequencer = Sequencer(config, init(Memory.COLUMNS))
+        m.submodules.sequencer = sequencer = Sequencer(config)
         m.submodules.weights = weights = WeightMemory(config, init(Memory.WEIGHTS))
         m.submodules.lanes = lanes = MacLanes(config)
         m.submodules.membrane = membrane = Membrane(config, init(Memory.MEMBRANE))
@@ -164,7 +164,7 @@ class Core(wiring.Component):
                 "bias_base", "last_word", "row_table", "column_table", "window_rows")),
             controller.ask.eq(sequencer.ask),
             controller.address.eq(sequencer.address),
-            sequencer.granted.eq(controller.granted),
+            sequencer.stolen.eq(controller.own),
             sequencer.words.eq(controller.words),
             sequencer.hold.eq(sweep.ask),
             sequencer.swept.eq(sweep.left & controller.same),
@@ -298,7 +298,4 @@ class Core(wiring.Component):
             weights.write_data.eq(write.data),
             weights.address.eq(Mux(
                 controller.busy, sequencer.o.p.weight, write.address[part_bits:])),
-            sequencer.load.eq(which[Memory.COLUMNS]),
-            sequencer.load_address.eq(write.address),
-            sequencer.load_data.eq(write.data),
         ]

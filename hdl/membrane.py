@@ -67,15 +67,17 @@ class Membrane(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        m.submodules.memory = storage = memory.Memory(
-            shape=config.lanes * config.accumulator_bits, depth=config.membrane_words,
-            init=self._init,
-        )
+        # A memory a lane: what a device has too few block RAMs for can be made of registers.
+        width = config.accumulator_bits
+        storage = []
+        for lane in range(config.lanes):
+            words = [word >> lane * width & ((1 << width) - 1) for word in self._init]
+            storage.append(memory.Memory(shape=width, depth=config.membrane_words, init=words))
+            m.submodules[f"lane{lane}"] = storage[-1]
         m.submodules.touched = touched = memory.Memory(
             shape=1, depth=config.membrane_words, init=[]
         )
-        read, flag = storage.read_port(), touched.read_port()
-        write, mark = storage.write_port(), touched.write_port()
+        flag, mark = touched.read_port(), touched.write_port()
 
         # 0: the flag.
         reading, sweep, load = Signal(), Signal(), Signal()
@@ -87,9 +89,9 @@ class Membrane(wiring.Component):
         ]
 
         # 1: the word.
+        address = Signal.like(word)
         m.d.comb += [
-            read.addr.eq(Mux(flag.data & ~load, word, bias)),
-            read.en.eq(reading),
+            address.eq(Mux(flag.data & ~load, word, bias)),
             mark.addr.eq(word),
             mark.data.eq(~(sweep | load)),
             mark.en.eq(reading),
@@ -100,11 +102,15 @@ class Membrane(wiring.Component):
         ]
 
         # 2: potentials, and sums.
-        m.d.comb += [
-            self.potentials.as_value().eq(read.data),
-            self.busy.eq(reading | self.updating),
-            write.addr.eq(updated),
-            write.data.eq(self.sums.as_value()),
-            write.en.eq(self.updating),
-        ]
+        m.d.comb += self.busy.eq(reading | self.updating)
+        for lane, one in enumerate(storage):
+            read, write = one.read_port(), one.write_port()
+            m.d.comb += [
+                read.addr.eq(address),
+                read.en.eq(reading),
+                self.potentials[lane].eq(read.data),
+                write.addr.eq(updated),
+                write.data.eq(self.sums[lane]),
+                write.en.eq(self.updating),
+            ]
         return m

@@ -173,7 +173,6 @@ class Program:
             "slopes": (len(self.memories[Memory.SLOPES]), config.slopes),
             "layers": (len(layers), config.layers),
             "table": (1 + max(self.memories[Memory.TABLE]), config.table_words),
-            "columns": (len(self.memories[Memory.COLUMNS]), config.columns),
         }
         hidden = ("source_map", "map", "row_axis", "column_axis")
         return {

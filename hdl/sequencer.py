@@ -1,7 +1,7 @@
 """The sequencer: from an event to the membrane updates of its whole fan-out."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.config import CoreConfig
@@ -32,8 +32,6 @@ class Sequencer(wiring.Component):
     ----------
     config : :class:`hdl.CoreConfig`
         Sizes.
-    init : iterable of :class:`int`
-        Initial column descriptors.
 
     Members
     -------
@@ -44,9 +42,10 @@ class Sequencer(wiring.Component):
         Fields of the layer table; must hold while events come.
     i : In(stream.Signature(event_shape(config)))
         Events and ends of rows.
-    ask, address, granted, words
-        Read port of the table's memory, for row descriptors: ``ask`` with ``address`` until
-        ``granted``, data one cycle later.
+    ask, address, words
+        Read port of the table's memory, for descriptors: data one cycle after ``ask``.
+    stolen : In(1)
+        Somebody else reads the table in this cycle; not with ``ask``.
     hold : In(1)
         Issue nothing in this cycle.
     o : Out(stream.Signature(update_shape(config), always_ready=True))
@@ -57,13 +56,10 @@ class Sequencer(wiring.Component):
         An output row of this layer has been swept: its place may be opened again.
     busy : Out(1)
         From the cycle after ``start`` until the end of the last row.
-    load, load_address, load_data
-        Writes one column descriptor.
     """
 
-    def __init__(self, config: CoreConfig, init=()):
+    def __init__(self, config: CoreConfig):
         self._config = config
-        self._init = list(init)
         widths = field_widths(config)
         super().__init__({
             "start": In(1),
@@ -74,32 +70,19 @@ class Sequencer(wiring.Component):
             "i": In(stream.Signature(event_shape(config))),
             "ask": Out(1),
             "address": Out(config.table_address_bits),
-            "granted": In(1),
+            "stolen": In(1),
             "words": In(32),
             "hold": In(1),
             "o": Out(stream.Signature(update_shape(config), always_ready=True)),
             "completed": Out(config.row_bits + 1),
             "swept": In(1),
             "busy": Out(1),
-            "load": In(1),
-            "load_address": In(config.column_bits),
-            "load_data": In(32),
         })
 
     def elaborate(self, platform):
         m = Module()
         config = self._config
         weight, word = config.weight_address_bits, config.membrane_address_bits
-
-        m.submodules.columns = storage = memory.Memory(
-            shape=32, depth=config.columns, init=self._init
-        )
-        column, write = storage.read_port(), storage.write_port()
-        m.d.comb += [
-            write.addr.eq(self.load_address),
-            write.data.eq(self.load_data),
-            write.en.eq(self.load),
-        ]
 
         def part(words, field):
             return words[field.offset:field.offset + field.width]
@@ -111,16 +94,20 @@ class Sequencer(wiring.Component):
         }))
         row_valid = Signal()
         asked = Signal(2, init=2)  # words of the descriptor that were asked for
+        row_address = Signal.like(self.address)
         coming, second, loaded = Signal(), Signal(), Signal()
+        look = Signal()  # a column's descriptor is asked for, which goes first
+        fetch = Signal()
         places = Signal(config.row_bits + 1)  # in the window, free for rows to be opened
         opens = Signal()
         m.d.comb += [
-            self.ask.eq(asked != 2),
+            fetch.eq((asked != 2) & ~look),
+            self.ask.eq(look | fetch),
             opens.eq(loaded & (row.opens <= places)),
         ]
-        m.d.sync += [coming.eq(self.ask & self.granted), second.eq(asked[0])]
-        with m.If(self.ask & self.granted):
-            m.d.sync += [asked.eq(asked + 1), self.address.eq(self.address + 1)]
+        m.d.sync += [coming.eq(fetch), second.eq(asked[0])]
+        with m.If(fetch):
+            m.d.sync += [asked.eq(asked + 1), row_address.eq(row_address + 1)]
         with m.If(coming & ~second):
             m.d.sync += [
                 row[name].eq(part(self.words, field))
@@ -132,9 +119,11 @@ class Sequencer(wiring.Component):
             m.d.sync += [loaded.eq(0), row_valid.eq(1)]
         m.d.sync += places.eq(places + self.swept - Mux(opens, row.opens, 0))
 
-        # A: an event was taken, and its column's descriptor is being read.
+        # A: an event was taken, and its column's descriptor is read: once more if somebody else has
+        # read something meanwhile.
         take = Signal()
-        a_valid, a_end, a_moves = Signal(), Signal(), Signal()
+        a_valid, a_end, a_moves, a_fresh = Signal(), Signal(), Signal(), Signal()
+        a_column = Signal(config.column_bits)
         a = Signal(data.StructLayout({
             "weight": weight, "membrane": word, "bias": word, "code": config.tick_bits,
             "taps": 3, "wrap": 3, "completes": 4,
@@ -143,9 +132,11 @@ class Sequencer(wiring.Component):
         m.d.comb += [
             self.i.ready.eq(row_valid & ~a_valid),
             take.eq(self.i.valid & self.i.ready),
-            column.addr.eq(self.column_table + self.i.p.column),
-            column.en.eq(take),
+            look.eq(take | (a_valid & ~a_fresh)),
+            self.address.eq(Mux(
+                look, self.column_table + Mux(a_valid, a_column, self.i.p.column), row_address)),
         ]
+        m.d.sync += a_fresh.eq(look | (a_fresh & ~self.ask & ~self.stolen))
         with m.If(take):
             m.d.sync += [
                 a.weight.eq(row.weight + self.i.p.channel),
@@ -156,6 +147,7 @@ class Sequencer(wiring.Component):
                 a.wrap.eq(row.wrap),
                 a.completes.eq(row.completes),
                 a_end.eq(self.i.p.end),
+                a_column.eq(self.i.p.column),
             ]
             with m.If(self.i.p.end):
                 m.d.sync += row_valid.eq(0)
@@ -168,15 +160,15 @@ class Sequencer(wiring.Component):
         b_valid, b_end, b_taken = Signal(), Signal(), Signal()
         b = Signal.like(a)
         b_columns = Signal(3)
-        m.d.comb += a_moves.eq(a_valid & ~b_valid)
+        m.d.comb += a_moves.eq(a_valid & a_fresh & ~b_valid)
         with m.If(a_moves):
             m.d.sync += [
                 b_valid.eq(1),
                 b_end.eq(a_end),
                 b.eq(a),
-                b.weight.eq(a.weight + part(column.data, COLUMN_FIELDS["weight"])),
-                b.membrane.eq(a.membrane + part(column.data, COLUMN_FIELDS["membrane"])),
-                b_columns.eq(part(column.data, COLUMN_FIELDS["taps"])),
+                b.weight.eq(a.weight + part(self.words, COLUMN_FIELDS["weight"])),
+                b.membrane.eq(a.membrane + part(self.words, COLUMN_FIELDS["membrane"])),
+                b_columns.eq(part(self.words, COLUMN_FIELDS["taps"])),
             ]
 
         # The walk. ``*_left`` count what follows the update at ``o``; whether nothing does is a
@@ -275,10 +267,10 @@ class Sequencer(wiring.Component):
             m.d.sync += self.completed.eq(self.completed + count)
 
         m.d.comb += self.busy.eq(
-            self.ask | coming | loaded | row_valid | a_valid | b_valid | walking | drain)
+            (asked != 2) | coming | loaded | row_valid | a_valid | b_valid | walking | drain)
         with m.If(self.start):
             m.d.sync += [
-                self.address.eq(self.row_table),
+                row_address.eq(self.row_table),
                 asked.eq(0),
                 places.eq(self.window_rows),
                 self.completed.eq(0),

@@ -25,8 +25,6 @@ class Memory(enum.Enum, shape=3):
     MEMBRANE = 3
     #: Weights. Address: ``word * weight_parts + part``; data: 32 bits of the word, low part first.
     WEIGHTS = 4
-    #: Column descriptors. Address: descriptor; data: as in :data:`hdl.table.COLUMN_FIELDS`.
-    COLUMNS = 5
 
 
 def membrane_write_shape() -> data.StructLayout:

@@ -3,7 +3,7 @@
 One place says where each field lives; the compiler writes entries with it and the controller reads
 them with it. Counts are stored less one, as the number of the last item: hardware compares a
 counter with that directly, and a count of zero cannot be said. Entry 0 is the header; entry
-``1 + l`` belongs to layer ``l``; behind the entries lie the row descriptors.
+``1 + l`` belongs to layer ``l``; behind the entries lie the descriptors of rows and columns.
 """
 
 import dataclasses
