@@ -51,7 +51,9 @@ def _configuration(device: str, lanes: int, weight_bits: int, **sizes) -> Config
 
 
 #: The four single-port RAMs of the UP5K are exactly the weight memory, 64 bits wide.
-_SPRAM = {"weight_memory": "spram", "weight_words": 16384, "membrane_words": 256}
+_SPRAM = {
+    "weight_memory": "spram", "weight_words": 16384, "membrane_words": 256, "map_words": 512,
+}
 
 CONFIGURATIONS: dict[str, Configuration] = {
     configuration.name: configuration
