@@ -38,6 +38,10 @@ class Membrane(wiring.Component):
         Array of ``lanes`` signed values, two cycles later. They hold until the next ones come.
     updating, sweeping : Out(1)
         What ``potentials`` were read for.
+    coming : Out(1)
+        In the next cycle, ``sweeping``.
+    stall : In(1)
+        Everything stays as it is; only while there are no updates under way.
     sums : In
         The updated potentials, in the same cycle.
     busy : Out(1)
@@ -60,6 +64,8 @@ class Membrane(wiring.Component):
             "potentials": Out(lanes),
             "updating": Out(1),
             "sweeping": Out(1),
+            "coming": Out(1),
+            "stall": In(1),
             "sums": In(lanes),
             "busy": Out(1),
         })
@@ -82,11 +88,13 @@ class Membrane(wiring.Component):
         # 0: the flag.
         reading, sweep, load = Signal(), Signal(), Signal()
         word, bias = Signal.like(self.word), Signal.like(self.bias)
-        m.d.comb += [flag.addr.eq(self.word), flag.en.eq(self.valid)]
-        m.d.sync += [
-            reading.eq(self.valid), sweep.eq(self.sweep), load.eq(self.load), word.eq(self.word),
-            bias.eq(self.bias),
-        ]
+        moves = ~self.stall
+        m.d.comb += [flag.addr.eq(self.word), flag.en.eq(self.valid & moves)]
+        with m.If(moves):
+            m.d.sync += [
+                reading.eq(self.valid), sweep.eq(self.sweep), load.eq(self.load),
+                word.eq(self.word), bias.eq(self.bias),
+            ]
 
         # 1: the word.
         address = Signal.like(word)
@@ -94,12 +102,15 @@ class Membrane(wiring.Component):
             address.eq(Mux(flag.data & ~load, word, bias)),
             mark.addr.eq(word),
             mark.data.eq(~(sweep | load)),
-            mark.en.eq(reading),
+            mark.en.eq(reading & moves),
+            self.coming.eq(reading & sweep),
         ]
         updated = Signal.like(word)
-        m.d.sync += [
-            self.updating.eq(reading & ~sweep), self.sweeping.eq(reading & sweep), updated.eq(word),
-        ]
+        with m.If(moves):
+            m.d.sync += [
+                self.updating.eq(reading & ~sweep), self.sweeping.eq(self.coming),
+                updated.eq(word),
+            ]
 
         # 2: potentials, and sums.
         m.d.comb += self.busy.eq(reading | self.updating)
@@ -107,7 +118,7 @@ class Membrane(wiring.Component):
             read, write = one.read_port(), one.write_port()
             m.d.comb += [
                 read.addr.eq(address),
-                read.en.eq(reading),
+                read.en.eq(reading & moves),
                 self.potentials[lane].eq(read.data),
                 write.addr.eq(updated),
                 write.data.eq(self.sums[lane]),

@@ -50,6 +50,8 @@ class Sequencer(wiring.Component):
         Issue nothing in this cycle.
     o : Out(stream.Signature(update_shape(config), always_ready=True))
         Updates.
+    walking : Out(1)
+        Updates of an event are left.
     completed : Out
         Output rows of this layer that are complete.
     swept : In(1)
@@ -74,6 +76,7 @@ class Sequencer(wiring.Component):
             "words": In(32),
             "hold": In(1),
             "o": Out(stream.Signature(update_shape(config), always_ready=True)),
+            "walking": Out(1),
             "completed": Out(config.row_bits + 1),
             "swept": In(1),
             "busy": Out(1),
@@ -173,7 +176,7 @@ class Sequencer(wiring.Component):
 
         # The walk. ``*_left`` count what follows the update at ``o``; whether nothing does is a
         # register beside each, because all that follows hangs on it.
-        walking = Signal()
+        walking = self.walking
         last_of_pixel, last_column, last_row, wraps = Signal(), Signal(), Signal(), Signal()
         first = Signal(data.StructLayout({"weight": weight, "membrane": word}))
         columns = Signal(3)

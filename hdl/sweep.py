@@ -21,7 +21,8 @@ class Sweep(wiring.Component):
 
     With pooling, the neurons of a window have the same ``place``.
 
-    Throughput: a word with n candidates takes ``n + 3`` cycles, and a row one more.
+    Throughput: a word with n candidates takes ``n + 1`` cycles, and a row one more, while nothing
+    else needs the membrane memory; else up to ``n + 4``, of which one of the memory.
 
     Parameters
     ----------
@@ -44,9 +45,13 @@ class Sweep(wiring.Component):
     left : Out(1)
         The last word of a row has been read: its place in the window is free.
     ask, word, bias : Out
-        Asks the membrane memory to sweep a word in this cycle.
-    arrived, potentials
-        The memory's answer.
+        Asks the membrane memory to sweep a word, until there is no ``stall``.
+    coming, sweeping, potentials, stall
+        The memory's answer two cycles later, announced one cycle before, and what delays it.
+    quiet : In(1)
+        Nobody else wants the membrane memory: ask for words before the one kept has left.
+    rapid : Out(1)
+        Nobody else may have it, because that is what we do.
     o : Out(stream.Signature(potential_shape(config)))
         Potentials in raster order; ``last`` marks the last neuron of an output layer.
     written : Out(1)
@@ -71,7 +76,11 @@ class Sweep(wiring.Component):
             "ask": Out(1),
             "word": Out(config.membrane_address_bits),
             "bias": Out(config.membrane_address_bits),
-            "arrived": In(1),
+            "coming": In(1),
+            "sweeping": In(1),
+            "stall": Out(1),
+            "quiet": In(1),
+            "rapid": Out(1),
             "potentials": In(data.ArrayLayout(signed(config.accumulator_bits), config.lanes)),
             "o": Out(stream.Signature(potential_shape(config))),
             "written": Out(1),
@@ -88,14 +97,15 @@ class Sweep(wiring.Component):
         in_row = Signal()  # words of this row are left
         words_left = Signal.like(self.sweep_last)
         part = Signal.like(self.last_word)
-        under_way = Signal()  # a word was asked for and has not come
+        asked_end, coming_end, end = Signal(), Signal(), Signal()  # the word ends its row
+        arrived = Signal()
         last_part = Signal()
-        m.d.comb += last_part.eq(part == self.last_word)
 
         # What has come: one word, and which of its neurons are to be emitted. Kept is by how much a
         # potential is above the threshold, because then one row of adders compares and keeps.
         kept = Signal(data.ArrayLayout(config.accumulator_bits, lanes))
         kept_part = Signal.like(part)
+        next_part = Signal.like(part)
         pending = Signal(lanes)  # after the current one
         current = Signal(lanes)  # one-hot
         row_ends = Signal()  # it is the last word of its row
@@ -117,55 +127,62 @@ class Sweep(wiring.Component):
                 (~self.spiking | ~above[n][-1]) & (~last_part | final_lanes[n]))
 
         rest = Signal(lanes)  # pending without its first one
-        m.d.comb += rest.eq(pending & ~lowest_set(pending))
         free = Signal()
         holding = Signal()  # a word is kept whose place is still needed
+        has_current = Signal()  # a register of its own, because this decides about much
         m.d.comb += [
+            rest.eq(pending & ~lowest_set(pending)),
             free.eq(~self.o.valid | self.o.ready),
-            self.left.eq(self.arrived & (words_left == 0)),
-            self.busy.eq(active | in_row | self.ask | under_way | holding | gone | self.o.valid),
+            leaving.eq(holding & ~pending.any() & (free | ~has_current)),
+            self.stall.eq(self.sweeping & holding & ~leaving),
+            arrived.eq(self.sweeping & ~self.stall),
+            last_part.eq(next_part == self.last_word),
+            self.left.eq(arrived & end),
+            self.busy.eq(active | in_row | self.ask | self.coming | self.sweeping | holding | gone
+                         | self.o.valid),
         ]
-        # The answer takes two cycles: until then two more candidates leave, if nothing stops them.
-        last_ones = Signal()
-        m.d.comb += last_ones.eq(~rest.any() & self.spiking)
-        m.d.sync += self.ask.eq(
-            in_row & ~under_way & ~self.ask & ~self.arrived & (~holding | last_ones))
-        with m.If(self.ask):
-            m.d.sync += under_way.eq(1)
 
-        # Where the pixel's codes go. In a window of pooling, always to the same place.
-        row_place = Signal(config.neuron_bits)
-        pixel = Signal(config.neuron_bits)
-        across, down = Signal.like(self.pool_last), Signal.like(self.pool_last)
-
-        with m.If(active & ~in_row & ~under_way & ~self.ask & self.ready):
+        # One word at a time, so that it need not wait when it comes: until then two more candidates
+        # leave, if nothing stops them. While nobody else minds waiting, one after another.
+        alone, last_ones, more = Signal(), Signal(), Signal()
+        m.d.comb += [
+            last_ones.eq(~rest.any() & self.spiking),
+            alone.eq(~self.ask & ~self.coming & ~self.sweeping & (~holding | last_ones)),
+            asked_end.eq(words_left == 0),
+            more.eq(in_row & ~(self.ask & asked_end)),
+        ]
+        with m.If(~(self.ask & self.stall)):
+            m.d.sync += self.ask.eq(more & (self.quiet | alone))
+            with m.If(more & self.quiet & ~alone):
+                m.d.sync += self.rapid.eq(1)
+            with m.Elif(~self.ask & ~self.coming & ~self.sweeping):
+                m.d.sync += self.rapid.eq(0)
+        with m.If(~self.stall):
+            m.d.sync += [coming_end.eq(asked_end), end.eq(coming_end)]
+        with m.If(self.ask & ~self.stall):
+            m.d.sync += [
+                words_left.eq(words_left - 1),
+                in_row.eq(~asked_end),
+                part.eq(part + 1),
+                self.word.eq(Mux(
+                    self.word == self.membrane_last, self.membrane_base, self.word + 1)),
+                self.bias.eq(self.bias + 1),
+            ]
+            with m.If(part == self.last_word):
+                m.d.sync += [part.eq(0), self.bias.eq(self.bias_base)]
+        with m.If(active & ~in_row & self.ready):
             m.d.sync += [
                 in_row.eq(1),
                 words_left.eq(self.sweep_last),
                 self.row.eq(self.row + 1),
                 active.eq(self.row != self.rows_last),
             ]
-        with m.If(self.arrived):
-            m.d.sync += [
-                under_way.eq(0),
-                holding.eq(1),
-                *(kept[n].eq(difference) for n, difference in enumerate(above)),
-                kept_part.eq(part),
-                row_ends.eq(words_left == 0),
-                layer_ends.eq((words_left == 0) & ~active),
-                in_row.eq(words_left != 0),
-                words_left.eq(words_left - 1),
-                part.eq(part + 1),
-                self.word.eq(Mux(
-                    self.word == self.membrane_last, self.membrane_base, self.word + 1)),
-                self.bias.eq(self.bias + 1),
-            ]
-            with m.If(last_part):
-                m.d.sync += [part.eq(0), self.bias.eq(self.bias_base)]
 
-        # A register of its own, because this decides about much.
-        has_current = Signal()
-        m.d.comb += leaving.eq(holding & ~pending.any() & (free | ~has_current))
+        # Where the pixel's codes go. In a window of pooling, always to the same place.
+        row_place = Signal(config.neuron_bits)
+        pixel = Signal(config.neuron_bits)
+        across, down = Signal.like(self.pool_last), Signal.like(self.pool_last)
+
         with m.If(free):
             m.d.sync += [
                 self.o.valid.eq(has_current),
@@ -178,21 +195,32 @@ class Sweep(wiring.Component):
             m.d.sync += [
                 current.eq(lowest_set(pending)), has_current.eq(pending.any()), pending.eq(rest),
             ]
-        with m.If(self.arrived):
-            m.d.sync += pending.eq(candidates)
-
-        # The next word comes later than one cycle after: there is time to find its place.
-        m.d.sync += gone.eq(leaving)
-        m.d.comb += self.written.eq(
-            gone & ((row_ends & (down == self.pool_last)) | (self.pitch == 0)))
         with m.If(leaving):
             m.d.sync += holding.eq(0)
+        with m.If(arrived):
+            m.d.sync += [
+                holding.eq(1),
+                *(kept[n].eq(difference) for n, difference in enumerate(above)),
+                kept_part.eq(next_part),
+                next_part.eq(Mux(last_part, 0, next_part + 1)),
+                pending.eq(candidates),
+                row_ends.eq(end),
+                layer_ends.eq(end & ~active & ~in_row & ~self.ask),
+            ]
+
+        # Its place is left behind one cycle later, when the next word may be here already.
+        pixel_ended, row_ended = Signal(), Signal()
+        m.d.sync += [
+            gone.eq(leaving), pixel_ended.eq(kept_part == self.last_word), row_ended.eq(row_ends),
+        ]
+        m.d.comb += self.written.eq(
+            gone & ((row_ended & (down == self.pool_last)) | (self.pitch == 0)))
         with m.If(gone):
-            with m.If(kept_part == self.last_word):
+            with m.If(pixel_ended):
                 m.d.sync += across.eq(across + 1)
                 with m.If(across == self.pool_last):
                     m.d.sync += [across.eq(0), pixel.eq(pixel + self.pitch)]
-            with m.If(row_ends):
+            with m.If(row_ended):
                 m.d.sync += [across.eq(0), down.eq(down + 1), pixel.eq(row_place)]
                 with m.If(down == self.pool_last):
                     m.d.sync += [
@@ -207,6 +235,7 @@ class Sweep(wiring.Component):
                 self.word.eq(self.membrane_base),
                 self.bias.eq(self.bias_base),
                 part.eq(0),
+                next_part.eq(0),
                 row_place.eq(0),
                 pixel.eq(0),
                 across.eq(0),
