@@ -90,37 +90,45 @@ class Sequencer(wiring.Component):
         def part(words, field):
             return words[field.offset:field.offset + field.width]
 
-        # The row: its descriptor is read when the row before it has ended.
+        # The row, and the next one: its descriptor is read while events of this one come.
         row = Signal(data.StructLayout({
-            "membrane": word, "taps": 3, "wrap": 3, "opens": 4, "completes": 4, "last": 1,
-            "weight": weight,
+            "membrane": word, "taps": 3, "wrap": 3, "completes": 4, "last": 1, "weight": weight,
         }))
-        row_valid = Signal()
-        asked = Signal(2, init=2)  # words of the descriptor that were asked for
+        coming_row = Signal.like(row)
+        opens = Signal(4)
+        row_valid, row_ends = Signal(), Signal()
         row_address = Signal.like(self.address)
+        asked = Signal(2, init=2)  # words of the descriptor that were asked for
         coming, second, loaded = Signal(), Signal(), Signal()
         look = Signal()  # a column's descriptor is asked for, which goes first
         fetch = Signal()
         places = Signal(config.row_bits + 1)  # in the window, free for rows to be opened
-        opens = Signal()
+        begins = Signal()
         m.d.comb += [
             fetch.eq((asked != 2) & ~look),
             self.ask.eq(look | fetch),
-            opens.eq(loaded & (row.opens <= places)),
+            begins.eq((~row_valid | row_ends) & loaded & (opens <= places)),
         ]
         m.d.sync += [coming.eq(fetch), second.eq(asked[0])]
         with m.If(fetch):
             m.d.sync += [asked.eq(asked + 1), row_address.eq(row_address + 1)]
         with m.If(coming & ~second):
+            m.d.sync += opens.eq(part(self.words, ROW_FIELDS["opens"]))
             m.d.sync += [
-                row[name].eq(part(self.words, field))
-                for name, field in ROW_FIELDS.items() if field.word == 0
+                coming_row[name].eq(part(self.words, field))
+                for name, field in ROW_FIELDS.items() if field.word == 0 and name != "opens"
             ]
         with m.If(coming & second):
-            m.d.sync += [row.weight.eq(part(self.words, ROW_FIELDS["weight"])), loaded.eq(1)]
-        with m.If(opens):
-            m.d.sync += [loaded.eq(0), row_valid.eq(1)]
-        m.d.sync += places.eq(places + self.swept - Mux(opens, row.opens, 0))
+            m.d.sync += [
+                coming_row.weight.eq(part(self.words, ROW_FIELDS["weight"])), loaded.eq(1),
+            ]
+        with m.If(row_ends):
+            m.d.sync += row_valid.eq(0)
+        with m.If(begins):
+            m.d.sync += [row.eq(coming_row), row_valid.eq(1), loaded.eq(0)]
+            with m.If(~coming_row.last):
+                m.d.sync += asked.eq(0)
+        m.d.sync += places.eq(places + self.swept - Mux(begins, opens, 0))
 
         # A: an event was taken, and its column's descriptor is read: once more if somebody else has
         # read something meanwhile.
@@ -135,6 +143,7 @@ class Sequencer(wiring.Component):
         m.d.comb += [
             self.i.ready.eq(row_valid & ~a_valid),
             take.eq(self.i.valid & self.i.ready),
+            row_ends.eq(take & self.i.p.end),
             look.eq(take | (a_valid & ~a_fresh)),
             self.address.eq(Mux(
                 look, self.column_table + Mux(a_valid, a_column, self.i.p.column), row_address)),
@@ -152,10 +161,6 @@ class Sequencer(wiring.Component):
                 a_end.eq(self.i.p.end),
                 a_column.eq(self.i.p.column),
             ]
-            with m.If(self.i.p.end):
-                m.d.sync += row_valid.eq(0)
-                with m.If(~row.last):
-                    m.d.sync += asked.eq(0)
         with m.If(take | a_moves):
             m.d.sync += a_valid.eq(take)
 

@@ -142,12 +142,12 @@ class Sweep(wiring.Component):
                          | self.o.valid),
         ]
 
-        # One word at a time, so that it need not wait when it comes: until then two more candidates
-        # leave, if nothing stops them. While nobody else minds waiting, one after another.
-        alone, last_ones, more = Signal(), Signal(), Signal()
+        # One word at a time, so that it need not wait when it comes: until then the current candidate
+        # leaves, if nothing stops it. While nobody else minds waiting, one after another.
+        alone, more = Signal(), Signal()
         m.d.comb += [
-            last_ones.eq(~rest.any() & self.spiking),
-            alone.eq(~self.ask & ~self.coming & ~self.sweeping & (~holding | last_ones)),
+            alone.eq(~self.ask & ~self.coming & ~self.sweeping
+                     & (~holding | (~pending.any() & self.spiking))),
             asked_end.eq(words_left == 0),
             more.eq(in_row & ~(self.ask & asked_end)),
         ]
