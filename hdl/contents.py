@@ -46,8 +46,11 @@ def contents(
     free = ENTRY_WORDS * (1 + len(plans))
     for index, (layer, plan) in enumerate(zip(network.layers, plans, strict=True)):
         count = slope_count(layer)
+        read = any(later.source == index for later in plans)
         for n in range(count):
-            slopes[plan.slope_base + n] = int(layer.multiplier[n]) | int(layer.shift[n]) << 16
+            # What nobody reads need not fire, and nobody would wipe it: a slope of 0 keeps it silent.
+            slope = int(layer.multiplier[n]) | int(layer.shift[n]) << 16
+            slopes[plan.slope_base + n] = slope if read else 1 << 16
         # Lanes beyond the last channel stay at 0, so that they neither fire nor overflow.
         first = plan.bias_base * config.lanes
         bias = np.zeros(plan.pixel_words * config.lanes, np.int64)
@@ -194,7 +197,8 @@ def _entry(layer, plan, plans, index, row_table, column_table, slopes, config):
         destination_row=own.row_words if layer.spiking else 0,
         final_step=(0 if own is None else config.lanes // config.codes_per_word if flat
                     else own.row_words),
-        destination_last=max(0, plan.destination_words - 1),
+        clears=int(layer.source >= 0 and all(
+            later.source != layer.source for later in plans[index + 1:])),
         slope_base=plan.slope_base or 0,
         fire_threshold=plan.fire_threshold,
     )

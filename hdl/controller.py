@@ -117,6 +117,8 @@ class Controller(wiring.Component):
     -------
     load, load_address, load_data
         Writes one word of the layer table.
+    abandon : Out(1)
+        An image is given up.
     forget : In(1)
         Memories change: clear ``error`` and whatever was known of the network.
     valid : Out(1)
@@ -170,6 +172,7 @@ class Controller(wiring.Component):
             "load_address": In(config.table_address_bits),
             "load_data": In(32),
             "forget": In(1),
+            "abandon": Out(1),
             "valid": Out(1),
             "last_input": Out(config.neuron_bits),
             "run_last": Out(config.neuron_bits),
@@ -314,7 +317,7 @@ class Controller(wiring.Component):
                                 prefetched.eq(0),
                                 subject.eq(0),
                             ]
-                            m.d.comb += self.release.eq(1)
+                            m.d.comb += [self.release.eq(1), self.abandon.eq(1)]
                             m.d.sync += self.busy.eq(0)
                             m.next = "Idle"
                     with m.Else():

@@ -133,7 +133,6 @@ class Core(wiring.Component):
             encoder.gap.eq(controller.gap),
             encoder.restart.eq(self.restart),
             encoder.release.eq(controller.release),
-            controller.full.eq(encoder.full),
             self.busy.eq(controller.busy),
             self.error.eq(controller.error),
         ]
@@ -148,6 +147,7 @@ class Core(wiring.Component):
             scanner.row_last.eq(entry.row_last),
             scanner.chunk_last.eq(entry.chunk_last),
             scanner.slot_shift.eq(entry.slot_shift),
+            scanner.clears.eq(entry.clears),
             scanner.limited.eq(entry.follows & controller.previous),
             scanner.steal.eq(first_spike.steal & ~entry.source_input),
             encoder.address.eq(scanner.map_address),
@@ -185,22 +185,17 @@ class Core(wiring.Component):
         m.d.sync += controller.accumulated.eq(
             ~(controller.accumulate | scanner.busy | sequencer.busy))
 
-        # Before a layer fires, the map that it will fire into is made silent.
+        # Maps are silent before they are written, because whoever reads them last wipes them. After
+        # a load, or when an image was given up, all of the memory is wiped.
         slot_bits = config.slot_bits
-        clearing = Signal()
-        clear_word = Signal(config.map_address_bits)
-        clear_left = Signal.like(firing.destination_last)
-        with m.If(controller.fire):
+        purging = Signal()
+        purge_word = Signal(config.map_address_bits)
+        m.d.comb += controller.full.eq(encoder.full & ~purging)
+        with m.If(controller.forget | controller.abandon):
+            m.d.sync += [purging.eq(1), purge_word.eq(0)]
+        with m.Elif(purging):
             m.d.sync += [
-                clearing.eq(firing.spiking),
-                clear_word.eq(firing.destination_base),
-                clear_left.eq(firing.destination_last),
-            ]
-        with m.Elif(clearing):
-            m.d.sync += [
-                clear_word.eq(clear_word + 1),
-                clear_left.eq(clear_left - 1),
-                clearing.eq(clear_left != 0),
+                purge_word.eq(purge_word + 1), purging.eq(purge_word != config.map_words - 1),
             ]
 
         # Fire: potentials to spike times in the layer's map, or to logits.
@@ -210,7 +205,7 @@ class Core(wiring.Component):
                 "membrane_base", "membrane_last", "sweep_last", "rows_last", "bias_base",
                 "last_word", "last_lane", "pitch", "pool_last", "destination_row", "spiking")),
             sweep.threshold.eq(firing.fire_threshold.as_signed()),
-            sweep.ready.eq(~clearing & (~controller.same | (sweep.row != sequencer.completed))),
+            sweep.ready.eq(~controller.same | (sweep.row != sequencer.completed)),
             sweep.potentials.eq(membrane.potentials),
             sweep.coming.eq(membrane.coming),
             sweep.sweeping.eq(membrane.sweeping),
@@ -229,9 +224,12 @@ class Core(wiring.Component):
             first_spike.i.p.code.eq(requantiser.o.p.code),
             first_spike.data.eq(spike_map.data),
             spike_map.write.eq(first_spike.write),
-            spike_map.clear.eq(clearing),
+            scanner.wiped.eq(scanner.wipe & ~first_spike.write),
+            spike_map.clear.eq(scanner.wiped | purging),
             spike_map.code.eq(first_spike.o.code),
-            spike_map.neuron.eq(Mux(clearing, clear_word << slot_bits, first_spike.o.place)),
+            spike_map.neuron.eq(Mux(
+                first_spike.write, first_spike.o.place,
+                Mux(purging, purge_word, scanner.wipe_word) << slot_bits)),
         ]
 
         # A row of the map is final when its last candidate has gone all the way.
@@ -247,7 +245,7 @@ class Core(wiring.Component):
 
         answered = readout.i.valid & readout.i.ready & readout.i.p.last
         quiet = Signal()
-        m.d.sync += quiet.eq(~(controller.fire | clearing | sweep.busy | way.any()))
+        m.d.sync += quiet.eq(~(controller.fire | sweep.busy | way.any()))
         m.d.comb += controller.fired.eq(Mux(firing.spiking, quiet, answered))
         with m.If(answered):
             m.d.sync += self.cycles.eq(controller.clock + 1)

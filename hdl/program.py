@@ -55,6 +55,12 @@ class LayerPlan:
         return self.window_rows * self.row_words
 
     @property
+    def source_neurons(self) -> np.ndarray:
+        """Neuron of the source at every place of the memory that its map is in; -1 is none."""
+        before = (self.source_base or 0) * self.source_map.codes_per_word
+        return np.concatenate([np.full(before, -1), self.source_map.neurons])
+
+    @property
     def updates(self) -> np.ndarray:
         """Updates that an event of each neuron of the source takes, at least 1."""
         if self.kind == "dense":

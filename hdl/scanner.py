@@ -42,8 +42,11 @@ class Scanner(wiring.Component):
         Read port of the map: data one cycle after address, held while not enabled.
     steal : In(1)
         Somebody else reads the map in this cycle.
+    clears, wipe, wiped
+        With ``clears``, every word with events is to be made silent when it has been read, so that
+        the map can be written anew: ``wipe`` asks for it until ``wiped``, at ``wipe_word``.
     o : Out(stream.Signature(event_shape(config)))
-        Events and ends of rows.
+        Events and ends of rows; ``place`` is counted from the start of the memory.
     busy : Out(1)
         From the cycle after ``start`` until the last transfer has been taken.
     """
@@ -64,6 +67,10 @@ class Scanner(wiring.Component):
             "map_enable": Out(1),
             "map_data": In(config.map_width),
             "steal": In(1),
+            "clears": In(1),
+            "wipe": Out(1),
+            "wiped": In(1),
+            "wipe_word": Out(config.map_address_bits),
             "o": Out(stream.Signature(event_shape(config))),
             "busy": Out(1),
         })
@@ -103,17 +110,20 @@ class Scanner(wiring.Component):
             fresh.eq(
                 Cat(*(code.any() for code in arriving), row_left == 0) & have.replicate(slots + 1)),
             free.eq(~self.o.valid | self.o.ready),
-            drained.eq(~current.any() | (free & ~waiting.any())),
+            drained.eq((~current.any() | (free & ~waiting.any())) & (~self.wipe | self.wiped)),
+            self.wipe_word.eq(current_number),
             lost.eq(self.steal & have & ~drained),
             self.map_enable.eq(fetching & allowed & ~self.steal & (drained | ~have)),
             self.map_address.eq(address),
-            self.busy.eq(fetching | have | current.any() | self.o.valid),
+            self.busy.eq(fetching | have | current.any() | self.o.valid | self.wipe),
         ]
 
         slot = Signal(slot_bits)
         m.d.comb += slot.eq(encode(current[:slots], slot_bits))
         # A word holds whole pixels or is part of one: nothing has to be added.
         within = Array((1 << shift) - 1 for shift in range(slot_bits + 1))[self.slot_shift]
+        with m.If(self.wiped):
+            m.d.sync += self.wipe.eq(0)
         with m.If(free):
             m.d.sync += [
                 self.o.valid.eq(current.any()),
@@ -127,6 +137,7 @@ class Scanner(wiring.Component):
             ]
         with m.If(drained):
             m.d.sync += [
+                self.wipe.eq(self.clears & fresh[:slots].any()),
                 current.eq(lowest_set(fresh)),
                 waiting.eq(fresh & ~lowest_set(fresh)),
                 current_chunk.eq(chunk),
@@ -164,7 +175,7 @@ class Scanner(wiring.Component):
                 allowed.eq(0),
                 chunk.eq(0),
                 column.eq(0),
-                number.eq(0),
+                number.eq(self.base),
                 row_left.eq(self.row_last),
             ]
         return m

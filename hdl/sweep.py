@@ -144,12 +144,13 @@ class Sweep(wiring.Component):
 
         # One word at a time, so that it need not wait when it comes: until then the current candidate
         # leaves, if nothing stops it. While nobody else minds waiting, one after another.
-        alone, more = Signal(), Signal()
+        alone, more, row_begins = Signal(), Signal(), Signal()
         m.d.comb += [
             alone.eq(~self.ask & ~self.coming & ~self.sweeping
                      & (~holding | (~pending.any() & self.spiking))),
             asked_end.eq(words_left == 0),
-            more.eq(in_row & ~(self.ask & asked_end)),
+            row_begins.eq(active & self.ready & (~in_row | (self.ask & asked_end))),
+            more.eq((in_row & ~(self.ask & asked_end)) | row_begins),
         ]
         with m.If(~(self.ask & self.stall)):
             m.d.sync += self.ask.eq(more & (self.quiet | alone))
@@ -170,7 +171,7 @@ class Sweep(wiring.Component):
             ]
             with m.If(part == self.last_word):
                 m.d.sync += [part.eq(0), self.bias.eq(self.bias_base)]
-        with m.If(active & ~in_row & self.ready):
+        with m.If(row_begins & ~(self.ask & self.stall)):
             m.d.sync += [
                 in_row.eq(1),
                 words_left.eq(self.sweep_last),

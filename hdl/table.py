@@ -82,6 +82,7 @@ FIELDS = {
     "bias_base": Field(7, 0, 16),
     "last_word": Field(7, 16, 16),  # membrane words of a pixel, less one
     "window_rows": Field(8, 0, 16),  # output rows in the membrane memory
+    "clears": Field(8, 16, 1),  # no later layer reads the source map: it is left silent
     # Firing: the window ...
     "membrane_base": Field(9, 0, 16),
     "membrane_last": Field(9, 16, 16),  # last word of the window
@@ -94,7 +95,6 @@ FIELDS = {
     "last_lane": Field(11, 24, 8),  # lane of the last channel in the last word of a pixel
     "destination_base": Field(12, 0, 16),  # first map word to write
     "destination_row": Field(12, 16, 16),  # map words of a row
-    "destination_last": Field(13, 0, 16),  # map words to clear before, less one
     "slope_base": Field(13, 16, 16),
     "final_step": Field(15, 0, 16),  # map words that a row, or a membrane word, makes final
     "fire_threshold": Field(14, 0, 32),  # smallest potential that may fire, two's complement
@@ -134,7 +134,7 @@ def field_widths(config: CoreConfig) -> dict[str, int]:
     groups = (
         (config.map_address_bits, (
             "source_base", "source_last", "row_last", "chunk_last", "destination_base",
-            "destination_row", "destination_last", "final_step")),
+            "destination_row", "final_step")),
         (config.membrane_address_bits, (
             "membrane_base", "membrane_last", "bias_base", "last_word", "row_step", "wrap_step",
             "sweep_last")),

@@ -37,7 +37,8 @@ class Expected:
     sources : tuple of :class:`int`
         The layer whose map each layer reads; -1 is the input.
     places : tuple of :class:`numpy.ndarray`
-        For each layer, the neuron at each place of the map that it reads; -1 where there is none.
+        For each layer, the neuron at each place of the map memory that it reads; -1 where there is
+        none.
     """
 
     layers: tuple[str, ...]
@@ -71,7 +72,7 @@ class Expected:
             events=np.stack(events, axis=1).astype(np.int64),
             roofline=np.stack(roofline, axis=1).astype(np.int64),
             sources=tuple(plan.source for plan in program.layers),
-            places=tuple(plan.source_map.neurons for plan in program.layers),
+            places=tuple(plan.source_neurons for plan in program.layers),
         )
 
     @property
