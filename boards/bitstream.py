@@ -26,7 +26,8 @@ from boards.registry import Board
 from boards.toolchain import Toolchain, find_toolchain
 from ttfs_sw.errors import InputError
 
-__all__ = ["SEEDS", "Bitstream", "Step", "Trial", "cache_folder", "make_bitstream", "make_plan"]
+__all__ = ["SEEDS", "Bitstream", "Step", "Trial", "cache_folder", "make_bitstream", "make_plan",
+           "seeds_of"]
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +96,11 @@ class Bitstream:
 def cache_folder() -> Path:
     """Where finished steps are kept: the user's cache folder, the same for all projects."""
     return platformdirs.user_cache_path("ttfs-fpga") / "bitstreams"
+
+
+def seeds_of(board: Board) -> tuple[int, ...]:
+    """Seeds to try for a board, as many as :data:`SEEDS`: those known to be good come first."""
+    return tuple(dict.fromkeys((*board.seeds, *SEEDS)))[:len(SEEDS)]
 
 
 def make_plan(board: Board, top: Elaboratable) -> BuildPlan:
@@ -190,7 +196,7 @@ def make_bitstream(
     board: Board,
     top: Elaboratable,
     *,
-    seeds: Iterable[int] = SEEDS,
+    seeds: Iterable[int] | None = None,
     exhaustive: bool = False,
     toolchain: Toolchain | None = None,
     cache: Path | None = None,
@@ -203,7 +209,8 @@ def make_bitstream(
     Parameters
     ----------
     seeds : iterable of :class:`int`
-        Seeds of place and route, tried in order until one meets the timing.
+        Seeds of place and route, tried in order until one meets the timing; by default
+        :func:`seeds_of` the board.
     exhaustive : :class:`bool`
         Try all seeds and take the fastest result.
     toolchain : :class:`boards.toolchain.Toolchain`, optional
@@ -220,7 +227,7 @@ def make_bitstream(
     :exc:`ttfs_sw.errors.FailureError`
         If a tool fails, as Yosys and nextpnr do on a design that the device has no room for.
     """
-    seeds = tuple(seeds)
+    seeds = seeds_of(board) if seeds is None else tuple(seeds)
     toolchain = toolchain or find_toolchain(board.family)
     started = time.monotonic()
     plan = make_plan(board, top)

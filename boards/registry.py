@@ -69,6 +69,8 @@ class Board:
         What helps this device to meet its clock, found by trying (``docs/boards.md``).
     synth_opts : tuple of :class:`str`
         The same for Yosys.
+    seeds : tuple of :class:`int`
+        Seeds of place and route that are known to meet the clock, to be tried first.
     in_registers : tuple of :class:`str`
         Parts of the core whose memories are made of registers, because the device has too few
         blocks of memory.
@@ -90,6 +92,7 @@ class Board:
     programmers: tuple[Programmer, ...]
     nextpnr_opts: tuple[str, ...] = ()
     synth_opts: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
     in_registers: tuple[str, ...] = ()
     notes: str = ""
 
