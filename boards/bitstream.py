@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 NO_COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 *core*/t:$memrd_v2"
 
 #: Takes a memory of the core from block RAM and makes it of registers.
-IN_REGISTERS = 'setattr -set ram_style "logic" *core.{}/m:*'
+IN_REGISTERS = 'setattr -set ram_style "logic" *core.{}/m:{}'
 
 #: Seeds of nextpnr that are tried, one after the other, until timing is met.
 SEEDS = (1, 2, 3, 4, 5, 6, 7, 8)
@@ -115,7 +115,7 @@ def make_plan(board: Board, top: Elaboratable) -> BuildPlan:
         # Source positions are paths of this machine, and would make every digest unique.
         emit_src=False,
         script_after_read="\n".join(
-            [NO_COLLISIONS, *(IN_REGISTERS.format(name) for name in board.in_registers)]),
+            [NO_COLLISIONS, *(IN_REGISTERS.format(*name) for name in board.in_registers)]),
         synth_opts=board.synth_opts,
         nextpnr_opts=board.nextpnr_opts,
     )

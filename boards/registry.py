@@ -71,9 +71,9 @@ class Board:
         The same for Yosys.
     seeds : tuple of :class:`int`
         Seeds of place and route that are known to meet the clock, to be tried first.
-    in_registers : tuple of :class:`str`
-        Parts of the core whose memories are made of registers, because the device has too few
-        blocks of memory.
+    in_registers : tuple of pairs of :class:`str`
+        Memories of the core that are made of registers, because the device has too few blocks of
+        memory: the part of the core, and the memory's name in it.
     notes : :class:`str`
         What the user should know before buying or plugging in.
     """
@@ -93,7 +93,7 @@ class Board:
     nextpnr_opts: tuple[str, ...] = ()
     synth_opts: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
-    in_registers: tuple[str, ...] = ()
+    in_registers: tuple[tuple[str, str], ...] = ()
     notes: str = ""
 
     @property
@@ -160,7 +160,7 @@ _HX8K_EVN = Board(
         Programmer("iceprog", bitstream=("{file}",), image=("-o", "{offset}", "{file}")),
         _openfpgaloader("ice40_generic"),
     ),
-    in_registers=("map",),
+    in_registers=(("map", "memory"),),
     notes="Its jumpers must be set for programming the flash, as its manual shows; the second port "
     "of its USB chip is the serial line.",
 )

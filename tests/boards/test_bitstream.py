@@ -107,10 +107,10 @@ def test_seeds_known_to_be_good_are_tried_first(make, tools):
 
 
 def test_memories_are_taken_out_of_block_ram():
-    board = dataclasses.replace(BOARD, in_registers=("map", "slopes"))
+    board = dataclasses.replace(BOARD, in_registers=(("map", "memory"), ("membrane", "lane7")))
     script = make_plan(board, Blinker(36e6)).files["top.ys"].splitlines()
-    assert 'setattr -set ram_style "logic" *core.map/m:*' in script
-    assert 'setattr -set ram_style "logic" *core.slopes/m:*' in script
+    assert 'setattr -set ram_style "logic" *core.map/m:memory' in script
+    assert 'setattr -set ram_style "logic" *core.membrane/m:lane7' in script
     assert not any("ram_style" in line
                    for line in make_plan(BOARD, Blinker(36e6)).files["top.ys"].splitlines())
 
