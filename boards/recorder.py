@@ -131,11 +131,12 @@ class Recorder(wiring.Component):
             m.d.sync += counted.eq(1)
 
         word = Signal(len(self.end) - 1, reset_less=True)
-        full, recording, counting = Signal(), Signal(), Signal()
+        last_word = (places.result + places.max_logits * places.logit_bytes) // 2 - 1
+        full = Signal(reset_less=True)  # no more logits are kept
+        recording, counting = Signal(), Signal()
         m.d.comb += [
             # The last word written ends with the last byte.
             self.end.eq(Cat(Const(1, 1), word)),
-            full.eq(word == (places.result + places.max_logits * places.logit_bytes) // 2),
             write.addr.eq(Mux(
                 counting, Cat(step, statistics.layer) | places.counters // 2, word)),
             write.data.eq(Mux(
@@ -148,7 +149,7 @@ class Recorder(wiring.Component):
         def put_logit():
             with m.If(~full):
                 m.d.comb += write.en.eq(1)
-                m.d.sync += word.eq(word + 1)
+                m.d.sync += [word.eq(word + 1), full.eq(word == last_word)]
 
         def after_logit():
             with m.If(logit.last):
@@ -189,7 +190,7 @@ class Recorder(wiring.Component):
                 with m.If(step == 3):
                     m.next = "Idle"
         with m.If(self.clear):
-            m.d.sync += word.eq(places.result // 2)
+            m.d.sync += [word.eq(places.result // 2), full.eq(0)]
         return m
 
 
