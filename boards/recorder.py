@@ -126,6 +126,8 @@ class Recorder(wiring.Component):
         trailer = Cat(padded(self.cycles, 32), padded(logit.winner, 16))
         counters = Cat(padded(statistics.events, 32), padded(statistics.cycles, 32))
         step = Signal(2, reset_less=True)
+        last_of_trailer = Signal(reset_less=True)
+        m.d.sync += last_of_trailer.eq(step == Result.TRAILER.size // 2 - 2)
         counted = Signal()  # counters wait to be written
         with m.If(self.statistics.valid):
             m.d.sync += counted.eq(1)
@@ -180,7 +182,7 @@ class Recorder(wiring.Component):
             with m.State("Trailer"):
                 m.d.comb += [recording.eq(1), write.en.eq(1)]
                 m.d.sync += [step.eq(step + 1), word.eq(word + 1)]
-                with m.If(step == Result.TRAILER.size // 2 - 1):
+                with m.If(last_of_trailer):
                     m.d.comb += self.logits.ready.eq(1)
                     m.d.sync += [self.done.eq(1), word.eq(word)]
                     m.next = "Idle"
