@@ -27,7 +27,8 @@ from boards.toolchain import Toolchain, find_toolchain
 from hdl.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS
 from ttfs_sw.errors import InputError
 
-__all__ = ["SEEDS", "Bitstream", "Step", "Trial", "cache_folder", "make_bitstream", "make_plan"]
+__all__ = ["SEEDS", "Bitstream", "Step", "Trial", "cache_folder", "make_bitstream", "make_plan",
+           "seeds_of"]
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ log = logging.getLogger(__name__)
 NO_COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 *core*/t:$memrd_v2"
 
 #: Takes a memory of the core from block RAM and makes it of registers.
-IN_REGISTERS = 'setattr -set ram_style "logic" *core.{}/m:*'
+IN_REGISTERS = 'setattr -set ram_style "logic" *core.{}/m:{}'
 
 #: Seeds of nextpnr that are tried, one after the other, until timing is met.
 SEEDS = (1, 2, 3, 4, 5, 6, 7, 8)
@@ -98,6 +99,11 @@ def cache_folder() -> Path:
     return platformdirs.user_cache_path("ttfs-fpga") / "bitstreams"
 
 
+def seeds_of(board: Board) -> tuple[int, ...]:
+    """Seeds to try for a board, as many as :data:`SEEDS`: those known to be good come first."""
+    return tuple(dict.fromkeys((*board.seeds, *SEEDS)))[:len(SEEDS)]
+
+
 def make_plan(board: Board, top: Elaboratable) -> BuildPlan:
     """Elaborate ``top`` for ``board``: all files and commands of a build, nothing run yet.
 
@@ -112,7 +118,7 @@ def make_plan(board: Board, top: Elaboratable) -> BuildPlan:
         # Source positions are paths of this machine, and would make every digest unique.
         emit_src=False,
         script_after_read="\n".join(
-            [NO_COLLISIONS, *(IN_REGISTERS.format(name) for name in board.in_registers), before]),
+            [NO_COLLISIONS, *(IN_REGISTERS.format(*name) for name in board.in_registers), before]),
         script_after_synth=after,
         synth_opts=board.synth_opts,
         nextpnr_opts=board.nextpnr_opts,
@@ -194,7 +200,7 @@ def make_bitstream(
     board: Board,
     top: Elaboratable,
     *,
-    seeds: Iterable[int] = SEEDS,
+    seeds: Iterable[int] | None = None,
     exhaustive: bool = False,
     toolchain: Toolchain | None = None,
     cache: Path | None = None,
@@ -207,7 +213,8 @@ def make_bitstream(
     Parameters
     ----------
     seeds : iterable of :class:`int`
-        Seeds of place and route, tried in order until one meets the timing.
+        Seeds of place and route, tried in order until one meets the timing; by default
+        :func:`seeds_of` the board.
     exhaustive : :class:`bool`
         Try all seeds and take the fastest result.
     toolchain : :class:`boards.toolchain.Toolchain`, optional
@@ -224,7 +231,7 @@ def make_bitstream(
     :exc:`ttfs_sw.errors.FailureError`
         If a tool fails, as Yosys and nextpnr do on a design that the device has no room for.
     """
-    seeds = tuple(seeds)
+    seeds = seeds_of(board) if seeds is None else tuple(seeds)
     toolchain = toolchain or find_toolchain(board.family)
     started = time.monotonic()
     plan = make_plan(board, top)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from boards import report
-from boards.bitstream import SEEDS, Bitstream, make_bitstream
+from boards.bitstream import Bitstream, make_bitstream
 from boards.image import serialise
 from boards.registry import Board
 from boards.toolchain import Toolchain, find_toolchain
@@ -51,7 +51,7 @@ def build(
     board: Board,
     *,
     output_dir: Path,
-    seeds: Iterable[int] = SEEDS,
+    seeds: Iterable[int] | None = None,
     exhaustive: bool = False,
     cycles: Mapping[str, float] | None = None,
     toolchain: Toolchain | None = None,

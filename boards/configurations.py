@@ -60,10 +60,11 @@ CONFIGURATIONS: dict[str, Configuration] = {
     for configuration in (
         _configuration("iCE40UP5K", 16, 4, **_SPRAM),
         _configuration("iCE40UP5K", 8, 8, **_SPRAM),
-        # 32 block RAMs: 18 of weights, 8 of potentials, 2 each of input map and layer table, one
-        # each of code table and recorder. Maps and slopes are small enough to become registers.
+        # 32 block RAMs: 20 of weights, 6 of potentials, 2 each of input map and layer table, one
+        # each of code table and recorder. The map, the slopes and the potentials of two lanes are
+        # small enough to become registers.
         _configuration(
-            "iCE40HX8K", 8, 4, weight_words=2304, membrane_words=256, map_words=8, slopes=4,
+            "iCE40HX8K", 8, 4, weight_words=2560, membrane_words=16, map_words=8, slopes=4,
         ),
         # 56 block RAMs, of which the weights take 32 in each.
         _configuration("LFE5U-25F", 16, 4, weight_words=8192, membrane_words=256),

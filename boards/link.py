@@ -142,6 +142,8 @@ class Link(wiring.Component):
             self.restart.eq(feeder.restart),
         ]
         verdict = Signal(Status, reset_less=True)
+        runs = Signal()  # the verdict on an image is that it be computed
+        m.d.sync += runs.eq(classify & ready & ~broken)
         self._elaborate_verdict(m, verdict, command, {
             "booting": self.booting,
             "ready": ready,
@@ -278,7 +280,7 @@ class Link(wiring.Component):
                 with m.If(classify | (command == Command.RESULT)):
                     m.d.sync += address.eq(places.result)
                 reply(verdict)
-                with m.If(classify & (verdict == Status.OK)):
+                with m.If(runs):
                     m.next = "Commit"
 
             with m.State("Commit"):

@@ -35,7 +35,7 @@ class ImageLoader(wiring.Component):
     wrong, in the end the checksum, the header is made invalid again and ``state`` says why.
 
     Bytes that come when no image is being loaded are dropped, so whoever sends them never waits in
-    vain. A byte takes 10 cycles, and four more where it completes a word.
+    vain. A byte takes 10 cycles, and five more where it completes a word.
 
     Parameters
     ----------
@@ -95,6 +95,7 @@ class ImageLoader(wiring.Component):
         # known, and whether it is good.
         whole, compared, complete = Signal(), Signal(), Signal()
         failed = Signal()  # in the cycle before: what has begun meanwhile is undone
+        opening = Signal()  # in the cycle before a write
         ready, active = Signal(), Signal()
         taken = Signal()
         m.d.comb += [
@@ -108,7 +109,7 @@ class ImageLoader(wiring.Component):
             failed.eq(0),
             whole.eq(shifting & (bit == 31)), compared.eq(whole), complete.eq(compared),
             ready.eq(~((self.i.valid & ready) | shifting | whole | compared | complete
-                       | self.load.valid | failed | self.start)),
+                       | opening | self.load.valid | failed | self.start)),
         ]
         with m.If(shifting):
             m.d.sync += [
@@ -162,60 +163,69 @@ class ImageLoader(wiring.Component):
         def fail(reason):
             m.d.sync += [failed.eq(1), active.eq(0), self.state.eq(reason)]
 
-        def count_down(counter):
-            m.d.sync += counter.eq(counter - 1)
-
-        with m.If(self.load.ready):
+        # A stage ends with its word, or when its write has been taken. What it is, and which one is
+        # next, is known before: a stage is at least two cycles long.
+        written, ending = Signal(), Signal()
+        next_stage = Signal(Stage, reset_less=True)
+        at_length, at_section, writing = Signal(), Signal(), Signal()
+        counting = Signal()  # the stage is for one of the words that are counted
+        m.d.comb += [
+            written.eq(self.load.valid & self.load.ready),
+            ending.eq(complete | written),
+        ]
+        m.d.sync += [
+            opening.eq(0),
+            at_length.eq(stage == Stage.LENGTH),
+            at_section.eq(stage == Stage.SECTION),
+            writing.eq(stage == Stage.WRITE),
+            counting.eq((stage == Stage.INPUTS) | (stage == Stage.SECTION)
+                        | (stage == Stage.WRITE)),
+        ]
+        with m.If(opening):
+            m.d.sync += self.load.valid.eq(1)
+        with m.If(written):
             m.d.sync += self.load.valid.eq(0)
+        with m.If(ending):
+            m.d.sync += stage.eq(next_stage)
+        with m.If(at_length):
+            m.d.sync += left.eq(word)
+        with m.Elif(ending & counting):
+            m.d.sync += left.eq(left - 1)
+        with m.If(at_section):
+            m.d.sync += [
+                section_left.eq(section.more),
+                memory.eq(section.memory),
+                address.eq(section.address),
+            ]
+        with m.Elif(written & writing):
+            m.d.sync += [section_left.eq(section_left - 1), address.eq(address + 1)]
+
         with m.Switch(stage):
             with m.Case(Stage.INVALIDATE):
-                with m.If(self.load.ready):
-                    m.d.sync += stage.eq(Mux(active, Stage.IDENTITY, Stage.IDLE))
+                m.d.sync += next_stage.eq(Mux(active, Stage.IDENTITY, Stage.IDLE))
             with m.Case(Stage.IDENTITY):
                 good_if(~unexpected, LoadState.BAD_MAGIC + field)
+                m.d.sync += next_stage.eq(Mux(field == 2, Stage.LENGTH, Stage.IDENTITY))
                 with m.If(complete):
                     m.d.sync += field.eq(field + 1)
-                    with m.If(field == 2):
-                        m.d.sync += stage.eq(Stage.LENGTH)
             with m.Case(Stage.LENGTH):
                 good_if(~too_long, LoadState.BAD_LENGTH)
-                m.d.sync += left.eq(word)
-                with m.If(complete):
-                    m.d.sync += stage.eq(Stage.INPUTS)
+                m.d.sync += next_stage.eq(Stage.INPUTS)
             with m.Case(Stage.INPUTS):
                 good_if(~no_more, LoadState.BAD_LENGTH)
-                m.d.sync += self.last_input.eq(word)
-                with m.If(complete):
-                    count_down(left)
-                    m.d.sync += stage.eq(Stage.SECTION)
+                m.d.sync += [self.last_input.eq(word), next_stage.eq(Stage.SECTION)]
             with m.Case(Stage.SECTION):
                 good_if(~nowhere & ~no_more, LoadState.BAD_SECTION)
-                m.d.sync += [
-                    section_left.eq(section.more),
-                    memory.eq(section.memory),
-                    address.eq(section.address),
-                ]
-                with m.If(complete):
-                    count_down(left)
-                    m.d.sync += stage.eq(Stage.DATA)
+                m.d.sync += next_stage.eq(Stage.DATA)
             with m.Case(Stage.DATA):
                 good_if(~no_more | no_more_in_section, LoadState.BAD_SECTION)
-                with m.If(complete):
-                    m.d.sync += [stage.eq(Stage.WRITE), self.load.valid.eq(1)]
+                m.d.sync += [next_stage.eq(Stage.WRITE), opening.eq(complete)]
             with m.Case(Stage.WRITE):
-                with m.If(self.load.ready):
-                    count_down(left)
-                    count_down(section_left)
-                    m.d.sync += [address.eq(address + 1), stage.eq(Stage.DATA)]
-                    with m.If(no_more_in_section):
-                        m.d.sync += stage.eq(Stage.SECTION)
-                    with m.If(no_more):
-                        m.d.sync += stage.eq(Stage.CHECKSUM)
+                m.d.sync += next_stage.eq(Mux(
+                    no_more, Stage.CHECKSUM, Mux(no_more_in_section, Stage.SECTION, Stage.DATA)))
             with m.Case(Stage.CHECKSUM):
                 good_if(matches, Mux(matches, LoadState.READY, LoadState.BAD_CHECKSUM))
-                m.d.sync += ends.eq(1)
-                with m.If(complete):
-                    m.d.sync += stage.eq(Stage.IDLE)
+                m.d.sync += [ends.eq(1), next_stage.eq(Stage.IDLE)]
 
         with m.If(complete & ends):
             m.d.sync += [failed.eq(bad), active.eq(0), self.state.eq(state)]
@@ -228,7 +238,7 @@ class ImageLoader(wiring.Component):
         with m.If(failed):
             m.d.comb += checker.start.eq(1)
             m.d.sync += [
-                stage.eq(Stage.INVALIDATE), self.load.valid.eq(1),
+                stage.eq(Stage.INVALIDATE), opening.eq(1), self.load.valid.eq(0),
                 word.eq(0), memory.eq(Memory.TABLE), address.eq(0), bit.eq(0), field.eq(0),
                 shifting.eq(0), whole.eq(0), compared.eq(0), complete.eq(0),
                 shifted.eq(0), unexpected.eq(0),

@@ -126,16 +126,19 @@ class Recorder(wiring.Component):
         trailer = Cat(padded(self.cycles, 32), padded(logit.winner, 16))
         counters = Cat(padded(statistics.events, 32), padded(statistics.cycles, 32))
         step = Signal(2, reset_less=True)
+        last_of_trailer = Signal(reset_less=True)
+        m.d.sync += last_of_trailer.eq(step == Result.TRAILER.size // 2 - 2)
         counted = Signal()  # counters wait to be written
         with m.If(self.statistics.valid):
             m.d.sync += counted.eq(1)
 
         word = Signal(len(self.end) - 1, reset_less=True)
-        full, recording, counting = Signal(), Signal(), Signal()
+        last_word = (places.result + places.max_logits * places.logit_bytes) // 2 - 1
+        full = Signal(reset_less=True)  # no more logits are kept
+        recording, counting = Signal(), Signal()
         m.d.comb += [
             # The last word written ends with the last byte.
             self.end.eq(Cat(Const(1, 1), word)),
-            full.eq(word == (places.result + places.max_logits * places.logit_bytes) // 2),
             write.addr.eq(Mux(
                 counting, Cat(step, statistics.layer) | places.counters // 2, word)),
             write.data.eq(Mux(
@@ -148,7 +151,7 @@ class Recorder(wiring.Component):
         def put_logit():
             with m.If(~full):
                 m.d.comb += write.en.eq(1)
-                m.d.sync += word.eq(word + 1)
+                m.d.sync += [word.eq(word + 1), full.eq(word == last_word)]
 
         def after_logit():
             with m.If(logit.last):
@@ -179,7 +182,7 @@ class Recorder(wiring.Component):
             with m.State("Trailer"):
                 m.d.comb += [recording.eq(1), write.en.eq(1)]
                 m.d.sync += [step.eq(step + 1), word.eq(word + 1)]
-                with m.If(step == Result.TRAILER.size // 2 - 1):
+                with m.If(last_of_trailer):
                     m.d.comb += self.logits.ready.eq(1)
                     m.d.sync += [self.done.eq(1), word.eq(word)]
                     m.next = "Idle"
@@ -189,7 +192,7 @@ class Recorder(wiring.Component):
                 with m.If(step == 3):
                     m.next = "Idle"
         with m.If(self.clear):
-            m.d.sync += word.eq(places.result // 2)
+            m.d.sync += [word.eq(places.result // 2), full.eq(0)]
         return m
 
 

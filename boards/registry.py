@@ -69,9 +69,11 @@ class Board:
         What helps this device to meet its clock, found by trying (``docs/boards.md``).
     synth_opts : tuple of :class:`str`
         The same for Yosys.
-    in_registers : tuple of :class:`str`
-        Parts of the core whose memories are made of registers, because the device has too few
-        blocks of memory.
+    seeds : tuple of :class:`int`
+        Seeds of place and route that are known to meet the clock, to be tried first.
+    in_registers : tuple of pairs of :class:`str`
+        Memories of the core that are made of registers, because the device has too few blocks of
+        memory: the part of the core, and the memory's name in it.
     notes : :class:`str`
         What the user should know before buying or plugging in.
     """
@@ -90,7 +92,8 @@ class Board:
     programmers: tuple[Programmer, ...]
     nextpnr_opts: tuple[str, ...] = ()
     synth_opts: tuple[str, ...] = ()
-    in_registers: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    in_registers: tuple[tuple[str, str], ...] = ()
     notes: str = ""
 
     @property
@@ -157,7 +160,7 @@ _HX8K_EVN = Board(
         Programmer("iceprog", bitstream=("{file}",), image=("-o", "{offset}", "{file}")),
         _openfpgaloader("ice40_generic"),
     ),
-    in_registers=("map",),
+    in_registers=(("map", "memory"), ("membrane", "lane6"), ("membrane", "lane7")),
     notes="Its jumpers must be set for programming the flash, as its manual shows; the second port "
     "of its USB chip is the serial line.",
 )

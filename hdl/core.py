@@ -203,7 +203,8 @@ class Core(wiring.Component):
             sweep.start.eq(controller.fire),
             *(getattr(sweep, name).eq(firing[name]) for name in (
                 "membrane_base", "membrane_last", "sweep_last", "rows_last", "bias_base",
-                "last_word", "last_lane", "pitch", "pool_last", "destination_row", "spiking")),
+                "last_word", "last_lane", "pitch", "pool_last", "destination_base", "destination_row",
+                "spiking")),
             sweep.threshold.eq(firing.fire_threshold.as_signed()),
             sweep.ready.eq(~controller.same | (sweep.row != sequencer.completed)),
             sweep.potentials.eq(membrane.potentials),
@@ -219,9 +220,7 @@ class Core(wiring.Component):
             sweep.o.ready.eq(firing.spiking | readout.i.ready),
             first_spike.pooled.eq(firing.pool_last != 0),
             first_spike.i.valid.eq(requantiser.o.valid),
-            first_spike.i.p.place.eq(
-                (firing.destination_base << slot_bits) + requantiser.o.p.place),
-            first_spike.i.p.code.eq(requantiser.o.p.code),
+            first_spike.i.p.eq(requantiser.o.p),
             first_spike.data.eq(spike_map.data),
             spike_map.write.eq(first_spike.write),
             scanner.wiped.eq(scanner.wipe & ~first_spike.write),

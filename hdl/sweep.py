@@ -34,7 +34,7 @@ class Sweep(wiring.Component):
     start : In(1)
         A new layer begins; only while not ``busy``.
     membrane_base, membrane_last, sweep_last, rows_last, bias_base, last_word, last_lane, pitch,
-    pool_last, destination_row, spiking : In
+    pool_last, destination_base, destination_row, spiking : In
         Fields of the layer table. They and ``threshold`` must hold until ``busy`` falls.
     threshold : In
         Smallest potential that may fire.
@@ -68,7 +68,7 @@ class Sweep(wiring.Component):
             "start": In(1),
             **{name: In(widths[name]) for name in (
                 "membrane_base", "membrane_last", "sweep_last", "rows_last", "bias_base",
-                "last_word", "last_lane", "pitch", "pool_last", "destination_row", "spiking")},
+                "last_word", "last_lane", "pitch", "pool_last", "destination_base", "destination_row", "spiking")},
             "threshold": In(signed(config.accumulator_bits)),
             "ready": In(1),
             "row": Out(config.row_bits + 1),
@@ -237,8 +237,8 @@ class Sweep(wiring.Component):
                 self.bias.eq(self.bias_base),
                 part.eq(0),
                 next_part.eq(0),
-                row_place.eq(0),
-                pixel.eq(0),
+                row_place.eq(self.destination_base << config.slot_bits),
+                pixel.eq(self.destination_base << config.slot_bits),
                 across.eq(0),
                 down.eq(0),
             ]

@@ -10,7 +10,7 @@ from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module, Signal
 from amaranth.lib import io
 
 from boards import bitstream, report
-from boards.bitstream import make_bitstream, make_plan
+from boards.bitstream import SEEDS, make_bitstream, make_plan, seeds_of
 from boards.registry import BOARDS
 from boards.toolchain import FAMILIES, Tool, Toolchain, find_toolchain
 from ttfs_sw.errors import FailureError, InputError, ToolError
@@ -97,6 +97,22 @@ def test_first_seed_that_meets_the_timing_is_taken(make, tools):
     assert made.synthesis_log.read_text() == "synthesised\n"
     assert made.route_log.read_text() == "routed\n"
     assert (tools.count("yosys"), tools.count("nextpnr-ice40")) == (1, 3)
+
+
+def test_seeds_known_to_be_good_are_tried_first(make, tools):
+    made = make(board=dataclasses.replace(BOARD, seeds=(5, 2)))
+    assert made.seed == 5 and tools.count("nextpnr-ice40") == 1
+    assert seeds_of(dataclasses.replace(BOARD, seeds=(5, 40))) == (5, 40, 1, 2, 3, 4, 6, 7)
+    assert seeds_of(BOARD) == SEEDS
+
+
+def test_memories_are_taken_out_of_block_ram():
+    board = dataclasses.replace(BOARD, in_registers=(("map", "memory"), ("membrane", "lane7")))
+    script = make_plan(board, Blinker(36e6)).files["top.ys"].splitlines()
+    assert 'setattr -set ram_style "logic" *core.map/m:memory' in script
+    assert 'setattr -set ram_style "logic" *core.membrane/m:lane7' in script
+    assert not any("ram_style" in line
+                   for line in make_plan(BOARD, Blinker(36e6)).files["top.ys"].splitlines())
 
 
 def test_exhaustive_search_takes_the_fastest(make, tools):

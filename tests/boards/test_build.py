@@ -152,7 +152,7 @@ def test_latency_follows_from_cycles_and_clock():
 @pytest.mark.parametrize(("name", "hidden"), [
     # An ECP5 takes minutes; the limits are for a slow machine.
     ("icebreaker", 128),
-    ("hx8k-evn", 16),
+    ("hx8k-evn", 24),
     pytest.param("ulx3s-25f", 128, marks=pytest.mark.timeout(1200)),
     pytest.param("ulx3s-85f", 128, marks=pytest.mark.timeout(3600)),
 ])

