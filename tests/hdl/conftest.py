@@ -119,8 +119,9 @@ def run(dut, *testbenches, background=(), cycles: int = 20_000) -> None:
 class Answer:
     """What the core said of one image.
 
-    ``spikes`` are (layer that reads, place in the map memory, code), as they came. ``complete`` is the cycle of the last sample that was taken before the answer, ``finished`` the
-    one in which the last logit became valid.
+    ``spikes`` are (layer that reads, place in the map memory, code), as they came. ``complete`` is
+    the cycle of the last sample that was taken before the answer, ``finished`` the one in which the
+    last logit became valid.
     """
 
     spikes: list

@@ -27,7 +27,8 @@ SHAPED = {
         {"kind": "dense", "channels": 2}]),
     # Events that reach nothing.
     "kernel 1, stride 2": ((5, 5, 3), [
-        {"kind": "conv2d", "channels": 3, "kernel": 1, "stride": 2}, {"kind": "dense", "channels": 4}]),
+        {"kind": "conv2d", "channels": 3, "kernel": 1, "stride": 2},
+        {"kind": "dense", "channels": 4}]),
     "depthwise": ((6, 5, 6), [
         {"kind": "depthwise", "kernel": 3, "padding": 1},
         {"kind": "conv2d", "channels": 9, "pool": 2}, {"kind": "dense", "channels": 3}]),
@@ -36,11 +37,14 @@ SHAPED = {
         {"kind": "conv2d", "channels": 10, "kernel": 3, "padding": 1, "pool": 3},
         {"kind": "dense", "channels": 3}]),
     "kernel 7": ((9, 9, 1), [
-        {"kind": "conv2d", "channels": 2, "kernel": 7, "padding": 3}, {"kind": "dense", "channels": 2}]),
+        {"kind": "conv2d", "channels": 2, "kernel": 7, "padding": 3},
+        {"kind": "dense", "channels": 2}]),
     "padding without input": ((3, 3, 1), [
-        {"kind": "conv2d", "channels": 4, "kernel": 3, "padding": 2}, {"kind": "dense", "channels": 2}]),
+        {"kind": "conv2d", "channels": 4, "kernel": 3, "padding": 2},
+        {"kind": "dense", "channels": 2}]),
     "logits in rows": ((5, 4, 2), [
-        {"kind": "conv2d", "channels": 3, "kernel": 2}, {"kind": "conv2d", "channels": 5, "kernel": 3}]),
+        {"kind": "conv2d", "channels": 3, "kernel": 2},
+        {"kind": "conv2d", "channels": 5, "kernel": 3}]),
     "two readers": ((6, 6, 1), [
         {"kind": "conv2d", "channels": 4, "kernel": 3, "padding": 1},
         {"kind": "conv2d", "channels": 4, "kernel": 3, "padding": 1, "pool": 2},

@@ -21,8 +21,8 @@ def extremes(config):
     low, high = -(1 << (config.accumulator_bits - 1)), (1 << (config.accumulator_bits - 1)) - 1
     neuron, code = neurons - 1, config.max_ticks
     return {
-        shapes.code_shape: [{"neuron": neuron, "code": code}],
-        shapes.spike_shape: [{"layer": config.layers - 1, "neuron": neuron, "code": code}],
+        shapes.code_shape: [{"place": neuron, "code": code}],
+        shapes.spike_shape: [{"layer": config.layers - 1, "place": neuron, "code": code}],
         shapes.logit_shape: [
             {"index": neuron, "value": value, "winner": neuron, "last": 1} for value in (low, high)
         ],
@@ -30,11 +30,15 @@ def extremes(config):
             {"layer": config.layers - 1, "events": neurons, "cycles": (1 << 24) - 1}
         ],
         shapes.potential_shape: [
-            {"neuron": neuron, "potential": value, "last": 1} for value in (low, high)
+            {"place": neuron, "channel": neuron, "potential": value, "last": 1} for value in (low, high)
         ],
         shapes.update_shape: [{
-            "weight": config.weight_words - 1, "read": config.membrane_words - 1,
-            "write": config.membrane_words - 1, "code": code,
+            "weight": config.weight_words - 1, "word": config.membrane_words - 1,
+            "bias": config.membrane_words - 1, "code": code,
+        }],
+        shapes.event_shape: [{
+            "column": config.table_words - 1, "channel": neuron, "code": code, "end": 1,
+            "place": neuron,
         }],
     }
 
@@ -69,6 +73,8 @@ def test_first_field_lies_in_the_low_bits():
     for shape, payloads in extremes(CoreConfig()).items():
         layout = shape(CoreConfig())
         assert layout.const(payloads[0]).as_bits() == packed(layout, payloads[0])
+    write = {"code": 255, "add": 1}
+    assert shapes.membrane_write_shape().const(write).as_bits() == 255 | 1 << 8
 
 
 def test_potentials_are_signed():
