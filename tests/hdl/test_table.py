@@ -11,75 +11,90 @@ from hdl.config import LAYOUT_VERSION, CoreConfig
 from hdl.controller import CoreError
 from hdl.shapes import Memory
 from hdl.table import (
+    ACCUMULATE_FIELDS,
     ACCUMULATE_WORDS,
+    COLUMN_FIELDS,
     ENTRY_WORDS,
-    FETCHED_WORDS,
     FIELDS,
+    FIRE_FIELDS,
+    FIRE_WORDS,
+    HEADER_FIELDS,
     HEADER_WORDS,
     MAGIC,
-    entry_words,
+    MAX_KERNEL,
+    ROW_FIELDS,
+    ROW_WORDS,
     field_widths,
-    header_words,
+    pack,
 )
 
-#: Any value for every field that a caller says.
-ENTRIES = st.fixed_dictionaries({
-    name: st.integers(0, (1 << field.width) - 1)
-    for name, field in FIELDS.items() if name != "check"
-})
+#: Every table of fields with its words.
+TABLES = {
+    "header": (HEADER_FIELDS, HEADER_WORDS), "entry": (FIELDS, ENTRY_WORDS),
+    "row": (ROW_FIELDS, ROW_WORDS), "column": (COLUMN_FIELDS, 1),
+}
+
+#: Any value for every field.
+ENTRIES = st.sampled_from(sorted(TABLES)).flatmap(lambda name: st.tuples(
+    st.just(name), st.fixed_dictionaries({
+        field: st.integers(0, (1 << place.width) - 1) for field, place in TABLES[name][0].items()
+    })))
 
 
-def read(words, name):
-    field = FIELDS[name]
-    return words[field.word] >> field.offset & ((1 << field.width) - 1)
-
-
-def test_fields_lie_in_their_words_without_overlap():
-    places = sorted((f.word, f.offset, f.offset + f.width) for f in FIELDS.values())
-    assert all(width_end <= 32 for _, _, width_end in places)
+@pytest.mark.parametrize("name", TABLES)
+def test_fields_lie_in_their_words_without_overlap(name):
+    fields, count = TABLES[name]
+    places = sorted((f.word, f.offset, f.offset + f.width) for f in fields.values())
+    assert all(end <= 32 for _, _, end in places)
+    assert 1 + places[-1][0] <= count
     for (word, _, end), (next_word, start, _) in itertools.pairwise(places):
         assert word < next_word or end <= start
-    assert FETCHED_WORDS == 1 + places[-1][0] <= ENTRY_WORDS
-    assert HEADER_WORDS <= ENTRY_WORDS
 
 
-def test_accumulation_begins_when_all_that_it_needs_has_come():
-    late = {name for name, field in FIELDS.items() if field.word >= ACCUMULATE_WORDS}
-    assert late == {"fire_threshold", "slope_base"}
+def test_either_half_of_a_layer_reads_all_its_fields():
+    for words, names in (
+            (ACCUMULATE_WORDS, ACCUMULATE_FIELDS), (FIRE_WORDS, FIRE_FIELDS)):
+        assert {FIELDS[name].word for name in names} <= set(words)
+        assert len(set(names)) == len(names)
+    assert set(ACCUMULATE_FIELDS) | set(FIRE_FIELDS) | {"check"} == FIELDS.keys()
+    # Taps of the largest kernel can be counted.
+    for fields in (ROW_FIELDS, COLUMN_FIELDS):
+        assert 1 << fields["taps"].width > MAX_KERNEL
 
 
 @given(ENTRIES)
-def test_entry_reads_back(values):
-    words = entry_words(**values)
-    assert len(words) == ENTRY_WORDS
+def test_what_is_packed_reads_back(drawn):
+    name, values = drawn
+    fields, count = TABLES[name]
+    words = pack(fields, count, **values)
+    assert len(words) == count
     assert all(0 <= word < 1 << 32 for word in words)
-    assert {name: read(words, name) for name in values} == values
-    assert read(words, "check") == MAGIC
+    assert values == {
+        field: words[place.word] >> place.offset & ((1 << place.width) - 1)
+        for field, place in fields.items()
+    }
 
 
-def test_entry_needs_every_field_and_no_other():
+def test_pack_needs_every_field_and_no_other():
     values = dict.fromkeys(FIELDS, 0)
-    del values["check"]
-    entry_words(**values)
     with pytest.raises(TypeError, match=r"^fields \['kernel'\] are unknown or missing$"):
-        entry_words(**values, kernel=3)
+        pack(FIELDS, ENTRY_WORDS, **values, kernel=3)
     del values["ticks"]
     with pytest.raises(TypeError, match=r"^fields \['ticks'\] are unknown or missing$"):
-        entry_words(**values)
+        pack(FIELDS, ENTRY_WORDS, **values)
 
 
-@pytest.mark.parametrize("name", sorted(FIELDS.keys() - {"check"}))
-def test_entry_refuses_what_does_not_fit(name):
-    values = dict.fromkeys(FIELDS.keys() - {"check"}, 0)
+@pytest.mark.parametrize("name", sorted(FIELDS))
+def test_pack_refuses_what_does_not_fit(name):
+    values = dict.fromkeys(FIELDS, 0)
     width = FIELDS[name].width
     for bad in (1 << width, -1):
         with pytest.raises(ValueError, match=f"^{name} = {bad} does not fit {width} bits$"):
-            entry_words(**values | {name: bad})
+            pack(FIELDS, ENTRY_WORDS, **values | {name: bad})
 
 
-def test_header():
-    assert header_words(3, 784) == [(0x7F00 | LAYOUT_VERSION) << 16 | 3, 783]
-    # Neither an erased flash nor an empty memory looks like a header.
+def test_magic_is_not_what_empty_memories_hold():
+    assert MAGIC == 0x7F00 | LAYOUT_VERSION
     assert MAGIC not in (0, 0xFFFF)
 
 
@@ -94,7 +109,9 @@ def test_header():
 def test_every_core_keeps_no_more_of_a_field_than_the_table_has(config):
     widths = field_widths(config)
     assert widths.keys() == FIELDS.keys()
-    assert all(1 <= widths[name] <= field.width for name, field in FIELDS.items())
+    assert all(widths[name] >= 1 for name in FIELDS)
+    # The memories of the largest core are no deeper than the table's fields can say.
+    assert all(widths[name] <= field.width for name, field in FIELDS.items())
     # What a field of this core may have to say at most.
     largest = {
         "ticks": config.max_ticks,
@@ -102,11 +119,16 @@ def test_every_core_keeps_no_more_of_a_field_than_the_table_has(config):
         "source_last": max(config.map_words, config.input_words) - 1,
         "last_lane": config.lanes - 1,
         "last_word": config.membrane_words - 1,
-        "weight_base": config.weight_words - 1,
+        "weight_step": config.weight_words - 1,
+        "rows_last": config.table_words // 2,
+        "row_table": config.table_words - 1,
+        "column_table": config.table_words - 1,
+        "row_last": config.map_words - 1,
+        "slot_shift": config.slot_bits,
         "membrane_base": config.membrane_words - 1,
         "bias_base": config.membrane_words - 1,
         "destination_base": config.map_words - 1,
-        "destination_last": config.map_words - 1,
+        "membrane_last": config.membrane_words - 1,
         "fire_threshold": (1 << config.accumulator_bits) - 1,
         "slope_base": config.slopes - 1,
     }
@@ -121,14 +143,22 @@ def documented_rows(columns):
     return [row for row in rows if len(row) == columns]
 
 
+def bits(field):
+    last = field.offset + field.width - 1
+    return str(field.offset) if field.width == 1 else f"{field.offset}-{last}"
+
+
 def test_documentation_has_every_field_where_it_lies():
     documented = {
         row[2].strip("`"): (int(row[0]), row[1]) for row in documented_rows(4)
         if row[0].isdigit() and row[2].startswith("`")
     }
-    assert documented == {
-        name: (f.word, str(f.offset) if f.width == 1 else f"{f.offset}-{f.offset + f.width - 1}")
-        for name, f in FIELDS.items()
+    assert documented == {name: (f.word, bits(f)) for name, f in FIELDS.items()}
+    rows = {(row[0], row[3].strip("`")): (int(row[1]), row[2]) for row in documented_rows(5)
+            if row[0] in TABLES}
+    assert rows == {
+        (name, field): (f.word, bits(f)) for name in ("header", "row", "column")
+        for field, f in TABLES[name][0].items()
     }
 
 
