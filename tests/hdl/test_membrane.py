@@ -1,4 +1,4 @@
-"""The membrane memory against an array of potentials."""
+"""The membrane memory against an array of potentials, with its flags and its biases."""
 
 import numpy as np
 import pytest
@@ -8,22 +8,32 @@ from hdl.membrane import Membrane
 
 
 def rtl_membrane(bench, config, init, operations):
-    """Potentials on the read port after each operation (name, word, lane, values, read or None)."""
+    """(what they were read for, potentials) of each operation; None is a cycle without one.
+
+    An operation is (kind, word, bias, added); ``added`` goes to what was read, as lanes do.
+    """
     dut = Membrane(config, init)
-    seen = []
+    seen, half = [], 1 << (config.accumulator_bits - 1)
 
     async def testbench(ctx):
-        for name, word, lane, values, read in operations:
-            ctx.set(dut.write, name == "write")
+        # Sums belong to the operation of two cycles before.
+        for cycle, operation in enumerate([*operations, None, None]):
+            ctx.set(dut.valid, operation is not None)
+            kind, word, bias, _ = operation or ("", 0, 0, 0)
+            ctx.set(dut.sweep, kind == "sweep")
+            ctx.set(dut.load, kind == "load")
             ctx.set(dut.word, word)
-            ctx.set(dut.sums, values)
-            ctx.set(dut.load, name == "load")
-            ctx.set(dut.load_address, word * config.lanes + lane)
-            ctx.set(dut.load_data, values[lane] & ((1 << config.accumulator_bits) - 1))
-            ctx.set(dut.enable, read is not None)
-            ctx.set(dut.read, config.membrane_words - 1 if read is None else read)
+            ctx.set(dut.bias, bias)
+            if cycle >= 2 and operations[cycle - 2]:
+                found = [ctx.get(dut.potentials[n]) for n in range(config.lanes)]
+                sums = [(value + operations[cycle - 2][3] + half) % (2 * half) - half
+                        for value in found]
+                ctx.set(dut.sums, sums)
+                seen.append((ctx.get(dut.updating), ctx.get(dut.sweeping), found))
+            else:
+                assert not ctx.get(dut.updating) and not ctx.get(dut.sweeping)
             await ctx.tick()
-            seen.append([ctx.get(dut.potentials[n]) for n in range(config.lanes)])
+        assert not ctx.get(dut.busy)
 
     bench.run(dut, testbench)
     return seen
@@ -32,15 +42,17 @@ def rtl_membrane(bench, config, init, operations):
 def reference_membrane(config, init, operations):
     words = np.zeros((config.membrane_words, config.lanes), int)
     words[:len(init)] = init
-    seen, data = [], None
-    for name, word, lane, values, read in operations:
-        if read is not None:
-            data = words[read].tolist()
-        if name == "write":
-            words[word] = values
-        if name == "load":
-            words[word, lane] = values[lane]
-        seen.append(data)
+    touched, seen = set(), []
+    half = 1 << (config.accumulator_bits - 1)
+    for kind, word, bias, added in filter(None, operations):
+        found = words[word if word in touched and kind != "load" else bias].tolist()
+        seen.append((int(kind != "sweep"), int(kind == "sweep"), found))
+        if kind != "sweep":
+            words[word] = (np.array(found) + added + half) % (2 * half) - half
+        if kind == "update":
+            touched.add(word)
+        else:
+            touched.discard(word)
     return seen
 
 
@@ -48,29 +60,70 @@ def pack(word, bits):
     return sum((value & ((1 << bits) - 1)) << (n * bits) for n, value in enumerate(word))
 
 
-@pytest.mark.parametrize(("lanes", "words", "bits"), [(2, 2, 8), (4, 5, 13), (16, 6, 16)])
+@pytest.mark.parametrize(("lanes", "words", "bits"), [(2, 4, 8), (4, 9, 13), (16, 6, 16)])
 def test_equals_array(bench, lanes, words, bits):
     config = CoreConfig(lanes=lanes, membrane_words=words, accumulator_bits=bits)
     rng = np.random.default_rng(bits)
     high = 1 << (bits - 1)
-    init = rng.integers(-high, high, (words - 1, lanes)).tolist()
-    operations = [("", 0, 0, [0] * lanes, 0)]
-    for _ in range(300):
-        name = str(rng.choice(["write", "load", ""]))
-        word, read = (int(value) for value in rng.integers(words, size=2))
-        allowed = rng.random() < 0.7 and not (name and word == read)
-        operations.append((name, word, int(rng.integers(lanes)),
-                           rng.integers(-high, high, lanes).tolist(), read if allowed else None))
+    # The lower half are biases.
+    biases = words // 2
+    init = rng.integers(-high, high, (biases, lanes)).tolist()
+    operations, before = [], None
+    for _ in range(400):
+        word = int(rng.integers(biases, words))
+        if word == before or rng.random() < 0.2:
+            operations.append(None)
+            before = None
+            continue
+        kind = str(rng.choice(["update", "update", "sweep", "load"]))
+        operations.append((kind, word, int(rng.integers(biases)), int(rng.integers(-99, 99))))
+        before = word
     packed = [pack(word, bits) for word in init]
     assert rtl_membrane(bench, config, packed, operations) == reference_membrane(
         config, init, operations)
 
 
-@pytest.mark.parametrize("name", ["write", "load"])
-def test_a_word_read_while_it_is_written_ends_the_simulation(bench, name):
+def test_the_bias_is_read_until_the_first_touch_and_again_after_the_sweep(bench):
+    config = CoreConfig(lanes=2, membrane_words=4)
+    operations = [("sweep", 2, 1, 0), None, ("update", 2, 1, 5), None, ("update", 2, 1, 5), None,
+                  ("sweep", 2, 1, 0), None, ("sweep", 2, 0, 0)]
+    init = [pack(word, 16) for word in ([0, 0], [-3, 40])]
+    found = [potentials for _, _, potentials in rtl_membrane(bench, config, init, operations)]
+    assert found == [[-3, 40], [-3, 40], [2, 45], [7, 50], [0, 0]]
+
+
+def test_stall_keeps_a_sweep_and_what_comes_behind_it(bench):
+    config = CoreConfig(lanes=2, membrane_words=4)
+    dut = Membrane(config, [pack(word, 16) for word in ([0, 0], [1, 2], [3, 4], [5, 6])])
+
+    async def testbench(ctx):
+        ctx.set(dut.sweep, 1)
+        ctx.set(dut.valid, 1)
+        for word in (1, 2):
+            ctx.set(dut.word, word)
+            ctx.set(dut.bias, word)
+            await ctx.tick()
+        ctx.set(dut.word, 3)
+        ctx.set(dut.bias, 3)
+        ctx.set(dut.stall, 1)
+        for _ in range(4):
+            assert ctx.get(dut.sweeping) and ctx.get(dut.coming)
+            assert [ctx.get(dut.potentials[n]) for n in range(2)] == [1, 2]
+            await ctx.tick()
+        ctx.set(dut.stall, 0)
+        await ctx.tick()
+        assert [ctx.get(dut.potentials[n]) for n in range(2)] == [3, 4]
+        ctx.set(dut.valid, 0)
+        await ctx.tick()
+        assert [ctx.get(dut.potentials[n]) for n in range(2)] == [5, 6]
+        await ctx.tick()
+        assert not ctx.get(dut.sweeping)
+
+    bench.run(dut, testbench)
+
+
+def test_the_same_word_twice_in_succession_ends_the_simulation(bench):
     # What this folder's tests rely on: the check of conftest.py is there, and it bites.
     config = CoreConfig(lanes=2, membrane_words=4)
-    values = [1, 2]
-    rtl_membrane(bench, config, [], [(name, 1, 0, values, 2), ("", 1, 0, values, 1)])
     with pytest.raises(AssertionError, match="a memory word is read while it is written"):
-        rtl_membrane(bench, config, [], [(name, 1, 0, values, 1), ("", 1, 0, values, None)])
+        rtl_membrane(bench, config, [], [("update", 2, 0, 1), ("update", 2, 0, 1)])
