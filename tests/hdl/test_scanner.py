@@ -1,147 +1,159 @@
-"""The scanner against a walk over the codes of a map."""
+"""The scanner against a walk over the neurons of a map, for every layout."""
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import memory, wiring
-from amaranth.utils import ceil_log2
 
 from hdl.config import CoreConfig
+from hdl.layout import plan_map
 from hdl.scanner import Scanner
 
 #: Cycles from ``start`` to the first event, if the first word has one.
-LATENCY = 4
+LATENCY = 5
+
+#: (shape, flat): words of several pixels, pixels of several words, one row, one pixel.
+MAPS = [((3, 5, 3), False), ((2, 3, 20), False), ((4, 9, 1), False), ((1, 1, 40), True),
+        ((3, 2, 8), False), ((1, 1, 1), False)]
 
 
 class Harness(wiring.Component):
-    """A scanner and the map that it reads."""
+    """A scanner and its map. ``steal`` reads word 0 instead; wiping is granted with ``grant``."""
 
-    def __init__(self, config, codes):
-        self.config, self.codes = config, codes
+    def __init__(self, config, words):
+        self.config, self.words = config, words
         self.scanner = Scanner(config)
+        self.grant = Signal()
+        self.storage = memory.Memory(shape=config.map_width, depth=config.map_words, init=words)
         super().__init__({})
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.scanner = scanner = self.scanner
-        bits = self.config.tick_bits
-        words = [
-            sum(int(code) << (n * bits) for n, code in enumerate(word))
-            for word in self.codes.reshape(-1, self.config.codes_per_word)
-        ]
-        m.submodules.map = storage = memory.Memory(
-            shape=self.config.map_width, depth=len(words), init=words)
-        read = storage.read_port()
+        m.submodules.map = storage = self.storage
+        read, write = storage.read_port(), storage.write_port()
+        with m.If(scanner.steal):
+            m.d.comb += read.en.eq(1)
+        with m.Else():
+            m.d.comb += [read.addr.eq(scanner.map_address), read.en.eq(scanner.map_enable)]
         m.d.comb += [
-            read.addr.eq(scanner.map_address[:ceil_log2(len(words))]),
-            read.en.eq(scanner.map_enable),
             scanner.map_data.eq(read.data),
+            scanner.wiped.eq(scanner.wipe & self.grant),
+            write.addr.eq(scanner.wipe_word),
+            write.en.eq(scanner.wiped),
         ]
         return m
 
 
-def rtl_scan(bench, config, codes, scans, *, pause=0.0):
-    """For each (base, first, last, empty): events, their cycles and the cycles of ``busy``.
+def rtl_scan(bench, config, plan, base, codes, *, pause=0.0, steal=0.0, limited=False, clears=0):
+    """Transfers (column, channel, place, code) or "end", cycles of each, end; the map after it.
 
-    Cycles count from the one in which ``start`` is set.
+    Cycles count from the one in which ``start`` is set. The map lies at ``base``.
     """
-    dut = Harness(config, codes)
-    scanner = dut.scanner
-    rng = np.random.default_rng(9)
-    results = []
+    slots, bits = config.codes_per_word, config.tick_bits
+    every = np.zeros(config.map_words * slots, int)
+    every[base * slots + plan.places] = codes
+    dut = Harness(config, [
+        sum(int(code) << n * bits for n, code in enumerate(word))
+        for word in every.reshape(-1, slots)])
+    scanner, rng = dut.scanner, np.random.default_rng(9)
+    found, cycles, left = [], [], []
 
     async def testbench(ctx):
-        for base, first, last, empty in scans:
-            for name, value in (("base", base), ("first", first), ("last", last), ("empty", empty)):
-                ctx.set(getattr(scanner, name), value)
-            assert not ctx.get(scanner.busy)
-            ctx.set(scanner.start, 1)
-            await ctx.tick()
-            ctx.set(scanner.start, 0)
-            # They were looked at with start: they need not hold, last excepted.
-            for name in ("base", "first", "empty"):
-                ctx.set(getattr(scanner, name), int(rng.integers(2)))
-            events, cycles, cycle, offered = [], [], 1, None
-            while ctx.get(scanner.busy):
-                ready = bool(rng.random() >= pause)
-                ctx.set(scanner.o.ready, ready)
-                _, _, valid, event = await ctx.tick().sample(scanner.o.valid, scanner.o.payload)
-                if offered is not None:
-                    assert valid and event == offered
-                offered = event if valid and not ready else None
-                if valid and ready:
-                    events.append((event.neuron, event.code))
-                    cycles.append(cycle)
-                cycle += 1
-            assert not ctx.get(scanner.o.valid)
-            results.append((events, cycles, cycle))
+        flat = plan.shape[:2] == (1, 1)
+        for name, value in (
+                ("base", base), ("last", base + plan.words - 1), ("row_last", plan.row_words - 1),
+                ("chunk_last", plan.words - 1 if flat else plan.chunk_last),
+                ("slot_shift", config.slot_bits if flat else plan.slot_shift),
+                ("limited", int(limited)), ("final", base), ("clears", clears)):
+            ctx.set(getattr(scanner, name), value)
+        ctx.set(scanner.start, 1)
+        await ctx.tick()
+        ctx.set(scanner.start, 0)
+        cycle, offered, final, word = 1, None, base, 0
+        while ctx.get(scanner.busy):
+            if limited and rng.random() < 0.1:
+                final += 1
+                # What is final last of all lifts the limit.
+                ctx.set(scanner.limited, int(final < base + plan.words))
+                ctx.set(scanner.final, final)
+            ready = rng.random() >= pause
+            ctx.set(scanner.o.ready, int(ready))
+            ctx.set(scanner.steal, int(rng.random() < steal))
+            ctx.set(dut.grant, int(rng.random() >= steal))
+            assert not (ctx.get(scanner.map_enable) and ctx.get(scanner.steal))
+            if limited and ctx.get(scanner.map_enable) and ctx.get(scanner.limited):
+                assert ctx.get(scanner.map_address) < final
+            _, _, valid, event = await ctx.tick().sample(scanner.o.valid, scanner.o.payload)
+            if offered is not None:
+                assert valid and event == offered
+            offered = event if valid and not ready else None
+            if valid and ready:
+                found.append("end" if event.end else (
+                    event.column, event.channel, event.place, event.code))
+                cycles.append(cycle)
+            cycle += 1
+        cycles.append(cycle)
+        for word in range(config.map_words):
+            left.append(ctx.get(dut.storage.data[word]))
 
     bench.run(dut, testbench)
-    return results
+    return found, cycles, left
 
 
-def reference_scan(config, codes, scan):
-    base, first, last, empty = scan
-    start = base * config.codes_per_word
-    return [] if empty else [
-        (neuron, int(codes[start + neuron]))
-        for neuron in range(first * config.codes_per_word, (last + 1) * config.codes_per_word)
-        if codes[start + neuron]
-    ]
+def reference_scan(config, plan, base, codes):
+    height, width, channels = plan.shape
+    found, places = [], plan.places + base * config.codes_per_word
+    for row in range(height):
+        for neuron in range(row * width * channels, (row + 1) * width * channels):
+            if codes[neuron]:
+                column, channel = divmod(neuron % (width * channels), channels)
+                found.append((column, channel, int(places[neuron]), int(codes[neuron])))
+        found.append("end")
+    return found
 
 
-def documented_cycles(config, codes, scan):
-    """Cycle of every event, and the one in which the scan has ended, by the documented formula."""
-    base, first, last, _ = scan
-    words = codes.reshape(-1, config.codes_per_word)[base + first:base + last + 1]
-    cycles, before = [], 0
-    for word in words:
-        cycles += [LATENCY + before + n for n in range(np.count_nonzero(word))]
-        before += max(1, np.count_nonzero(word))
-    return cycles, LATENCY + before
-
-
-def random_codes(rng, config, words, density):
-    codes = rng.integers(1, config.max_ticks + 1, words * config.codes_per_word)
-    return codes * (rng.random(codes.size) < density)
+def random_codes(rng, config, count, density):
+    return rng.integers(1, config.max_ticks + 1, count) * (rng.random(count) < density)
 
 
 def make_config(tick_bits):
-    return CoreConfig(tick_bits=tick_bits, input_words=16, map_words=16)
+    return CoreConfig(tick_bits=tick_bits, input_words=32, map_words=32)
 
 
-SCANS = [(0, 0, 11, 0), (3, 0, 5, 0), (0, 2, 2, 0), (1, 3, 9, 0), (0, 0, 0, 1), (11, 0, 0, 0)]
-
-
-@pytest.mark.parametrize("tick_bits", [1, 3, 4, 8])
-@pytest.mark.parametrize("density", [0.0, 0.03, 0.2, 0.6, 1.0])
-@pytest.mark.parametrize("pause", [0.0, 0.5])
-def test_equals_walk(bench, tick_bits, density, pause):
-    config = make_config(tick_bits)
-    codes = random_codes(np.random.default_rng(int(100 * density)), config, 12, density)
-    results = rtl_scan(bench, config, codes, SCANS, pause=pause)
-    for scan, (events, cycles, end) in zip(SCANS, results, strict=True):
-        assert events == reference_scan(config, codes, scan)
-        if not pause and not scan[3]:
-            expected, expected_end = documented_cycles(config, codes, scan)
-            assert cycles == expected
-            assert end <= expected_end
-
-
+@pytest.mark.parametrize(("shape", "flat"), MAPS)
 @pytest.mark.parametrize("tick_bits", [1, 4, 8])
-def test_smallest_map(bench, tick_bits):
-    config = CoreConfig(tick_bits=tick_bits, input_words=2, map_words=2)
-    codes = np.zeros(2 * config.codes_per_word, int)
-    codes[[0, -1]] = config.max_ticks
-    (both, cycles, _), (one, _, _) = rtl_scan(
-        bench, config, codes, [(0, 0, 1, 0), (1, 0, 0, 0)])
-    assert both == [(0, config.max_ticks), (codes.size - 1, config.max_ticks)]
-    assert cycles == [4, 5]
-    assert one == [(config.codes_per_word - 1, config.max_ticks)]
+@pytest.mark.parametrize("density", [0.0, 0.2, 1.0])
+def test_equals_walk(bench, shape, flat, tick_bits, density):
+    config = make_config(tick_bits)
+    plan = plan_map(shape, flat, config, runs=False)
+    codes = random_codes(np.random.default_rng(1), config, int(np.prod(shape)), density)
+    base = min(3, config.map_words - plan.words)
+    want = reference_scan(config, plan, base, codes)
+    found, cycles, left = rtl_scan(bench, config, plan, base, codes)
+    assert found == want
+    # One transfer a cycle, or a word without any.
+    places = plan.places // config.codes_per_word
+    count = np.bincount(places[codes != 0], minlength=plan.words)
+    count[plan.row_words - 1::plan.row_words] += 1
+    assert cycles[-1] <= LATENCY + int(np.maximum(1, count).sum())
+    if count[0]:
+        assert cycles[0] == LATENCY
+    # Nothing is wiped where other layers read still.
+    assert sum(map(bool, left)) == len(set(places[codes != 0]))
 
 
-def test_nothing_to_scan_is_over_at_once(bench):
+@pytest.mark.parametrize("shape", [(3, 5, 3), (2, 3, 20)])
+@pytest.mark.parametrize("options", [
+    {"pause": 0.5}, {"steal": 0.4}, {"limited": True}, {"clears": 1},
+    {"pause": 0.3, "steal": 0.3, "limited": True, "clears": 1},
+])
+def test_what_delays_it_loses_nothing(bench, shape, options):
     config = make_config(4)
-    codes = np.ones(12 * config.codes_per_word, int)
-    (events, _, end), = rtl_scan(bench, config, codes, [(0, 3, 7, 1)])
-    assert (events, end) == ([], 1)
+    plan = plan_map(shape, False, config, runs=False)
+    for seed, density in enumerate((0.1, 0.5, 1.0)):
+        codes = random_codes(np.random.default_rng(seed), config, int(np.prod(shape)), density)
+        found, _, left = rtl_scan(bench, config, plan, 2, codes, **options)
+        assert found == reference_scan(config, plan, 2, codes)
+        # What is read last is silent afterwards.
+        assert any(left) != bool(options.get("clears"))
