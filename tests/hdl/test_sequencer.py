@@ -1,116 +1,192 @@
-"""The sequencer against two nested loops, for layers of one, two and many words."""
+"""The sequencer against loops over outputs and taps, for compiled layers of every kind."""
 
 import numpy as np
 import pytest
+from amaranth.hdl import Module, Signal
+from amaranth.lib import memory, wiring
 
-from hdl.config import CoreConfig
+from hdl.compiler import compile_network, minimal_config
 from hdl.sequencer import Sequencer
+from hdl.shapes import Memory
+from hdl.table import ENTRY_WORDS, FIELDS
 
-CONFIG = CoreConfig(lanes=4, weight_words=1024, membrane_words=64, input_words=128, map_words=2)
+FROM_TABLE = ("weight_step", "weight_row_step", "membrane_step", "row_step", "wrap_step",
+              "bias_base", "last_word", "row_table", "column_table", "window_rows")
 
-FIELDS = "last_word", "weight_base", "weight_stride", "membrane_base", "bias_base"
+#: (shape of the source, layer): what windows can do.
+LAYERS = {
+    "dense": ((1, 1, 9), {"kind": "dense", "channels": 10}),
+    "one word": ((1, 1, 9), {"kind": "dense", "channels": 3}),
+    "conv": ((7, 5, 3), {"kind": "conv2d", "channels": 6, "kernel": 3, "padding": 1}),
+    "stride 2": ((7, 6, 2), {"kind": "conv2d", "channels": 5, "kernel": 3, "stride": 2}),
+    "kernel 1, stride 2": ((5, 5, 2), {"kind": "conv2d", "channels": 9, "stride": 2}),
+    "kernel 5, one channel": ((8, 8, 1), {
+        "kind": "conv2d", "channels": 1, "kernel": 5, "padding": 2}),
+    "padding without input": ((3, 3, 1), {
+        "kind": "conv2d", "channels": 4, "kernel": 3, "padding": 2}),
+    "depthwise": ((6, 5, 9), {"kind": "depthwise", "kernel": 3, "padding": 1}),
+}
 
 
-def rtl_sequence(bench, layers, *, pause=0.0, config=CONFIG):
-    """For each layer (words, weights, inputs, membrane, bias, events): updates, their cycles.
+class Harness(wiring.Component):
+    """A sequencer and its table; with ``steal`` somebody else reads word 0 now and then."""
 
-    Cycles count from the one in which the layer's first event is taken.
-    """
-    dut = Sequencer(config)
-    rng = np.random.default_rng(10)
-    results = []
+    def __init__(self, config, words):
+        self.config, self.words = config, words
+        self.sequencer = Sequencer(config)
+        self.steal = Signal()
+        super().__init__({})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.sequencer = sequencer = self.sequencer
+        m.submodules.table = table = memory.Memory(
+            shape=32, depth=self.config.table_words, init=self.words)
+        read = table.read_port()
+        m.d.comb += [
+            sequencer.stolen.eq(self.steal & ~sequencer.ask),
+            read.en.eq(sequencer.ask | sequencer.stolen),
+            sequencer.words.eq(read.data),
+        ]
+        with m.If(sequencer.ask):
+            m.d.comb += read.addr.eq(sequencer.address)
+        return m
+
+
+def compiled(bench, name, spare):
+    """A core, and the layer's program; the read-out behind it is not looked at."""
+    shape, layer = LAYERS[name]
+    network = bench.shaped_network(
+        np.random.default_rng(1), shape, [layer, {"kind": "dense", "channels": 2}])
+    config = minimal_config(network, lanes=4, membrane_words=512)
+    return network.layers[0], compile_network(network, config, spare=spare)
+
+
+def random_events(rng, shape, density):
+    """(row, column, channel, code) in raster order, and None behind each row."""
+    events = []
+    for row in range(shape[0]):
+        events += [(row, column, channel, int(rng.integers(1, 16)))
+                   for column in range(shape[1]) for channel in range(shape[2])
+                   if rng.random() < density]
+        events.append(None)
+    return events
+
+
+def rtl_sequence(bench, program, events, *, pause=0.0, hold=0.0, steal=0.0, slow=0):
+    """Updates (weight, word, bias, code), and their cycles; rows leave ``slow`` cycles late."""
+    entry = program.memory_words(Memory.TABLE)[ENTRY_WORDS:2 * ENTRY_WORDS]
+    dut = Harness(program.config, program.memory_words(Memory.TABLE))
+    sequencer, plan = dut.sequencer, program.layers[0]
+    rng, updates, cycles = np.random.default_rng(3), [], []
 
     async def testbench(ctx):
-        for words, weights, inputs, membrane, bias, events in layers:
-            for name, value in zip(FIELDS, (words - 1, weights, inputs, membrane, bias),
-                                   strict=True):
-                ctx.set(getattr(dut, name), value)
-            ctx.set(dut.start, 1)
-            await ctx.tick()
-            ctx.set(dut.start, 0)
-            assert not ctx.get(dut.touched)
-            updates, cycles, left, cycle, began = [], [], list(events), 0, None
-            while left or ctx.get(dut.busy):
-                offered = bool(left) and rng.random() >= pause
-                ctx.set(dut.i.valid, int(offered))
-                if offered:
-                    ctx.set(dut.i.payload, {"neuron": left[0][0], "code": left[0][1]})
-                _, _, ready, valid, update = await ctx.tick().sample(
-                    dut.i.ready, dut.o.valid, dut.o.payload)
-                if offered and ready:
-                    left.pop(0)
-                    began = cycle if began is None else began
-                if valid:
-                    updates.append((update.weight, update.read, update.write, update.code))
-                    cycles.append(cycle - began)
-                cycle += 1
-            ctx.set(dut.i.valid, 0)
-            assert ctx.get(dut.alone) == (words == 1)
-            assert ctx.get(dut.touched) == (len(events) > 0) + 2 * (words == 1 and len(events) > 1)
-            results.append((updates, cycles))
+        for name in FROM_TABLE:
+            field = FIELDS[name]
+            value = entry[field.word] >> field.offset & ((1 << field.width) - 1)
+            ctx.set(getattr(sequencer, name), value & ((1 << len(getattr(sequencer, name))) - 1))
+        ctx.set(sequencer.depthwise, int(plan.kind == "depthwise"))
+        ctx.set(sequencer.start, 1)
+        await ctx.tick()
+        ctx.set(sequencer.start, 0)
+        left, swept, waited, cycle = list(events), 0, 0, 0
+        while ctx.get(sequencer.busy):
+            offered = bool(left) and rng.random() >= pause
+            ctx.set(sequencer.i.valid, int(offered))
+            if offered:
+                _, column, channel, code = left[0] or (0, 0, 0, 0)
+                ctx.set(sequencer.i.payload, {"column": column, "channel": channel, "code": code,
+                                              "end": int(left[0] is None), "place": 0})
+            ctx.set(sequencer.hold, int(rng.random() < hold))
+            ctx.set(dut.steal, int(rng.random() < steal))
+            waited = waited + 1 if ctx.get(sequencer.completed) > swept else 0
+            leaves = waited > slow
+            ctx.set(sequencer.swept, int(leaves))
+            _, _, ready, valid, update, held = await ctx.tick().sample(
+                sequencer.i.ready, sequencer.o.valid, sequencer.o.payload, sequencer.hold)
+            if leaves:
+                swept, waited = swept + 1, 0
+            if offered and ready:
+                left.pop(0)
+            if valid:
+                assert not held
+                updates.append((update.weight, update.word, update.bias, update.code))
+                cycles.append(cycle)
+            cycle += 1
+        assert not left
+        assert ctx.get(sequencer.completed) == plan.rows
+        assert not open_rows
 
     bench.run(dut, testbench)
-    return results
+    # A word is not updated in two cycles in succession.
+    at = {cycle: update[1] for cycle, update in zip(cycles, updates, strict=True)}
+    assert all(at[cycle] != at.get(cycle - 1) for cycle in at)
+    return updates, cycles
 
 
-def reference_sequence(layer):
-    words, weights, inputs, membrane, bias, events = layer
-    # The events of a layer of one word take turns in two copies of it.
-    copies = 2 if words == 1 else 1
+def reference_sequence(layer, program, events):
+    """(weights of the lanes, word, bias, code) of every update, from the layer alone."""
+    config, plan = program.config, program.layers[0]
+    lanes, found = config.lanes, []
+    for event in filter(None, events):
+        row, column, channel, code = event
+        if plan.kind == "dense":
+            weight = layer.weight.reshape(1, 1, -1, layer.out_shape[2])
+            outputs, geometry = (1, 1), ((1, 1), (1, 1), (0, 0))
+        else:
+            weight, outputs = layer.weight, layer.out_shape[:2]
+            geometry = layer.kernel, layer.stride, layer.padding
+        kernel, stride, padding = geometry
+        for y in range(outputs[0]):
+            for x in range(outputs[1]):
+                ky, kx = row + padding[0] - y * stride[0], column + padding[1] - x * stride[1]
+                if not (0 <= ky < kernel[0] and 0 <= kx < kernel[1]):
+                    continue
+                own = np.zeros(plan.pixel_words * lanes, int)
+                if plan.kind == "depthwise":
+                    own[channel] = weight[ky, kx, channel, 0]
+                    words = [channel // lanes]
+                else:
+                    own[:layer.out_shape[2]] = weight[ky, kx, channel]
+                    words = range(plan.pixel_words)
+                place = y % plan.window_rows * plan.row_words + x * plan.pixel_words
+                found += [(own[word * lanes:][:lanes].tolist(), plan.membrane_base + place + word,
+                           plan.bias_base + word, code) for word in words]
+    return found
+
+
+def with_weights(program, updates):
+    """The weights in place of their addresses."""
+    config, words = program.config, program.memory_words(Memory.WEIGHTS)
+    bits = config.weight_bits
+    half = 1 << (bits - 1)
     return [
-        (weights + neuron + word * inputs, (bias if n < copies else membrane) + word + n % copies,
-         membrane + word + n % copies, code)
-        for n, (neuron, code) in enumerate(events) for word in range(words)
+        ([((words[weight] >> n * bits & (2 * half - 1)) ^ half) - half
+          for n in range(config.lanes)], *rest)
+        for weight, *rest in updates
     ]
 
 
-def random_layer(rng, words, count):
-    inputs = int(rng.integers(1, 1 + 1024 // (2 * words)))
-    weights = int(rng.integers(0, 1024 - inputs * words + 1))
-    space = max(2, words)
-    places = rng.permutation(64 // space)[:2] * space
-    events = [
-        (int(rng.integers(inputs)), int(rng.integers(1, CONFIG.max_ticks + 1)))
-        for _ in range(count)
-    ]
-    return words, weights, inputs, int(places[0]), int(places[1]), events
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("options", [
+    {}, {"pause": 0.4, "hold": 0.3}, {"steal": 0.6, "slow": 30}, {"spare": True, "hold": 0.2},
+])
+def test_equals_loops(bench, name, options):
+    options = dict(options)
+    layer, program = compiled(bench, name, options.pop("spare", False))
+    for seed, density in enumerate((0.0, 0.2, 1.0)):
+        events = random_events(np.random.default_rng(seed), LAYERS[name][0], density)
+        updates, _ = rtl_sequence(bench, program, events, **options)
+        assert with_weights(program, updates) == reference_sequence(layer, program, events)
 
 
-@pytest.mark.parametrize("pause", [0.0, 0.6])
-@pytest.mark.parametrize("words", [1, 2, 3, 17, 32])
-def test_equals_loops(bench, words, pause):
-    rng = np.random.default_rng(words)
-    layers = [random_layer(rng, words, count) for count in (6, 1, 0, 9)]
-    found = rtl_sequence(bench, layers, pause=pause)
-    assert [updates for updates, _ in found] == [reference_sequence(layer) for layer in layers]
-
-
-@pytest.mark.parametrize("words", [1, 2, 3, 8])
-def test_one_update_a_cycle_from_the_cycle_after_the_first_event_on(bench, words):
-    layer = random_layer(np.random.default_rng(1), words, 10)
-    (_, cycles), = rtl_sequence(bench, [layer])
-    assert cycles == [1 + n for n in range(10 * words)]
-
-
-@pytest.mark.parametrize("words", [1, 2, 5])
-def test_no_update_reads_what_the_one_before_it_writes(bench, words):
-    layer = random_layer(np.random.default_rng(2), words, 40)
-    (updates, cycles), = rtl_sequence(bench, [layer], pause=0.3)
-    at = dict(zip(cycles, updates, strict=True))
-    assert all(at[cycle][1] != at[cycle - 1][2] for cycle in at if cycle - 1 in at)
-
-
-def test_layers_of_one_and_of_many_words_take_turns(bench):
-    rng = np.random.default_rng(3)
-    layers = [random_layer(rng, words, 5) for words in (1, 4, 1, 2, 1, 16)]
-    found = rtl_sequence(bench, layers)
-    assert [updates for updates, _ in found] == [reference_sequence(layer) for layer in layers]
-
-
-def test_smallest_core(bench):
-    config = CoreConfig(lanes=2, weight_bits=2, tick_bits=1, accumulator_bits=8, weight_words=2,
-                        membrane_words=4, input_words=2, map_words=2, slopes=2, layers=1)
-    layer = 1, 0, 2, 2, 0, [(0, 1), (1, 1), (1, 1), (0, 1)]
-    (updates, _), = rtl_sequence(bench, [layer], config=config)
-    assert updates == reference_sequence(layer) == [
-        (0, 0, 2, 1), (1, 1, 3, 1), (1, 2, 2, 1), (0, 3, 3, 1)]
+@pytest.mark.parametrize("name", ["dense", "conv"])
+def test_one_update_a_cycle_within_a_row(bench, name):
+    _, program = compiled(bench, name, True)
+    plan, shape = program.layers[0], LAYERS[name][0]
+    events = random_events(np.random.default_rng(5), (1, *shape[1:]), 1.0)
+    # The rows after it are silent.
+    events += [None] * (shape[0] - 1)
+    _, cycles = rtl_sequence(bench, program, events)
+    assert plan.pixel_words > 1
+    assert cycles == list(range(cycles[0], cycles[0] + len(cycles)))
