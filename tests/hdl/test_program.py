@@ -7,7 +7,6 @@ import pytest
 
 from hdl.compiler import compile_network
 from hdl.config import CoreConfig
-from hdl.program import LayerPlan
 from hdl.shapes import Memory
 from hdl.table import MAGIC
 
@@ -26,75 +25,91 @@ def make_program(random_network, core, **options):
     return compile_network(network, CORES[core])
 
 
+def after(program, writes):
+    """What the memories of the core hold after the writes, if they held noise before."""
+    config, rng = program.config, np.random.default_rng(7)
+    depths = {Memory.WEIGHTS: config.weight_words * config.weight_parts}
+    held = {which: dict.fromkeys(range(depths.get(which, 0)), 0x5A5A5A5A) for which in Memory}
+    part_bits = config.weight_width // config.weight_parts
+    half, bits = 1 << (config.accumulator_bits - 1), config.weight_bits
+    # Word 0 is the only one that has to be 0; no write may touch it.
+    membrane = rng.integers(-half, half, (config.membrane_words, config.lanes))
+    membrane[0] = 0
+    for which, address, value in writes:
+        if which != Memory.MEMBRANE:
+            held[which][address] = value
+            continue
+        assert address
+        word = address // config.weight_parts * config.weight_parts
+        weights = sum(held[Memory.WEIGHTS][word + part] % (1 << part_bits) << part * part_bits
+                      for part in range(config.weight_parts))
+        lanes = np.array([((weights >> n * bits) + (1 << bits - 1)) % (1 << bits) - (1 << bits - 1)
+                          for n in range(config.lanes)])
+        base = membrane[address] if value >> 8 else membrane[0]
+        membrane[address] = (base + lanes * (value & 0xFF) + half) % (2 * half) - half
+        assert (value & 0xFF) <= config.max_ticks
+    return held, membrane
+
+
 @pytest.mark.parametrize("core", CORES)
-def test_writes_make_the_network_valid_with_the_last_one(random_network, core):
-    program = make_program(random_network, core, per_channel=True)
-    writes = list(program.writes())
+@pytest.mark.parametrize("bias", [0, 1000])
+def test_writes_leave_the_initial_contents(random_network, core, bias):
+    program = make_program(random_network, core, per_channel=True, bias=bias)
+    config, writes = program.config, list(program.writes())
     assert all(0 <= value < 1 << 32 and 0 <= address < 1 << 24 for _, address, value in writes)
     assert all(isinstance(value, int) for _, _, value in writes)
     # Until the last write the header is invalid, whatever was there before.
     assert writes[0] == (Memory.TABLE, 0, 0)
     assert writes[-1] == (Memory.TABLE, 0, MAGIC << 16 | len(SIZES) - 1)
-    between = [(which, address) for which, address, _ in writes[1:-1]]
-    assert (Memory.TABLE, 0) not in between
-    assert len(set(between)) == len(between)
-    written = {which: {} for which in Memory}
-    for which, address, value in writes:
-        written[which][address] = value
-    assert written == program.memories
-
-
-@pytest.mark.parametrize("core", CORES)
-def test_initial_words_are_what_the_writes_leave(random_network, core):
-    program = make_program(random_network, core)
-    config = program.config
-    for which, parts, width in (
-        (Memory.TABLE, 1, 32), (Memory.ENCODER, 1, config.tick_bits), (Memory.SLOPES, 1, 21),
-        (Memory.MEMBRANE, config.lanes, config.accumulator_bits),
-        (Memory.WEIGHTS, config.weight_parts, config.weight_width // config.weight_parts),
-    ):
-        contents = program.memories[which]
-        words = program.memory_words(which)
-        assert len(words) == 1 + max(contents) // parts
-        for address, value in contents.items():
-            found = words[address // parts] >> (address % parts * width) & ((1 << width) - 1)
-            assert found == value & ((1 << width) - 1)
-        # Nothing but what was written.
-        bits = sum((value & ((1 << width) - 1)).bit_count() for value in contents.values())
-        assert sum(word.bit_count() for word in words) == bits
+    assert (Memory.TABLE, 0) not in [write[:2] for write in writes[1:-1]]
+    held, membrane = after(program, writes)
+    for which in (Memory.TABLE, Memory.ENCODER, Memory.SLOPES):
+        assert held[which] == program.memories[which]
+        assert program.memory_words(which) == [
+            held[which].get(n, 0) for n in range(1 + max(held[which]))]
+    weights = program.memories[Memory.WEIGHTS]
+    assert {address: held[Memory.WEIGHTS][address] for address in weights} == weights
+    mask = (1 << config.accumulator_bits) - 1
+    words = program.memory_words(Memory.MEMBRANE)
+    assert words[0] == 0
+    for word in range(min(program.memories[Memory.MEMBRANE]) // config.lanes, len(words)):
+        assert words[word] == sum((int(value) & mask) << n * config.accumulator_bits
+                                  for n, value in enumerate(membrane[word]))
 
 
 def test_roofline_and_bound(random_network):
     program = make_program(random_network, "four parts")
-    words = [plan.words for plan in program.layers]
-    assert words == [1, 2, 1]
-    assert [plan.map_words for plan in program.layers] == [2, 2, 3]
-    assert program.rooflines([10, 5, 18]) == [10, 10, 18]
-    assert program.bounds([10, 5, 18]) == pytest.approx(
-        [10.5 + 1 + 2 + 32, 10.5 + 2 + 2 + 32, 18.9 + 1 + 3 + 32])
-    assert program.rooflines([0, 0, 0]) == [0, 0, 0]
-    for wrong in ([1, 2], [1, 2, 3, 4]):
-        with pytest.raises(ValueError, match="zip"):
-            program.rooflines(wrong)
-        with pytest.raises(ValueError, match="zip"):
-            program.bounds(wrong)
+    plans = program.layers
+    assert [plan.words for plan in plans] == [1, 2, 1]
+    assert [plan.map_words for plan in plans] == [2, 2, 3]
+    codes = [np.ones((1, 13), int), np.arange(9)[None] % 2, np.zeros((1, 18), int)]
+    rooflines = [plan.roofline(code) for plan, code in zip(plans, codes, strict=True)]
+    assert [int(cycles[0]) for cycles in rooflines] == [13, 8, 0]
+    bounds = [plan.bound(cycles)[0] for plan, cycles in zip(plans, rooflines, strict=True)]
+    assert bounds == pytest.approx([13.65 + 1 + 2 + 32, 8.4 + 2 + 2 + 32, 1 + 3 + 32])
+
+
+def test_updates_of_a_window(bench):
+    # 3 x 3, three words a pixel: 4 taps in a corner, 6 at a border, 9 inside.
+    network = bench.shaped_network(np.random.default_rng(4), (3, 4, 1), [
+        {"kind": "conv2d", "channels": 5, "kernel": 3, "padding": 1},
+        {"kind": "dense", "channels": 2}])
+    plan = compile_network(network, CoreConfig(lanes=2)).layers[0]
+    assert plan.updates.reshape(3, 4).tolist() == [
+        [12, 18, 18, 12], [18, 27, 27, 18], [12, 18, 18, 12]]
 
 
 def test_report_is_plain_data(random_network):
     program = make_program(random_network, "one part", per_channel=True)
     report = json.loads(json.dumps(program.report()))
     assert report["config"] == program.config.as_dict()
-    # 5, 9 and 2 words of two neurons; in the membrane memory an even number of each.
-    assert report["memories"] == {
-        "weights": {"used": 13 * 5 + 9 * 9 + 18 * 2, "available": 700},
-        "membrane": {"used": (6 + 10 + 2) + 6 + 10, "available": 64},
-        "input_map": {"used": 2, "available": 16},
-        "map": {"used": 2 + 3, "available": 16},
-        "slopes": {"used": 9 + 18, "available": 256},
-        "layers": {"used": 3, "available": 4},
+    used = {name: entry["used"] for name, entry in report["memories"].items()}
+    # 5, 9 and 2 words of two neurons; biases behind word 0.
+    assert used == {
+        "weights": 13 * 5 + 9 * 9 + 18 * 2, "membrane": 1 + (5 + 9 + 2) + 5 + 9, "input_map": 2,
+        "map": 2 + 3, "slopes": 9 + 18, "layers": 3, "table": 16 * 4 + 3 * 3,
     }
-    for found, plan in zip(report["layers"], program.layers, strict=True):
-        assert LayerPlan(**found | {"bounds": tuple(found["bounds"])}) == plan
+    assert [layer["name"] for layer in report["layers"]] == [plan.name for plan in program.layers]
 
 
 def test_report_of_a_network_that_does_not_fire(random_network):

@@ -49,16 +49,17 @@ def rtl_fire(bench, config, layers, *, pause=0.0, load=True):
                 ctx.set(dut.i.valid, int(offered))
                 if offered:
                     ctx.set(dut.i.payload, {
-                        "neuron": position, "potential": potentials[position], "last": 0})
+                        "place": position, "channel": position, "potential": potentials[position],
+                        "last": 0})
                     cycles_in[number, position] = cycle
                     position += 1
                 _, _, valid, event = await ctx.tick().sample(dut.o.valid, dut.o.payload)
                 if valid:
                     assert event.code != 0
-                    assert found[number][event.neuron] == 0
-                    found[number][event.neuron] = event.code
-                    cycles_out[number, event.neuron] = cycle
-                    order.append((number, event.neuron))
+                    assert found[number][event.place] == 0
+                    found[number][event.place] = event.code
+                    cycles_out[number, event.place] = cycle
+                    order.append((number, event.place))
                 cycle += 1
 
     bench.run(dut, testbench, cycles=100_000)
@@ -161,7 +162,7 @@ def test_one_potential_a_cycle_and_busy_until_it_is_out(bench):
     dut = Requantiser(config, [1 | 0 << 16])
     sink = bench.Sink(dut.o, 5)
     source = bench.Source(dut.i, [
-        {"neuron": n, "potential": 1 + n, "last": 0} for n in range(5)])
+        {"place": n, "channel": n, "potential": 1 + n, "last": 0} for n in range(5)])
     busy = []
 
     async def watch(ctx):
