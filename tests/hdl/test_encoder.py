@@ -1,4 +1,4 @@
-"""The encoder against a table look-up: two banks, restart, forget, raw codes, silent margins."""
+"""The encoder against a table look-up: two banks, restart, forget, raw codes, runs and gaps."""
 
 import numpy as np
 import pytest
@@ -26,13 +26,8 @@ def encode(config, table, image):
 
 
 def reference_encode(config, table, images):
-    """Codes, first and last word that are not silent (None for a silent image), of each image."""
-    found = []
-    for image in images:
-        codes = encode(config, table, image)
-        words = [n // config.codes_per_word for n, code in enumerate(codes) if code]
-        found.append((codes, (words[0], words[-1]) if words else None))
-    return found
+    """Codes of each image."""
+    return [encode(config, table, image) for image in images]
 
 
 async def send(ctx, dut, image, *, pause=0.0, rng=None):
@@ -49,7 +44,6 @@ async def receive(ctx, dut, config, size):
     """Wait for an image, read it word by word and release it."""
     while not ctx.get(dut.full):
         await ctx.tick()
-    bounds = None if ctx.get(dut.silent) else (ctx.get(dut.first_word), ctx.get(dut.last_word))
     codes = []
     for word in range(-(-size // config.codes_per_word)):
         ctx.set(dut.address, word)
@@ -62,7 +56,7 @@ async def receive(ctx, dut, config, size):
     ctx.set(dut.release, 1)
     await ctx.tick()
     ctx.set(dut.release, 0)
-    return codes[:size], bounds
+    return codes[:size]
 
 
 def rtl_encode(bench, config, table, images, *, pause=0.0, hold=0, load=False):
@@ -126,16 +120,34 @@ def test_loaded_table_equals_initial_one(bench):
         CONFIG, table, images)
 
 
-@pytest.mark.parametrize("lone", range(0, 40, 3))
-def test_margins_of_a_lone_event(bench, lone):
-    # Every other image goes to the same bank, and must not see the margins of the one before.
-    table = list(range(16)) * 16
-    alone, silent, full = [[(int(n == lone), 0) for n in range(40)], [(0, 0)] * 40, [(1, 0)] * 40]
-    images = [alone, silent, full, alone, alone, full, silent, silent, alone]
-    margins = [bounds for _, bounds in rtl_encode(bench, CONFIG, table, images)]
-    of_alone, of_full = (lone // 8, lone // 8), (0, 4)
-    assert margins == [
-        of_alone, None, of_full, of_alone, of_alone, of_full, None, None, of_alone]
+@pytest.mark.parametrize(("run", "gap", "count"), [(3, 1, 10), (5, 3, 4), (1, 7, 5), (8, 0, 5)])
+def test_gaps_behind_runs_stay_silent(bench, run, gap, count):
+    rng = np.random.default_rng(run)
+    table = rng.integers(1, 16, 256).tolist()
+    dut = Encoder(CONFIG, table)
+    images = [random_image(rng, run * count) for _ in range(3)]
+    size = count * (run + gap) - gap
+    found = []
+
+    async def driver(ctx):
+        # Both banks are full of codes before, from images without gaps.
+        ctx.set(dut.allow, 1)
+        for number, image in enumerate([[(1, 0)] * 40] * 2 + images):
+            old = number < 2
+            ctx.set(dut.last, 39 if old else size - 1)
+            ctx.set(dut.run_last, 39 if old else run - 1)
+            ctx.set(dut.gap, 0 if old else gap)
+            await send(ctx, dut, image)
+            await ctx.tick()
+            codes = await receive(ctx, dut, CONFIG, 40 if old else size)
+            if not old:
+                found.append(codes)
+
+    bench.run(dut, driver)
+    for codes, image in zip(found, images, strict=True):
+        want = np.zeros((count, run + gap), int)
+        want[:, :run] = np.reshape(encode(CONFIG, table, image), (count, run))
+        assert codes == want.reshape(-1)[:size].tolist()
 
 
 def test_one_sample_a_cycle_and_full_two_cycles_after_the_last(bench):
@@ -182,7 +194,7 @@ def test_takes_nothing_that_is_not_allowed(bench):
         assert ctx.get(dut.i.ready)
         await ctx.tick()
         ctx.set(dut.i.valid, 0)
-        assert await receive(ctx, dut, CONFIG, 1) == ([3], (0, 0))
+        assert await receive(ctx, dut, CONFIG, 1) == [3]
 
     bench.run(dut, testbench)
 
