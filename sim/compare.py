@@ -153,10 +153,6 @@ class Comparison:
         findings = []
         output = len(golden.layers) - 1
         for layer in range(len(golden.layers)):
-            findings.append(differing(
-                "event count", layer,
-                golden.events[:, layer, None], self.events[start:stop, layer, None],
-            ))
             image, _, neuron, code, _ = spikes[:, spikes[1] == layer]
             source = golden.sources[layer]
             fires = source >= 0
@@ -166,6 +162,11 @@ class Comparison:
                 "spike", source if fires else layer, codes, 0,
                 (code >= 1) & (code <= ticks) & (neuron >= 0), image - start, neuron, code,
             )
+            # Behind the spikes that it counts: they say more.
+            findings.append(differing(
+                "event count", layer,
+                golden.events[:, layer, None], self.events[start:stop, layer, None],
+            ))
             # Ends beyond the last image; those before it would have given spikes to wrong images.
             extra = np.full(over * max(0, self._reported[layer] - stop), stop - start)
             findings.append(Finding("stray end", layer, extra, extra, extra, extra))

@@ -62,10 +62,13 @@ def test_header_is_as_documented():
 
 
 def test_sections_are_full_and_headers_few():
-    words = len(list(program().writes()))
+    writes = list(program().writes())
+    words = len(writes)
+    biases = sum(memory == Memory.MEMBRANE for memory, *_ in writes)
     length, = struct.unpack_from("<I", serialise(program()), 12)
-    # One header at the start and the end of the table, one a memory and one for 256 words of it.
-    assert length <= words + 2 + len(Memory) + words // 256
+    # One header at the start and the end of the table, one a memory and one for 256 words of it, and
+    # two for every update that makes a bias: one before its weights, one before itself.
+    assert length <= words + 2 + len(Memory) + words // 256 + 2 * biases
 
 
 def test_what_follows_an_image_is_ignored():
@@ -81,7 +84,7 @@ def test_what_follows_an_image_is_ignored():
     (3, 1 << 31, "was cut or damaged"),
     (4, CAPACITY, f"is for {CAPACITY + 1} inputs"),
     (5, 0xFF_F_00000, "of memory 15"),
-    (5, 0x00_0_00000 | memory_depths(CONFIG)[Memory.TABLE], "writes 1 words at 80 of memory 0"),
+    (5, 0x00_0_00000 | memory_depths(CONFIG)[Memory.TABLE], "writes 1 words at 256 of memory 0"),
 ])
 def test_wrong_fields_are_refused(word, value, reason):
     with pytest.raises(ImageError, match=reason):

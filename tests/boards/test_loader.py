@@ -25,6 +25,8 @@ INVALIDATE = (Memory.TABLE, 0, 0)
 def small_image(weights: int = 4) -> bytes:
     """An image with a few words in each memory."""
     memories = {memory: {n: n * 0x41234567 & 0xFFFFFFFF for n in range(7, 9)} for memory in Memory}
+    # Of the biases every lane of a word, small ones: they are made of few updates.
+    memories[Memory.MEMBRANE] = {n: n for n in range(4, 8)}
     memories[Memory.WEIGHTS] = {n: 0xFFFFFFFF - n for n in range(weights)}
     memories[Memory.TABLE] = {0: 0xCAFE0001, 1: 20}
     return serialise(Program(CONFIG, 20, 15, (), memories))
@@ -182,7 +184,8 @@ def test_stop_does_not_touch_a_good_network():
 
 def test_every_memory_can_be_addressed():
     top = max(memory_depths(CONFIG).values()) - 1
-    memories = {Memory.TABLE: {0: 1}, Memory.WEIGHTS: {}, Memory.MEMBRANE: {}}
+    memories = {
+        Memory.TABLE: {0: 1}, Memory.WEIGHTS: {}, Memory.MEMBRANE: dict.fromkeys(range(4), 0)}
     largest = max(memory_depths(CONFIG), key=memory_depths(CONFIG).get)
     memories[largest] = {top: 7}
     image = serialise(Program(CONFIG, 4, 15, (), memories))

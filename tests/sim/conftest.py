@@ -37,10 +37,13 @@ def perform() -> Callable[[Expected], list[Event]]:
 
         for image in range(expected.images):
             for layer in range(len(expected.layers)):
-                if layer < len(expected.codes):
-                    for neuron, code in enumerate(expected.codes[layer][image].tolist()):
+                # A layer shows what it reads, by the place in the map memory.
+                source = expected.sources[layer]
+                if source >= 0:
+                    for place, neuron in enumerate(expected.places[layer].tolist()):
+                        code = int(expected.codes[source][image, neuron]) if neuron >= 0 else 0
                         if code:
-                            give(Kind.SPIKE, layer=layer, neuron=neuron, code=code)
+                            give(Kind.SPIKE, layer=layer, place=place, code=code)
                 count = int(expected.events[image, layer])
                 give(Kind.STATISTICS, layer=layer, events=count, cycles=100 + layer)
             logits = expected.logits[image].tolist()

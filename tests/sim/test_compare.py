@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hdl.compiler import compile_network
 from sim.compare import Comparison
 from sim.expected import Expected
 from sim.records import Ending, Kind
@@ -16,10 +17,11 @@ END = (Kind.END, {"reason": Ending.DONE, "error": 0, "images": 0}, 1 << 20)
 
 
 @pytest.fixture(scope="module")
-def expected(make_network, make_images) -> Expected:
+def expected(config, make_network, make_images) -> Expected:
     """Three layers, some neurons silent, some firing at the first tick."""
     network = make_network((20, 13, 9, 5), ticks=15, seed=3)
-    return Expected.from_trace(network, golden.run(network, make_images(network, 6)))
+    trace = golden.run(network, make_images(network, 6))
+    return Expected.from_trace(network, trace, compile_network(network, config))
 
 
 @pytest.fixture
@@ -44,6 +46,12 @@ def find(events, kind, image, **fields) -> int:
             return place
         seen += this == Kind.CYCLES
     raise AssertionError("no such event")
+
+
+def shown(expected, layer, neuron) -> dict[str, int]:
+    """How the next layer shows that a neuron of a layer has fired: itself, and the place it read."""
+    place = int(np.flatnonzero(expected.places[layer + 1] == neuron)[0])
+    return {"layer": layer + 1, "place": place}
 
 
 def test_a_right_core_passes(compare, expected):
@@ -82,14 +90,14 @@ def test_images_are_compared_as_they_are_complete(config, expected, perform, pac
 
 
 def test_a_core_may_begin_an_image_before_it_has_answered_the_last(compare):
-    # The first layer of each image goes before the logits of the image before.
+    # The first two layers of each image go before the logits of the image before.
     def overlap(events):
-        early = [e for e in events if e[0] in (Kind.SPIKE, Kind.STATISTICS) and e[1]["layer"] == 0]
+        early = [e for e in events if e[0] in (Kind.SPIKE, Kind.STATISTICS) and e[1]["layer"] < 2]
         late = [e for e in events if e not in early]
         groups, group = [], []
         for event in early:
             group.append(event)
-            if event[0] == Kind.STATISTICS:
+            if event[0] == Kind.STATISTICS and event[1]["layer"] == 1:
                 groups.append(group)
                 group = []
         mixed = groups.pop(0)
@@ -109,7 +117,7 @@ def test_a_spike_at_another_tick(compare, expected, image):
     code = int(expected.codes[1][image, neuron])
 
     def later(events):
-        place = find(events, Kind.SPIKE, image, layer=1, neuron=neuron)
+        place = find(events, Kind.SPIKE, image, **shown(expected, 1, neuron))
         events[place][1]["code"] -= 1
         return events
 
@@ -129,7 +137,7 @@ def test_a_missing_spike(compare, expected):
     neuron = int(np.flatnonzero(expected.codes[0][2])[0])
 
     def drop(events):
-        del events[find(events, Kind.SPIKE, 2, layer=0, neuron=neuron)]
+        del events[find(events, Kind.SPIKE, 2, **shown(expected, 0, neuron))]
         return events
 
     comparison = compare(drop)
@@ -142,8 +150,8 @@ def test_a_spike_of_a_silent_neuron(compare, expected):
     neuron = int(np.flatnonzero(expected.codes[0][1] == 0)[0])
 
     def invent(events):
-        place = find(events, Kind.STATISTICS, 1, layer=0)
-        spike = {"layer": 0, "neuron": neuron, "code": 1}
+        place = find(events, Kind.STATISTICS, 1, layer=1)
+        spike = {**shown(expected, 0, neuron), "code": 1}
         return [*events[:place], (Kind.SPIKE, spike, 4321), *events[place:]]
 
     comparison = compare(invent)
@@ -156,7 +164,7 @@ def test_a_spike_of_a_silent_neuron(compare, expected):
 
 def test_a_spike_twice(compare):
     def repeat(events):
-        place = find(events, Kind.SPIKE, 3, layer=0)
+        place = find(events, Kind.SPIKE, 3, layer=1)
         return [*events[:place], events[place], *events[place:]]
 
     comparison = compare(repeat)
@@ -166,15 +174,16 @@ def test_a_spike_twice(compare):
 
 
 @pytest.mark.parametrize("spike", [
-    {"layer": 0, "neuron": 13, "code": 1},  # the layer has 13 neurons
-    {"layer": 1, "neuron": 0, "code": 0},  # a silent neuron gives no event
-    {"layer": 1, "neuron": 0, "code": 16},  # T is 15
-    {"layer": 2, "neuron": 0, "code": 1},  # the read-out does not fire
-    {"layer": 9, "neuron": 0, "code": 1},  # there is no such layer
+    {"layer": 1, "place": 13, "code": 1},  # the layer that is read has 13 neurons
+    {"layer": 2, "place": 16, "code": 0},  # a silent neuron gives no event
+    {"layer": 2, "place": 16, "code": 16},  # T is 15
+    {"layer": 2, "place": 0, "code": 1},  # before the map that is read
+    {"layer": 0, "place": 0, "code": 1},  # the first layer reads the input
+    {"layer": 9, "place": 0, "code": 1},  # there is no such layer
 ])
 def test_a_spike_that_cannot_be(compare, spike):
     def invent(events):
-        place = find(events, Kind.SPIKE, 5, layer=0)
+        place = find(events, Kind.STATISTICS, 5, layer=0)
         return [*events[:place], (Kind.SPIKE, spike, 0), *events[place:]]
 
     comparison = compare(invent)
@@ -185,7 +194,7 @@ def test_a_spike_that_cannot_be(compare, spike):
 
 def test_events_after_the_last_image(compare):
     def more(events):
-        spike = {"layer": 0, "neuron": 3, "code": 2}
+        spike = {"layer": 1, "place": 3, "code": 2}
         logit = {"index": 0, "value": 0, "winner": 0, "last": 0}
         return [*events, (Kind.SPIKE, spike, 0), (Kind.LOGIT, logit, 0)]
 
@@ -272,7 +281,7 @@ def test_the_first_mismatch_is_the_first_in_the_data_flow(compare, expected):
     def spoil(events):
         events[find(events, Kind.LOGIT, 2, index=0)][1]["value"] += 7
         events[find(events, Kind.LOGIT, 4, index=0)][1]["value"] += 7
-        del events[find(events, Kind.SPIKE, 2, layer=0, neuron=neuron)]
+        del events[find(events, Kind.SPIKE, 2, **shown(expected, 0, neuron))]
         return events
 
     comparison = compare(spoil)

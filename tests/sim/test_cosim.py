@@ -217,7 +217,8 @@ def test_a_mismatch_that_needs_the_images_before_it(
     # As if the core had kept something of the images before: alone, image 2 is right.
     network, _ = pair
     images = make_images(network, 4)
-    right = cosim.Expected.from_trace(network, golden.run(network, images))
+    program = cosim.compile_network(network, config)
+    right = cosim.Expected.from_trace(network, golden.run(network, images), program)
     logits = right.logits.copy()
     logits[2, 1] -= 1
     wrong = dataclasses.replace(right, logits=logits)

@@ -51,7 +51,8 @@ def check(config):
     """Compare records with what a network must give: ``check(content, network, pixels)``."""
 
     def run(content: bytes, network, pixels, **options) -> Comparison:
-        expected = Expected.from_trace(network, golden.run(network, pixels, **options))
+        program = compile_network(network, config)
+        expected = Expected.from_trace(network, golden.run(network, pixels, **options), program)
         comparison = Comparison(expected, config)
         comparison.feed(content)
         assert comparison.first is None, str(comparison.first)
@@ -202,10 +203,13 @@ def test_a_core_that_is_wrong_is_found(config, icarus, network, make_images):
         f".{port['name']}({'spike' if port['name'] == 'spikes__payload' else port['name']})"
         for port in ports
     )
-    layer, neuron, code = (fields[name] for name in ("layer", "neuron", "code"))
+    layer, place, code = (fields[name] for name in ("layer", "place", "code"))
+    program = compile_network(network, config)
+    # The output layer reads, and so shows, what the second hidden layer fires.
+    third = int(np.flatnonzero(program.layers[2].source_neurons == 3)[0])
     chosen = (
-        f"spike[{layer['offset']} +: {layer['width']}] == 1 && "
-        f"spike[{neuron['offset']} +: {neuron['width']}] == 3"
+        f"spike[{layer['offset']} +: {layer['width']}] == 2 && "
+        f"spike[{place['offset']} +: {place['width']}] == {third}"
     )
     wrapper = f"""
         module core({names}); {declared};
@@ -218,9 +222,7 @@ def test_a_core_that_is_wrong_is_found(config, icarus, network, make_images):
     broken = Sources({**files, "core.v": real + wrapper})
     pixels = make_images(network, 8)
     trace = golden.run(network, pixels)
-    regression = Regression(
-        compile_network(network, config), pixels, Expected.from_trace(network, trace)
-    )
+    regression = Regression(program, pixels, Expected.from_trace(network, trace, program))
     (comparison,) = regression.run(build(broken, icarus))
     codes = trace.codes[1][:, 3]
     fired = np.flatnonzero(codes)

@@ -40,9 +40,9 @@ def test_logits_of_every_width_survive(pack, neurons, bits, cycle, draw):
 
 def test_kinds_are_told_apart(pack, config):
     events = [
-        (Kind.SPIKE, {"layer": 2, "neuron": 5, "code": 9}, 3),
+        (Kind.SPIKE, {"layer": 2, "place": 5, "code": 9}, 3),
         (Kind.STATISTICS, {"layer": 2, "events": 7, "cycles": 40}, 4),
-        (Kind.SPIKE, {"layer": 3, "neuron": 6, "code": 255}, 5),
+        (Kind.SPIKE, {"layer": 3, "place": 6, "code": 255}, 5),
         (Kind.CYCLES, {"cycles": 77}, 6),
     ]
     records = Records.from_bytes(pack(config, events))
@@ -50,7 +50,7 @@ def test_kinds_are_told_apart(pack, config):
     places, spike = layout.unpack(records, Kind.SPIKE)
     assert places.tolist() == [0, 2]
     assert {name: values.tolist() for name, values in spike.items()} == {
-        "layer": [2, 3], "neuron": [5, 6], "code": [9, 255],
+        "layer": [2, 3], "place": [5, 6], "code": [9, 255],
     }
     places, report = layout.unpack(records, Kind.STATISTICS)
     assert (places.tolist(), report["cycles"].tolist()) == ([1], [40])
