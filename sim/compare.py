@@ -17,9 +17,9 @@ class Comparison:
     """Takes records as they come and compares every image as soon as it is complete.
 
     The core shows a spike when a layer reads it, so every map is compared as often as it is read. A
-    spike belongs to the image whose end the layer that reads it has not yet reported, a logit to the
-    image that has not yet had its last logit: this stays right when the core works on two layers or
-    two images at a time.
+    spike belongs to the image whose end the layer that reads it has not yet reported, a logit to
+    the image that has not yet had its last logit: this stays right when the core works on two
+    layers or two images at a time.
 
     Parameters
     ----------
@@ -74,8 +74,8 @@ class Comparison:
         self._reported = [0] * layers
         self._answered = 0
         self._timed = 0
-        # Transfers of images that are not complete: rows of image, reading layer, neuron, code, cycle;
-        # and of image, class, logit, cycle.
+        # Transfers of images that are not complete: rows of image, reading layer, neuron, code,
+        # cycle; and of image, class, logit, cycle.
         self._spikes = np.zeros((5, 0), np.int64)
         self._logits = np.zeros((4, 0), np.int64)
         self._cut = b""

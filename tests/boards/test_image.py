@@ -66,8 +66,8 @@ def test_sections_are_full_and_headers_few():
     words = len(writes)
     biases = sum(memory == Memory.MEMBRANE for memory, *_ in writes)
     length, = struct.unpack_from("<I", serialise(program()), 12)
-    # One header at the start and the end of the table, one a memory and one for 256 words of it, and
-    # two for every update that makes a bias: one before its weights, one before itself.
+    # One header at the start and the end of the table, one a memory and one for 256 words of it,
+    # and two for every update that makes a bias: one before its weights, one before itself.
     assert length <= words + 2 + len(Memory) + words // 256 + 2 * biases
 
 

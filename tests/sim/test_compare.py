@@ -49,7 +49,7 @@ def find(events, kind, image, **fields) -> int:
 
 
 def shown(expected, layer, neuron) -> dict[str, int]:
-    """How the next layer shows that a neuron of a layer has fired: itself, and the place it read."""
+    """How the next layer shows that a neuron of a layer fired: itself, and the place it read."""
     place = int(np.flatnonzero(expected.places[layer + 1] == neuron)[0])
     return {"layer": layer + 1, "place": place}
 
