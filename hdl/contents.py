@@ -80,7 +80,8 @@ def fire_threshold(layer: Any, config: CoreConfig) -> int:
     theirs; the requantiser decides. A neuron that no potential can make fire needs no candidate.
     """
     if not layer.spiking:
-        return 0
+        # Every potential is a logit.
+        return -1 << (config.accumulator_bits - 1)
     thresholds = [
         -(-((1 << s) - (1 << s >> 1)) // m)
         for m, s in zip(layer.multiplier.tolist(), layer.shift.tolist(), strict=True)
@@ -200,7 +201,7 @@ def _entry(layer, plan, plans, index, row_table, column_table, slopes, config):
         clears=int(layer.source >= 0 and all(
             later.source != layer.source for later in plans[index + 1:])),
         slope_base=plan.slope_base or 0,
-        fire_threshold=plan.fire_threshold,
+        fire_threshold=plan.fire_threshold & 0xFFFFFFFF,
     )
 
 

@@ -186,16 +186,22 @@ class Core(wiring.Component):
             ~(controller.accumulate | scanner.busy | sequencer.busy))
 
         # Maps are silent before they are written, because whoever reads them last wipes them. After
-        # a load, or when an image was given up, all of the memory is wiped.
+        # a load, a reset, or when an image was given up, all of the memory is wiped, and the flags of
+        # the membrane memory with it.
         slot_bits = config.slot_bits
-        purging = Signal()
-        purge_word = Signal(config.map_address_bits)
-        m.d.comb += controller.full.eq(encoder.full & ~purging)
+        purging = Signal(init=1)
+        purge_words = max(config.map_words, config.membrane_words)
+        purge_word = Signal(range(purge_words))
+        m.d.comb += [
+            controller.full.eq(encoder.full & ~purging),
+            membrane.forget.eq(purging),
+            membrane.forget_word.eq(purge_word),
+        ]
         with m.If(controller.forget | controller.abandon):
             m.d.sync += [purging.eq(1), purge_word.eq(0)]
         with m.Elif(purging):
             m.d.sync += [
-                purge_word.eq(purge_word + 1), purging.eq(purge_word != config.map_words - 1),
+                purge_word.eq(purge_word + 1), purging.eq(purge_word != purge_words - 1),
             ]
 
         # Fire: potentials to spike times in the layer's map, or to logits.
@@ -218,21 +224,22 @@ class Core(wiring.Component):
             readout.i.p.eq(sweep.o.p),
             readout.i.valid.eq(sweep.o.valid & ~firing.spiking),
             sweep.o.ready.eq(firing.spiking | readout.i.ready),
-            first_spike.pooled.eq(firing.pool_last != 0),
+            first_spike.pooled.eq(sweep.pooled),
             first_spike.i.valid.eq(requantiser.o.valid),
             first_spike.i.p.eq(requantiser.o.p),
             first_spike.data.eq(spike_map.data),
             spike_map.write.eq(first_spike.write),
-            scanner.wiped.eq(scanner.wipe & ~first_spike.write),
+            scanner.wiped.eq(scanner.wipe & ~first_spike.busy),
             spike_map.clear.eq(scanner.wiped | purging),
             spike_map.code.eq(first_spike.o.code),
             spike_map.neuron.eq(Mux(
-                first_spike.write, first_spike.o.place,
-                Mux(purging, purge_word, scanner.wipe_word) << slot_bits)),
+                first_spike.busy, first_spike.o.place,
+                Mux(purging, purge_word[:config.map_address_bits], scanner.wipe_word)
+                << slot_bits)),
         ]
 
         # A row of the map is final when its last candidate has gone all the way.
-        way = Signal(requantiser.LATENCY + 3)
+        way = Signal(requantiser.LATENCY + 4)
         m.d.sync += way.eq(Cat(sweep.written, way))
         # Until its map is known none of it may be read.
         with m.If(controller.attach):

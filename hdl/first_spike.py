@@ -14,11 +14,11 @@ class FirstSpike(wiring.Component):
     """Writes codes into a map; where several have the same place, the largest code stays.
 
     The largest code is the first spike. A pooled code is compared with what the map holds: one
-    read for codes of successive cycles in the same word, because those have different places. The
-    read port belongs to them in these cycles, so that what was read stays. Codes of the same place
-    are at least two cycles apart.
+    read for codes in the same word, if there is at most one cycle between them: those have different
+    places. The read port belongs to them meanwhile, so that what was read stays. Codes of the same
+    place are at least three cycles apart.
 
-    Latency: a code is written in the cycle after it came. Throughput: one a cycle.
+    Latency: a code is written two cycles after it came. Throughput: one a cycle.
 
     Parameters
     ----------
@@ -35,8 +35,8 @@ class FirstSpike(wiring.Component):
         Nobody else may read the map in this cycle.
     read, word, data
         Read port of the map: data one cycle later, held.
-    write : Out(1), o : Out(code_shape(config))
-        What is to be written.
+    busy : Out(1), write : Out(1), o : Out(code_shape(config))
+        Something may be written in this cycle; it is; what.
     """
 
     def __init__(self, config: CoreConfig):
@@ -48,6 +48,7 @@ class FirstSpike(wiring.Component):
             "read": Out(1),
             "word": Out(config.map_address_bits),
             "data": In(config.map_width),
+            "busy": Out(1),
             "write": Out(1),
             "o": Out(code_shape(config)),
         })
@@ -56,13 +57,27 @@ class FirstSpike(wiring.Component):
         m = Module()
         config = self._config
         slot_bits = config.slot_bits
+        # 0: the word of the map is read, unless it is there already.
         arrived, pooled = Signal(), Signal()
+        here = Signal.like(self.i.p)
+        last_word = Signal.like(self.word)
         m.d.comb += [
             self.word.eq(self.i.p.place[slot_bits:]),
-            self.steal.eq(self.i.valid & self.pooled),
-            self.read.eq(self.steal & ~(arrived & (self.o.place[slot_bits:] == self.word))),
+            self.steal.eq((self.i.valid | arrived) & self.pooled),
+            self.read.eq(self.i.valid & self.pooled
+                         & ~((arrived | self.busy) & (last_word == self.word))),
         ]
-        m.d.sync += [arrived.eq(self.i.valid), pooled.eq(self.pooled), self.o.eq(self.i.p)]
-        held = self.data.word_select(self.o.place[:slot_bits], config.tick_bits)
-        m.d.comb += self.write.eq(arrived & ~(pooled & (held >= self.o.code)))
+        m.d.sync += [arrived.eq(self.i.valid), pooled.eq(self.pooled), here.eq(self.i.p)]
+        with m.If(self.i.valid):
+            m.d.sync += last_word.eq(self.word)
+
+        # 1: what the place holds. 2: the larger code stays.
+        held = Signal(config.tick_bits)
+        m.d.sync += [
+            self.busy.eq(arrived),
+            self.o.eq(here),
+            held.eq(self.data.word_select(here.place[:slot_bits], config.tick_bits)
+                    & pooled.replicate(config.tick_bits)),
+        ]
+        m.d.comb += self.write.eq(self.busy & (self.o.code > held))
         return m

@@ -34,6 +34,8 @@ class Membrane(wiring.Component):
         One operation: update ``word``, or sweep it; ``bias`` is read if it is untouched. With
         ``load``, ``word`` becomes what is at ``bias``, updated, and stays untouched: that is how
         biases themselves are made.
+    forget, forget_word : In
+        Clears one word's flag; only while nothing is under way.
     potentials : Out
         Array of ``lanes`` signed values, two cycles later. They hold until the next ones come.
     updating, sweeping : Out(1)
@@ -61,6 +63,8 @@ class Membrane(wiring.Component):
             "load": In(1),
             "word": In(config.membrane_address_bits),
             "bias": In(config.membrane_address_bits),
+            "forget": In(1),
+            "forget_word": In(config.membrane_address_bits),
             "potentials": Out(lanes),
             "updating": Out(1),
             "sweeping": Out(1),
@@ -100,9 +104,9 @@ class Membrane(wiring.Component):
         address = Signal.like(word)
         m.d.comb += [
             address.eq(Mux(flag.data & ~load, word, bias)),
-            mark.addr.eq(word),
-            mark.data.eq(~(sweep | load)),
-            mark.en.eq(reading & moves),
+            mark.addr.eq(Mux(self.forget, self.forget_word, word)),
+            mark.data.eq(~(sweep | load | self.forget)),
+            mark.en.eq((reading & moves) | self.forget),
             self.coming.eq(reading & sweep),
         ]
         updated = Signal.like(word)

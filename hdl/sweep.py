@@ -15,14 +15,14 @@ __all__ = ["Sweep"]
 class Sweep(wiring.Component):
     """Sweeps the output rows of a layer, each when its input window has closed.
 
-    In a spiking layer one comparison a lane, ``V >= threshold``, tells which neurons may fire; a
-    priority encoder emits them in raster order. In the output layer every neuron is emitted.
+    One comparison a lane, ``V >= threshold``, tells which neurons may fire; a priority encoder emits
+    them in raster order. In the output layer the threshold is so low that every neuron is emitted.
     The word is kept here meanwhile, so that the membrane memory goes on with other updates.
 
     With pooling, the neurons of a window have the same ``place``.
 
-    Throughput: a word with n candidates takes ``n + 1`` cycles, and a row one more, while nothing
-    else needs the membrane memory; else up to ``n + 4``, of which one of the memory.
+    Throughput: a word with n candidates takes ``n + 1`` cycles while nothing else needs the membrane
+    memory, one more with pooling if n > 0; else up to ``n + 4``, of which one of the memory.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class Sweep(wiring.Component):
     pool_last, destination_base, destination_row, spiking : In
         Fields of the layer table. They and ``threshold`` must hold until ``busy`` falls.
     threshold : In
-        Smallest potential that may fire.
+        Smallest potential that may fire; in the output layer the smallest there is.
     ready : In(1)
         The next output row is complete. Looked at when a row begins.
     row : Out
@@ -54,6 +54,8 @@ class Sweep(wiring.Component):
         Nobody else may have it, because that is what we do.
     o : Out(stream.Signature(potential_shape(config)))
         Potentials in raster order; ``last`` marks the last neuron of an output layer.
+    pooled : Out(1)
+        Neurons of several words have the same place; known from the second cycle of a layer on.
     written : Out(1)
         With the last candidate of a row, a pooled one if there is pooling: that row of the layer's
         map gets no more codes. With every word where there are no rows, which is ``pitch`` 0.
@@ -83,6 +85,7 @@ class Sweep(wiring.Component):
             "rapid": Out(1),
             "potentials": In(data.ArrayLayout(signed(config.accumulator_bits), config.lanes)),
             "o": Out(stream.Signature(potential_shape(config))),
+            "pooled": Out(1),
             "written": Out(1),
             "busy": Out(1),
         })
@@ -99,6 +102,7 @@ class Sweep(wiring.Component):
         part = Signal.like(self.last_word)
         asked_end, coming_end, end = Signal(), Signal(), Signal()  # the word ends its row
         arrived = Signal()
+        asked_last, coming_last = Signal(), Signal()  # it is the last of its pixel
         last_part = Signal()
 
         # What has come: one word, and which of its neurons are to be emitted. Kept is by how much a
@@ -119,25 +123,31 @@ class Sweep(wiring.Component):
             for n in range(lanes):
                 with m.Case(n):
                     m.d.sync += final_lanes.eq((2 << n) - 1)
+        # Known before the word comes, because the comparison takes long enough.
+        lane_mask = Signal(lanes)
+        with m.If(~self.stall):
+            m.d.sync += lane_mask.eq(Mux(coming_last, final_lanes, ~0))
         above = [(potential - self.threshold)[:config.accumulator_bits + 1]
                  for potential in self.potentials]
         candidates = Signal(lanes)
-        for n in range(lanes):
-            m.d.comb += candidates[n].eq(
-                (~self.spiking | ~above[n][-1]) & (~last_part | final_lanes[n]))
+        m.d.comb += candidates.eq(~Cat(difference[-1] for difference in above) & lane_mask)
 
+        m.d.sync += [self.pooled.eq(self.pool_last != 0), self.left.eq(arrived & end)]
         rest = Signal(lanes)  # pending without its first one
         free = Signal()
         holding = Signal()  # a word is kept whose place is still needed
-        has_current = Signal()  # a register of its own, because this decides about much
+        has_pending = Signal()
+        has_current = Signal()  # a register of its own, because it decides about much
         m.d.comb += [
+            has_pending.eq(pending.any()),
             rest.eq(pending & ~lowest_set(pending)),
             free.eq(~self.o.valid | self.o.ready),
-            leaving.eq(holding & ~pending.any() & (free | ~has_current)),
-            self.stall.eq(self.sweeping & holding & ~leaving),
+            leaving.eq(holding & ~has_pending & (free | ~has_current)),
+            # While the word kept is needed after this cycle. Pooled codes of successive words also
+            # need time to meet in the map.
+            self.stall.eq(
+                self.sweeping & holding & (has_pending | (has_current & (self.pooled | ~free)))),
             arrived.eq(self.sweeping & ~self.stall),
-            last_part.eq(next_part == self.last_word),
-            self.left.eq(arrived & end),
             self.busy.eq(active | in_row | self.ask | self.coming | self.sweeping | holding | gone
                          | self.o.valid),
         ]
@@ -147,8 +157,9 @@ class Sweep(wiring.Component):
         alone, more, row_begins = Signal(), Signal(), Signal()
         m.d.comb += [
             alone.eq(~self.ask & ~self.coming & ~self.sweeping
-                     & (~holding | (~pending.any() & self.spiking))),
+                     & (~holding | (~has_pending & self.spiking))),
             asked_end.eq(words_left == 0),
+            asked_last.eq(part == self.last_word),
             row_begins.eq(active & self.ready & (~in_row | (self.ask & asked_end))),
             more.eq((in_row & ~(self.ask & asked_end)) | row_begins),
         ]
@@ -159,7 +170,10 @@ class Sweep(wiring.Component):
             with m.Elif(~self.ask & ~self.coming & ~self.sweeping):
                 m.d.sync += self.rapid.eq(0)
         with m.If(~self.stall):
-            m.d.sync += [coming_end.eq(asked_end), end.eq(coming_end)]
+            m.d.sync += [
+                coming_end.eq(asked_end), end.eq(coming_end),
+                coming_last.eq(asked_last), last_part.eq(coming_last),
+            ]
         with m.If(self.ask & ~self.stall):
             m.d.sync += [
                 words_left.eq(words_left - 1),
@@ -169,7 +183,7 @@ class Sweep(wiring.Component):
                     self.word == self.membrane_last, self.membrane_base, self.word + 1)),
                 self.bias.eq(self.bias + 1),
             ]
-            with m.If(part == self.last_word):
+            with m.If(asked_last):
                 m.d.sync += [part.eq(0), self.bias.eq(self.bias_base)]
         with m.If(row_begins & ~(self.ask & self.stall)):
             m.d.sync += [
@@ -190,11 +204,13 @@ class Sweep(wiring.Component):
                 self.o.p.channel.eq(Cat(encode(current, lane_bits), kept_part)),
                 self.o.p.place.eq(pixel + Cat(encode(current, lane_bits), kept_part)),
                 self.o.p.potential.eq(select(current, list(kept)) + self.threshold),
-                self.o.p.last.eq(layer_ends & ~pending.any()),
+                self.o.p.last.eq(layer_ends & ~has_pending),
             ]
         with m.If(free | ~has_current):
             m.d.sync += [
-                current.eq(lowest_set(pending)), has_current.eq(pending.any()), pending.eq(rest),
+                current.eq(lowest_set(pending)),
+                has_current.eq(has_pending),
+                pending.eq(rest),
             ]
         with m.If(leaving):
             m.d.sync += holding.eq(0)

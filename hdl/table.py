@@ -145,7 +145,6 @@ def field_widths(config: CoreConfig) -> dict[str, int]:
         for name in names:
             widths[name] = min(bits, widths[name])
     return widths | {
-        "operation": 2,
         "membrane_step": min(config.membrane_address_bits, 8),
         "row_table": config.table_address_bits,
         "column_table": config.column_bits,
