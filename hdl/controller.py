@@ -258,6 +258,7 @@ class Controller(wiring.Component):
         prefetched = Signal()  # the entry of that layer was asked for
         firing_busy = Signal()
         unattached = Signal()  # the layer that accumulates waits for firing
+        settled = Signal()  # it has accumulated: rows that reach no output may come after all others
         m.d.comb += [
             entry.layer.eq(subject),
             firing.layer.eq(fires),
@@ -321,12 +322,14 @@ class Controller(wiring.Component):
                             m.d.sync += self.busy.eq(0)
                             m.next = "Idle"
                     with m.Else():
-                        m.d.sync += [self.accumulate.eq(1), unattached.eq(1), self.same.eq(0)]
+                        m.d.sync += [
+                            self.accumulate.eq(1), unattached.eq(1), self.same.eq(0), settled.eq(0),
+                        ]
                         m.next = "Accumulate"
 
             with m.State("Accumulate"):
                 with m.If(self.accumulated & ~unattached):
-                    m.d.sync += [fired_events.eq(events), events.eq(0)]
+                    m.d.sync += [fired_events.eq(events), events.eq(0), settled.eq(1)]
                     with m.If(entry.fields.last):
                         m.d.sync += [subject.eq(0), prefetched.eq(0)]
                         m.next = "Finish"
@@ -359,7 +362,7 @@ class Controller(wiring.Component):
                     m.next = "Fire"
             with m.State("Fire"):
                 m.d.comb += firing_busy.eq(1)
-                with m.If(self.fired):
+                with m.If(self.fired & (settled | ~self.same)):
                     m.d.comb += self.statistics.valid.eq(1)
                     m.d.sync += layer_clock.eq(1)
                     m.next = "Idle"

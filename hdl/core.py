@@ -252,9 +252,12 @@ class Core(wiring.Component):
         answered = readout.i.valid & readout.i.ready & readout.i.p.last
         quiet = Signal()
         m.d.sync += quiet.eq(~(controller.fire | sweep.busy | way.any()))
-        m.d.comb += controller.fired.eq(Mux(firing.spiking, quiet, answered))
-        with m.If(answered):
-            m.d.sync += self.cycles.eq(controller.clock + 1)
+        all_answered = Signal()
+        m.d.comb += controller.fired.eq(Mux(firing.spiking, quiet, answered | all_answered))
+        with m.If(controller.fire):
+            m.d.sync += all_answered.eq(0)
+        with m.Elif(answered):
+            m.d.sync += [all_answered.eq(1), self.cycles.eq(controller.clock + 1)]
 
         self._elaborate_load(
             m, controller, encoder, requantiser, membrane, weights, sequencer, sweep, lanes)
