@@ -85,7 +85,7 @@ def reference_writes(codes, *, pooled):
 
 
 def bursts(rng, count):
-    """Codes as sweeps of pooled words give them: places ascend within a word's, then time passes."""
+    """Codes as pooled words give them: places ascend within a word's, then time passes."""
     codes = []
     for _ in range(count):
         base = int(rng.integers(WRITTEN // 4)) * 4
