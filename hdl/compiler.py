@@ -253,7 +253,9 @@ def _check_layers(network, config, bounds):
                 f"descriptors hold {MAX_KERNEL} x {MAX_KERNEL}; train with a smaller kernel"
             )
         if layer.pool > 8:
-            raise DoesNotFit(f"{where} pools {layer.pool} x {layer.pool}, and the core at most 8 x 8")
+            raise DoesNotFit(
+                f"{where} pools {layer.pool} x {layer.pool}, and the core at most 8 x 8"
+            )
         if layer.weight_bits > config.weight_bits:
             raise DoesNotFit(
                 f"{where} has weights of {layer.weight_bits} bits and the core's have "

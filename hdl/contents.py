@@ -48,7 +48,7 @@ def contents(
         count = slope_count(layer)
         read = any(later.source == index for later in plans)
         for n in range(count):
-            # What nobody reads need not fire, and nobody would wipe it: a slope of 0 keeps it silent.
+            # What nobody reads need not fire, and nobody would wipe it: slope 0 keeps it silent.
             slope = int(layer.multiplier[n]) | int(layer.shift[n]) << 16
             slopes[plan.slope_base + n] = slope if read else 1 << 16
         # Lanes beyond the last channel stay at 0, so that they neither fire nor overflow.
@@ -98,7 +98,7 @@ def slope_count(layer: Any) -> int:
 
 
 def _header(network, plans, input_map):
-    """Samples come pixel after pixel; the gaps of the input map are behind pixels or behind rows."""
+    """Samples come pixel after pixel; gaps of the input map are behind pixels or behind rows."""
     height, width, channels = input_map.shape
     if (height, width) == (1, 1):
         run, gap = channels, 0

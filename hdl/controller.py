@@ -258,7 +258,7 @@ class Controller(wiring.Component):
         prefetched = Signal()  # the entry of that layer was asked for
         firing_busy = Signal()
         unattached = Signal()  # the layer that accumulates waits for firing
-        settled = Signal()  # it has accumulated: rows that reach no output may come after all others
+        settled = Signal()  # it has accumulated: its last rows may reach no output
         m.d.comb += [
             entry.layer.eq(subject),
             firing.layer.eq(fires),

@@ -41,15 +41,16 @@ class Core(wiring.Component):
                                    +-> scanner -> sequencer -> lanes <-> membrane -> sweep -+-> o
                         map <------+                 ^            ^                         |
                          ^                      layer table   weights        slopes         v
-                         +----------------------------------------------- requantiser <----+
+                         +------- first spike <------------------------- requantiser <-----+
 
-    A layer first accumulates: each event of its source map updates the membrane words of its whole
-    fan-out. Only then, when its input window has closed, it fires: potentials are swept, and spikes
-    written to its own map. The output layer does not fire; its potentials are the logits.
+    A layer accumulates: each event of its source map updates the membrane words of its whole
+    fan-out. An output row whose input window has closed fires, while the layer goes on with later
+    rows: its potentials are swept, and spikes written to the layer's map. The next layer begins as
+    soon as there is something final in that map. The output layer does not fire; its potentials are
+    the logits.
 
-    Latency of a dense layer of W words with E input events and F candidates for firing:
-    at most ``max(E·W + map words read, map words written) + 2W + F + 32`` cycles, where F is 2N in
-    the output layer and if W = 1.
+    Latency: a layer that takes R updates for its events (``LayerPlan.roofline``) and has W membrane
+    words takes about ``R + W`` cycles, and a few a row; ``docs/core.md`` has the details.
 
     Parameters
     ----------
@@ -69,7 +70,7 @@ class Core(wiring.Component):
     o : Out(stream.Signature(logit_shape(config)))
         Logits in order of their index.
     spikes : Out(stream.Signature(spike_shape(config), always_ready=True))
-        Every neuron that fires, in raster order within its layer.
+        Every spike of a hidden layer when a layer reads it, in raster order of its map.
     statistics : Out(stream.Signature(statistics_shape(config), always_ready=True))
         Events and cycles of each layer, the last layer's with the last logit.
     busy : Out(1)
@@ -186,8 +187,8 @@ class Core(wiring.Component):
             ~(controller.accumulate | scanner.busy | sequencer.busy))
 
         # Maps are silent before they are written, because whoever reads them last wipes them. After
-        # a load, a reset, or when an image was given up, all of the memory is wiped, and the flags of
-        # the membrane memory with it.
+        # a load, a reset, or when an image was given up, all of the memory is wiped, and the flags
+        # of the membrane memory with it.
         slot_bits = config.slot_bits
         purging = Signal(init=1)
         purge_words = max(config.map_words, config.membrane_words)
@@ -209,8 +210,8 @@ class Core(wiring.Component):
             sweep.start.eq(controller.fire),
             *(getattr(sweep, name).eq(firing[name]) for name in (
                 "membrane_base", "membrane_last", "sweep_last", "rows_last", "bias_base",
-                "last_word", "last_lane", "pitch", "pool_last", "destination_base", "destination_row",
-                "spiking")),
+                "last_word", "last_lane", "pitch", "pool_last", "destination_base",
+                "destination_row", "spiking")),
             sweep.threshold.eq(firing.fire_threshold.as_signed()),
             sweep.ready.eq(~controller.same | (sweep.row != sequencer.completed)),
             sweep.potentials.eq(membrane.potentials),
@@ -260,7 +261,8 @@ class Core(wiring.Component):
             m.d.sync += [all_answered.eq(1), self.cycles.eq(controller.clock + 1)]
 
         self._elaborate_load(
-            m, controller, encoder, requantiser, membrane, weights, sequencer, sweep, lanes)
+            m, controller, encoder, requantiser, membrane, weights, sequencer, sweep, lanes
+        )
         return m
 
     def _elaborate_load(

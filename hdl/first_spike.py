@@ -14,7 +14,7 @@ class FirstSpike(wiring.Component):
     """Writes codes into a map; where several have the same place, the largest code stays.
 
     The largest code is the first spike. A pooled code is compared with what the map holds: one
-    read for codes in the same word, if there is at most one cycle between them: those have different
+    read for codes in the same word, if there is at most one cycle between them: those have other
     places. The read port belongs to them meanwhile, so that what was read stays. Codes of the same
     place are at least three cycles apart.
 

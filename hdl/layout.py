@@ -16,9 +16,9 @@ __all__ = ["Axis", "MapPlan", "axis_of", "plan_map"]
 class MapPlan:
     """How the codes of a map lie in memory.
 
-    A map that only dense layers read is one row of codes, without gaps. Any other begins every row
-    with a new word, and gives every pixel ``pitch`` places: a power of two, so that a word has whole
-    pixels, or whole words.
+    A map that a dense layer fires, and only dense layers read, is one row of codes without gaps.
+    Any other begins every row with a new word, and gives every pixel ``pitch`` places: a power of
+    two, so that a word has whole pixels, or whole words.
 
     Parameters
     ----------

@@ -15,14 +15,14 @@ __all__ = ["Sweep"]
 class Sweep(wiring.Component):
     """Sweeps the output rows of a layer, each when its input window has closed.
 
-    One comparison a lane, ``V >= threshold``, tells which neurons may fire; a priority encoder emits
-    them in raster order. In the output layer the threshold is so low that every neuron is emitted.
+    One comparison a lane, ``V >= threshold``, tells which neurons may fire; a priority encoder
+    emits them in raster order. In the output layer the threshold is so low that all are emitted.
     The word is kept here meanwhile, so that the membrane memory goes on with other updates.
 
     With pooling, the neurons of a window have the same ``place``.
 
-    Throughput: a word with n candidates takes ``n + 1`` cycles while nothing else needs the membrane
-    memory, one more with pooling if n > 0; else up to ``n + 4``, of which one of the memory.
+    Throughput: a word with n candidates takes ``n + 1`` cycles while nothing else needs the
+    membrane memory, one more with pooling if n > 0; else up to ``n + 4``, one of the memory's.
 
     Parameters
     ----------
@@ -70,7 +70,8 @@ class Sweep(wiring.Component):
             "start": In(1),
             **{name: In(widths[name]) for name in (
                 "membrane_base", "membrane_last", "sweep_last", "rows_last", "bias_base",
-                "last_word", "last_lane", "pitch", "pool_last", "destination_base", "destination_row", "spiking")},
+                "last_word", "last_lane", "pitch", "pool_last", "destination_base",
+                "destination_row", "spiking")},
             "threshold": In(signed(config.accumulator_bits)),
             "ready": In(1),
             "row": Out(config.row_bits + 1),
@@ -152,8 +153,8 @@ class Sweep(wiring.Component):
                          | self.o.valid),
         ]
 
-        # One word at a time, so that it need not wait when it comes: until then the current candidate
-        # leaves, if nothing stops it. While nobody else minds waiting, one after another.
+        # One word at a time, so that it need not wait when it comes: until then the current
+        # candidate leaves, if nothing stops it. While nobody minds waiting, one after another.
         alone, more, row_begins = Signal(), Signal(), Signal()
         m.d.comb += [
             alone.eq(~self.ask & ~self.coming & ~self.sweeping

@@ -122,7 +122,8 @@ COLUMN_FIELDS = {
 ACCUMULATE_WORDS = tuple(range(9))
 FIRE_WORDS = (0, 7, *range(9, 16))
 ACCUMULATE_FIELDS = tuple(
-    name for name, field in FIELDS.items() if field.word in ACCUMULATE_WORDS and name not in ("ticks", "check")
+    name for name, field in FIELDS.items()
+    if field.word in ACCUMULATE_WORDS and name not in ("ticks", "check")
 )
 FIRE_FIELDS = ("spiking", "last", "ticks", "bias_base", "last_word",
                *(name for name, field in FIELDS.items() if field.word >= 9))

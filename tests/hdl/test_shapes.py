@@ -30,7 +30,8 @@ def extremes(config):
             {"layer": config.layers - 1, "events": neurons, "cycles": (1 << 24) - 1}
         ],
         shapes.potential_shape: [
-            {"place": neuron, "channel": neuron, "potential": value, "last": 1} for value in (low, high)
+            {"place": neuron, "channel": neuron, "potential": value, "last": 1}
+            for value in (low, high)
         ],
         shapes.update_shape: [{
             "weight": config.weight_words - 1, "word": config.membrane_words - 1,
