@@ -106,7 +106,7 @@ class Membrane(wiring.Component):
             address.eq(Mux(flag.data & ~load, word, bias)),
             mark.addr.eq(Mux(self.forget, self.forget_word, word)),
             mark.data.eq(~(sweep | load | self.forget)),
-            mark.en.eq((reading & moves) | self.forget),
+            mark.en.eq(reading | self.forget),
             self.coming.eq(reading & sweep),
         ]
         updated = Signal.like(word)

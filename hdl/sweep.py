@@ -21,8 +21,8 @@ class Sweep(wiring.Component):
 
     With pooling, the neurons of a window have the same ``place``.
 
-    Throughput: a word with n candidates takes ``n + 1`` cycles while nothing else needs the
-    membrane memory, one more with pooling if n > 0; else up to ``n + 4``, one of the memory's.
+    Throughput: a word with n candidates takes ``n + 2`` cycles while nothing else needs the
+    membrane memory; else up to ``n + 4``, of which one of the memory's.
 
     Parameters
     ----------
@@ -139,15 +139,19 @@ class Sweep(wiring.Component):
         holding = Signal()  # a word is kept whose place is still needed
         has_pending = Signal()
         has_current = Signal()  # a register of its own, because it decides about much
+        # Nothing but registers stops the membrane memory: so the next word comes one cycle later than
+        # it might, which pooled codes need anyway to meet in the map.
+        fresh = Signal()  # the word kept has just come
+        blocked = Signal()  # it has candidates left
+        m.d.sync += [
+            fresh.eq(arrived), blocked.eq(holding & (has_pending | (has_current & ~free))),
+        ]
         m.d.comb += [
             has_pending.eq(pending.any()),
             rest.eq(pending & ~lowest_set(pending)),
             free.eq(~self.o.valid | self.o.ready),
             leaving.eq(holding & ~has_pending & (free | ~has_current)),
-            # While the word kept is needed after this cycle. Pooled codes of successive words also
-            # need time to meet in the map.
-            self.stall.eq(
-                self.sweeping & holding & (has_pending | (has_current & (self.pooled | ~free)))),
+            self.stall.eq(self.sweeping & (blocked | fresh)),
             arrived.eq(self.sweeping & ~self.stall),
             self.busy.eq(active | in_row | self.ask | self.coming | self.sweeping | holding | gone
                          | self.o.valid),

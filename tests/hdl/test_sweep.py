@@ -1,4 +1,6 @@
-"""The sweep against a walk over the potentials of a layer."""
+"""The sweep against loops over the rows, words and lanes of a layer's window."""
+
+import dataclasses
 
 import numpy as np
 import pytest
@@ -9,17 +11,63 @@ from hdl.config import CoreConfig
 from hdl.membrane import Membrane
 from hdl.sweep import Sweep
 
-CONFIG = CoreConfig(lanes=4, accumulator_bits=12, membrane_words=16, input_words=8, map_words=8)
+CONFIG = CoreConfig(lanes=4, accumulator_bits=12, membrane_words=64, input_words=32, map_words=32)
+LOWEST = -2048
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """What is swept: ``window_rows`` of ``rows`` lie at ``base`` at a time."""
+
+    rows: int = 1
+    columns: int = 1
+    channels: int = 4
+    window_rows: int = 1
+    base: int = 8
+    bias_base: int = 2
+    pool: int = 1
+    pitch: int = 0
+    destination: int = 1
+    destination_row: int = 0
+    spiking: bool = True
+    threshold: int = 100
+
+    @property
+    def pixel_words(self):
+        return -(-self.channels // CONFIG.lanes)
+
+    @property
+    def row_words(self):
+        return self.columns * self.pixel_words
+
+
+LAYERS = {
+    "dense": Layer(channels=30),
+    "one word": Layer(channels=3),
+    "window wraps": Layer(rows=7, columns=4, channels=4, window_rows=3, pitch=4, destination_row=2),
+    "pooled": Layer(rows=6, columns=4, channels=6, window_rows=4, pool=2, pitch=8,
+                    destination_row=2),
+    "pooled 3": Layer(rows=6, columns=6, channels=1, window_rows=6, pool=3, pitch=1,
+                      destination_row=1, destination=9),
+    "all fire": Layer(rows=4, columns=2, channels=5, window_rows=2, pool=2, pitch=8,
+                      destination_row=1, threshold=LOWEST),
+    "none fires": Layer(rows=4, columns=3, channels=5, window_rows=2, pitch=8, destination_row=3,
+                        threshold=2047),
+    "logits": Layer(channels=10, spiking=False, threshold=LOWEST),
+    "one logit": Layer(channels=1, spiking=False, threshold=LOWEST),
+    "logits in rows": Layer(rows=3, columns=2, channels=5, window_rows=3, spiking=False,
+                            threshold=LOWEST, pitch=8, destination_row=2),
+}
 
 
 class Harness(wiring.Component):
-    """A sweep and the membrane memory that it reads."""
+    """A sweep and the membrane memory that it reads; untouched words are read where they are."""
 
-    def __init__(self, config, potentials):
-        mask = (1 << config.accumulator_bits) - 1
-        self.sweep = Sweep(config)
-        self.membrane = Membrane(config, [
-            sum((value & mask) << (n * config.accumulator_bits) for n, value in enumerate(word))
+    def __init__(self, potentials):
+        mask = (1 << CONFIG.accumulator_bits) - 1
+        self.sweep = Sweep(CONFIG)
+        self.membrane = Membrane(CONFIG, [
+            sum((value & mask) << (n * CONFIG.accumulator_bits) for n, value in enumerate(word))
             for word in potentials.tolist()
         ])
         super().__init__({})
@@ -28,138 +76,188 @@ class Harness(wiring.Component):
         m = Module()
         m.submodules.sweep, m.submodules.membrane = sweep, membrane = self.sweep, self.membrane
         m.d.comb += [
-            membrane.read.eq(sweep.read),
-            membrane.enable.eq(sweep.enable),
+            membrane.valid.eq(sweep.ask),
+            membrane.sweep.eq(1),
+            membrane.word.eq(sweep.word),
+            membrane.bias.eq(sweep.word),
+            membrane.stall.eq(sweep.stall),
+            sweep.coming.eq(membrane.coming),
+            sweep.sweeping.eq(membrane.sweeping),
             sweep.potentials.eq(membrane.potentials),
         ]
         return m
 
 
-def rtl_sweep(bench, potentials, sweeps, *, pause=0.0, config=CONFIG):
-    """For each (base, neurons, spiking, threshold): what was emitted, and cycles until the end.
+@dataclasses.dataclass
+class Seen:
+    """``emitted`` are (place, channel, potential, last); ``asked`` are (word, bias).
 
-    A layer of one word has its second copy in the word after ``base``, and is read as a pair.
+    ``written`` says for each row how much had been emitted, ``left`` how much had been asked for.
     """
-    dut = Harness(config, potentials)
-    sweep = dut.sweep
-    rng = np.random.default_rng(11)
-    results = []
+
+    emitted: list
+    asked: list
+    written: list
+    left: list
+    cycles: int = 0
+    rapid: int = 0
+
+
+def rtl_sweeps(bench, potentials, layers, *, quiet=1.0, pause=0.0, late=0.0):
+    """Sweep ``layers``, one after another.
+
+    ``quiet`` is how often nobody else wants the memory, ``pause`` how often the output is not
+    taken, ``late`` how often the next row is not complete yet.
+    """
+    dut = Harness(potentials)
+    sweep, results, rng = dut.sweep, [], np.random.default_rng(11)
 
     async def testbench(ctx):
-        for base, neurons, spiking, threshold in sweeps:
-            paired = neurons <= config.lanes
-            ctx.set(sweep.base, base)
-            ctx.set(sweep.paired, int(paired))
-            ctx.set(sweep.other, base + 1 if paired else 0)
-            ctx.set(sweep.last_word, (neurons - 1) // config.lanes)
-            ctx.set(sweep.last_lane, (neurons - 1) % config.lanes)
-            ctx.set(sweep.spiking, int(spiking))
-            ctx.set(sweep.threshold, threshold)
-            # In the core they are known long before the sweep begins.
-            await ctx.tick()
+        for layer in layers:
+            for name, value in {
+                "membrane_base": layer.base,
+                "membrane_last": layer.base + layer.window_rows * layer.row_words - 1,
+                "sweep_last": layer.row_words - 1, "rows_last": layer.rows - 1,
+                "bias_base": layer.bias_base, "last_word": layer.pixel_words - 1,
+                "last_lane": (layer.channels - 1) % CONFIG.lanes, "pitch": layer.pitch,
+                "pool_last": layer.pool - 1, "destination_base": layer.destination,
+                "destination_row": layer.destination_row, "spiking": int(layer.spiking),
+                "threshold": layer.threshold,
+            }.items():
+                ctx.set(getattr(sweep, name), value)
             assert not ctx.get(sweep.busy)
             ctx.set(sweep.start, 1)
             await ctx.tick()
             ctx.set(sweep.start, 0)
-            # Both bases were taken with start.
-            ctx.set(sweep.base, 0)
-            ctx.set(sweep.paired, int(not paired))
-            emitted, cycles, offered = [], 0, None
+            seen, complete, offered = Seen([], [], [], []), 0, None
             while ctx.get(sweep.busy):
-                ready = bool(rng.random() >= pause)
-                ctx.set(sweep.o.ready, ready)
-                _, _, valid, o = await ctx.tick().sample(sweep.o.valid, sweep.o.payload)
+                complete = min(layer.rows, complete + int(rng.random() >= late))
+                ctx.set(sweep.ready, int(complete > ctx.get(sweep.row)))
+                ctx.set(sweep.quiet, int(rng.random() < quiet))
+                ready = layer.spiking or bool(rng.random() >= pause)
+                ctx.set(sweep.o.ready, int(ready))
+                shown = ctx.get(sweep.o.valid)
+                if ctx.get(sweep.ask) and not ctx.get(sweep.stall):
+                    seen.asked.append((ctx.get(sweep.word), ctx.get(sweep.bias)))
+                    # A row is not touched before it is complete.
+                    assert len(seen.asked) <= complete * layer.row_words
+                if ctx.get(sweep.written):
+                    # With its last candidate, which may be at the output now.
+                    seen.written.append(len(seen.emitted) + shown)
+                if ctx.get(sweep.left):
+                    seen.left.append(len(seen.asked))
+                seen.rapid += ctx.get(sweep.rapid)
+                _, _, o = await ctx.tick().sample(sweep.o.payload)
                 if offered is not None:
-                    assert valid and o == offered
-                offered = o if valid and not ready else None
-                if valid and ready:
-                    emitted.append((o.neuron, o.potential, bool(o.last)))
-                cycles += 1
+                    assert shown and o == offered
+                offered = o if shown and not ready else None
+                if shown and ready:
+                    seen.emitted.append((o.place, o.channel, o.potential, o.last))
+                seen.cycles += 1
+            assert ctx.get(sweep.row) == layer.rows
+            assert ctx.get(sweep.pooled) == (layer.pool > 1)
             assert not ctx.get(sweep.o.valid)
-            results.append((emitted, cycles))
+            results.append(seen)
 
     bench.run(dut, testbench)
     return results
 
 
-def reference_sweep(config, potentials, sweep):
-    """Neurons with their potentials."""
-    base, neurons, spiking, threshold = sweep
-    layer = potentials[base:].reshape(-1)[:neurons]
-    if neurons <= config.lanes:
-        half = 1 << (config.accumulator_bits - 1)
-        sums = (layer + potentials[base + 1, :neurons] + half) % (2 * half) - half
-        # All of them: a sum is not compared again.
-        return list(enumerate(sums.tolist()))
-    return [(n, v) for n, v in enumerate(layer.tolist()) if not spiking or v >= threshold]
+def reference_sweep(potentials, layer):
+    """(place, channel, potential), words with biases, and what rows and words have emitted."""
+    emitted, asked, written, each = [], [], [], []
+    slots = CONFIG.codes_per_word
+    for row in range(layer.rows):
+        for n in range(layer.row_words):
+            column, part = divmod(n, layer.pixel_words)
+            word = layer.base + row % layer.window_rows * layer.row_words + n
+            asked.append((word, layer.bias_base + part))
+            before = len(emitted)
+            for lane in range(CONFIG.lanes):
+                channel, potential = part * CONFIG.lanes + lane, int(potentials[word, lane])
+                if channel < layer.channels and potential >= layer.threshold:
+                    place = ((layer.destination + row // layer.pool * layer.destination_row) * slots
+                             + column // layer.pool * layer.pitch + channel)
+                    emitted.append((place, channel, potential))
+            each.append(len(emitted) - before)
+            if not layer.pitch:
+                written.append(len(emitted))
+        if layer.pitch and row % layer.pool == layer.pool - 1:
+            written.append(len(emitted))
+    return emitted, asked, written, each
 
 
-def check(potentials, sweeps, results, *, on_time):
-    for sweep, (emitted, cycles) in zip(sweeps, results, strict=True):
-        assert [(neuron, value) for neuron, value, _ in emitted] == reference_sweep(
-            CONFIG, potentials, sweep)
-        _, neurons, spiking, _ = sweep
-        # In a spiking layer neuron N - 1 may be silent, and then nobody is the last one.
-        assert [neuron for neuron, _, last in emitted if last and neuron == neurons - 1] == [
-            neuron for neuron, _, _ in emitted if neuron == neurons - 1]
-        if not spiking:
-            assert [last for _, _, last in emitted] == [False] * (neurons - 1) + [True]
-        if on_time:
-            words = -(-neurons // CONFIG.lanes)
-            if words == 1:
-                assert cycles == 2 * neurons + 3
-                continue
-            # Two more while the last word's last potential goes through choice and multiplexer.
-            through = 2 if emitted and emitted[-1][0] // CONFIG.lanes == words - 1 else 0
-            assert cycles == 2 * words + len(emitted) + through
+def check(potentials, layer, seen, *, spare=None):
+    """Compare everything; ``spare`` are cycles of a word without candidates, if they are bound."""
+    emitted, asked, written, each = reference_sweep(potentials, layer)
+    assert [found[:3] for found in seen.emitted] == emitted
+    assert seen.asked == asked
+    if layer.spiking:
+        assert seen.written == written
+    else:
+        assert [last for *_, last in seen.emitted] == [0] * (len(emitted) - 1) + [1]
+    assert len(seen.left) == layer.rows
+    assert all(count >= (n + 1) * layer.row_words for n, count in enumerate(seen.left))
+    if spare is not None:
+        pooled = sum(count > 0 for count in each) if layer.pool > 1 else 0
+        assert len(emitted) <= seen.cycles <= len(emitted) + spare * len(asked) + pooled + 8
 
 
-def random_potentials(rng, config=CONFIG):
-    half = 1 << (config.accumulator_bits - 1)
-    return rng.integers(-half, half, (config.membrane_words, config.lanes))
+def random_potentials():
+    return np.random.default_rng(12).integers(LOWEST, -LOWEST, (CONFIG.membrane_words, CONFIG.lanes))
 
 
-SWEEPS = [
-    (base, neurons, spiking, threshold)
-    for base, neurons in ((0, 1), (3, 4), (1, 5), (0, 31), (8, 32), (2, 8))
-    for spiking, threshold in ((False, 0), (True, 1), (True, -2048), (True, 1200), (True, 2047))
-]
+@pytest.mark.parametrize("late", [0.0, 0.9])
+@pytest.mark.parametrize("quiet", [1.0, 0.5, 0.0])
+def test_equals_loops(bench, quiet, late):
+    potentials = random_potentials()
+    results = rtl_sweeps(bench, potentials, LAYERS.values(), quiet=quiet, late=late)
+    # A word takes one cycle more than its candidates while nobody else wants the memory, or four.
+    spare = {1.0: 1, 0.0: 4}.get(quiet)
+    for layer, seen in zip(LAYERS.values(), results, strict=True):
+        check(potentials, layer, seen, spare=None if late else spare)
+        if not quiet:
+            assert not seen.rapid
+    if quiet == 1.0:
+        assert all(seen.rapid for seen, layer in zip(results, LAYERS.values(), strict=True)
+                   if layer.row_words > 2)
 
 
-@pytest.mark.parametrize("pause", [0.0, 0.5])
-def test_equals_walk(bench, pause):
-    potentials = random_potentials(np.random.default_rng(12))
-    results = rtl_sweep(bench, potentials, SWEEPS, pause=pause)
-    check(potentials, SWEEPS, results, on_time=not pause)
+@pytest.mark.parametrize("quiet", [1.0, 0.5, 0.0])
+def test_logits_wait_until_they_are_taken(bench, quiet):
+    potentials = random_potentials()
+    layers = [layer for layer in LAYERS.values() if not layer.spiking]
+    results = rtl_sweeps(bench, potentials, layers, quiet=quiet, pause=0.7)
+    for layer, seen in zip(layers, results, strict=True):
+        check(potentials, layer, seen)
+        assert seen.cycles > 2 * len(seen.emitted)
 
 
 @pytest.mark.parametrize("value", [-2048, -1, 0, 1, 2047])
 def test_equal_potentials_meet_an_inclusive_threshold(bench, value):
-    potentials = np.full((16, 4), value)
-    sweeps = [(0, 10, True, threshold) for threshold in (value - 1, value, value + 1)
-              if -2048 <= threshold <= 2047]
-    results = rtl_sweep(bench, potentials, sweeps)
-    check(potentials, sweeps, results, on_time=True)
-    fired = {threshold: len(emitted)
-             for (_, _, _, threshold), (emitted, _) in zip(sweeps, results, strict=True)}
-    assert fired[value] == 10
-    assert fired.get(value + 1, 0) == 0
+    potentials = np.full((CONFIG.membrane_words, CONFIG.lanes), value)
+    layers = [Layer(channels=10, threshold=threshold) for threshold in (value - 1, value, value + 1)
+              if LOWEST <= threshold < -LOWEST]
+    results = rtl_sweeps(bench, potentials, layers)
+    for layer, seen in zip(layers, results, strict=True):
+        check(potentials, layer, seen)
+        assert len(seen.emitted) == (10 if value >= layer.threshold else 0)
 
 
-def test_lanes_beyond_the_last_neuron_stay_out(bench):
-    potentials = np.full((16, 4), 2047)
-    sweeps = [(1, neurons, spiking, 0) for neurons in range(1, 9) for spiking in (True, False)]
-    results = rtl_sweep(bench, potentials, sweeps)
-    assert [len(emitted) for emitted, _ in results] == [neurons for _, neurons, _, _ in sweeps]
+def test_lanes_beyond_the_last_channel_stay_out(bench):
+    potentials = np.full((CONFIG.membrane_words, CONFIG.lanes), 2047)
+    layers = [Layer(columns=2, channels=channels, pitch=8, destination_row=2)
+              for channels in range(1, 9)]
+    results = rtl_sweeps(bench, potentials, layers)
+    for layer, seen in zip(layers, results, strict=True):
+        check(potentials, layer, seen)
+        assert len(seen.emitted) == 2 * layer.channels
 
 
-@pytest.mark.parametrize(("lanes", "accumulator_bits"), [(2, 8), (16, 24), (64, 16)])
-def test_other_sizes(bench, lanes, accumulator_bits):
-    config = CoreConfig(lanes=lanes, weight_bits=4, accumulator_bits=accumulator_bits,
-                        membrane_words=4, input_words=32, map_words=2)
-    potentials = random_potentials(np.random.default_rng(lanes), config)
-    sweeps = [(0, lanes + 1, True, 0), (1, lanes, False, 0), (0, 1, True, -1), (0, 2, False, 0)]
-    results = rtl_sweep(bench, potentials, sweeps, config=config)
-    for sweep, (emitted, _) in zip(sweeps, results, strict=True):
-        assert [(neuron, value) for neuron, value, _ in emitted] == reference_sweep(
-            config, potentials, sweep)
+def test_pooled_codes_of_one_place_are_three_cycles_apart(bench):
+    # What hdl.first_spike relies on.
+    potentials = np.full((CONFIG.membrane_words, CONFIG.lanes), 2047)
+    layer = Layer(rows=4, columns=4, channels=1, window_rows=4, pool=2, pitch=1, destination_row=1)
+    seen, = rtl_sweeps(bench, potentials, [layer])
+    assert len(seen.emitted) == 16
+    assert seen.cycles >= 3 * 15

@@ -114,14 +114,7 @@ def check(name: str, seed: int, count: int, verilator) -> None:
 
 @pytest.mark.verilator
 @pytest.mark.xdist_group("random networks")
-@pytest.mark.parametrize("name", [
-    "16x4", "4x4",
-    # Strict: whoever repairs the core is told to remove this.
-    *(pytest.param(name, marks=pytest.mark.xfail(
-        strict=True, raises=AssertionError,
-        reason="events of layers that leave out the end of their source are lost (seed (0, 4))"))
-      for name in ("8x8", "2x4")),
-])
+@pytest.mark.parametrize("name", CORES)
 def test_random_networks(name, verilator):
     check(name, 0, FAST, verilator)
 
