@@ -105,6 +105,7 @@ class Sweep(wiring.Component):
         arrived = Signal()
         asked_last, coming_last = Signal(), Signal()  # it is the last of its pixel
         last_part = Signal()
+        coming_final, final = Signal(), Signal()  # and its layer
 
         # What has come: one word, and which of its neurons are to be emitted. Kept is by how much a
         # potential is above the threshold, because then one row of adders compares and keeps.
@@ -177,6 +178,7 @@ class Sweep(wiring.Component):
         with m.If(~self.stall):
             m.d.sync += [
                 coming_end.eq(asked_end), end.eq(coming_end),
+                coming_final.eq(asked_end & ~active), final.eq(coming_final),
                 coming_last.eq(asked_last), last_part.eq(coming_last),
             ]
         with m.If(self.ask & ~self.stall):
@@ -227,7 +229,7 @@ class Sweep(wiring.Component):
                 next_part.eq(Mux(last_part, 0, next_part + 1)),
                 pending.eq(candidates),
                 row_ends.eq(end),
-                layer_ends.eq(end & ~active & ~in_row & ~self.ask),
+                layer_ends.eq(final),
             ]
 
         # Its place is left behind one cycle later, when the next word may be here already.
