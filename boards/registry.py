@@ -208,7 +208,7 @@ BOARDS: dict[str, Board] = {
     board.name: board
     for board in (
         _ICEBREAKER,
-        _variant(_ICEBREAKER, "up5k-8x8", **_LANES_IN_LUTS),
+        _variant(_ICEBREAKER, "up5k-8x8", clock_hz=33_000_000, **_LANES_IN_LUTS),
         _HX8K_EVN,
         _ULX3S_25F,
         _variant(_ULX3S_25F, "lfe5u-25f-32x4", **_LANES_IN_LUTS),
