@@ -40,6 +40,9 @@ NO_COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 *core*/t:$memrd_v2"
 #: Takes a memory of the core from block RAM and makes it of registers.
 IN_REGISTERS = 'setattr -set ram_style "logic" *core.{}/m:{}'
 
+#: Makes the multipliers of a part of the core of LUTs, where the device has too few of its own.
+IN_LUTS = "techmap *core.{}/t:$mul"
+
 #: Seeds of nextpnr that are tried, one after the other, until timing is met.
 SEEDS = (1, 2, 3, 4, 5, 6, 7, 8)
 
@@ -117,8 +120,12 @@ def make_plan(board: Board, top: Elaboratable) -> BuildPlan:
         do_build=False,
         # Source positions are paths of this machine, and would make every digest unique.
         emit_src=False,
-        script_after_read="\n".join(
-            [NO_COLLISIONS, *(IN_REGISTERS.format(*name) for name in board.in_registers), before]),
+        script_after_read="\n".join([
+            NO_COLLISIONS,
+            *(IN_REGISTERS.format(*name) for name in board.in_registers),
+            *(IN_LUTS.format(part) for part in board.in_luts),
+            before,
+        ]),
         script_after_synth=after,
         synth_opts=board.synth_opts,
         nextpnr_opts=board.nextpnr_opts,

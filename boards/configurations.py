@@ -68,7 +68,7 @@ CONFIGURATIONS: dict[str, Configuration] = {
         ),
         # 56 block RAMs, of which the weights take 32 in each.
         _configuration("LFE5U-25F", 16, 4, weight_words=8192, membrane_words=256),
-        _configuration("LFE5U-25F", 32, 4, weight_words=4096, membrane_words=128),
+        _configuration("LFE5U-25F", 32, 4, weight_words=4096, membrane_words=32),
         _configuration("LFE5U-25F", 64, 4, weight_words=2048, membrane_words=32),
         # 208 block RAMs, of which the weights take 128.
         _configuration("LFE5U-85F", 64, 4, weight_words=8192, membrane_words=256),

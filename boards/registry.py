@@ -74,6 +74,8 @@ class Board:
     in_registers : tuple of pairs of :class:`str`
         Memories of the core that are made of registers, because the device has too few blocks of
         memory: the part of the core, and the memory's name in it.
+    in_luts : tuple of :class:`str`
+        Parts of the core whose multipliers are made of LUTs, for the same reason.
     notes : :class:`str`
         What the user should know before buying or plugging in.
     """
@@ -94,6 +96,7 @@ class Board:
     synth_opts: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     in_registers: tuple[tuple[str, str], ...] = ()
+    in_luts: tuple[str, ...] = ()
     notes: str = ""
 
     @property
@@ -198,18 +201,18 @@ def _variant(board: Board, configuration: str, **changes) -> Board:
         board, name=f"{board.name}-{core.lanes}x{core.weight_bits}", config=core, **changes)
 
 
-#: The 25F has 28 multipliers, and Yosys would take one a lane.
-_IN_LUTS = {"synth_opts": ("-nodsp",)}
+#: The UP5K has 8 multipliers and the ECP5-25F has 28, and Yosys would take one a lane.
+_LANES_IN_LUTS = {"in_luts": ("lanes",)}
 
 BOARDS: dict[str, Board] = {
     board.name: board
     for board in (
         _ICEBREAKER,
-        _variant(_ICEBREAKER, "up5k-8x8"),
+        _variant(_ICEBREAKER, "up5k-8x8", clock_hz=33_000_000, **_LANES_IN_LUTS),
         _HX8K_EVN,
         _ULX3S_25F,
-        _variant(_ULX3S_25F, "lfe5u-25f-32x4", **_IN_LUTS),
-        _variant(_ULX3S_25F, "lfe5u-25f-64x4", **_IN_LUTS),
+        _variant(_ULX3S_25F, "lfe5u-25f-32x4", **_LANES_IN_LUTS),
+        _variant(_ULX3S_25F, "lfe5u-25f-64x4", **_LANES_IN_LUTS),
         _ULX3S_85F,
         _variant(_ULX3S_85F, "lfe5u-85f-32x8"),
     )

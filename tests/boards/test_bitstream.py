@@ -106,12 +106,14 @@ def test_seeds_known_to_be_good_are_tried_first(make, tools):
     assert seeds_of(BOARD) == SEEDS
 
 
-def test_memories_are_taken_out_of_block_ram():
+def test_memories_and_multipliers_are_taken_out_of_blocks():
     board = dataclasses.replace(BOARD, in_registers=(("map", "memory"), ("membrane", "lane7")))
     script = make_plan(board, Blinker(36e6)).files["top.ys"].splitlines()
     assert 'setattr -set ram_style "logic" *core.map/m:memory' in script
     assert 'setattr -set ram_style "logic" *core.membrane/m:lane7' in script
-    assert not any("ram_style" in line
+    board = dataclasses.replace(BOARD, in_luts=("lanes",))
+    assert "techmap *core.lanes/t:$mul" in make_plan(board, Blinker(36e6)).files["top.ys"]
+    assert not any("ram_style" in line or "techmap" in line
                    for line in make_plan(BOARD, Blinker(36e6)).files["top.ys"].splitlines())
 
 
