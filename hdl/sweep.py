@@ -140,8 +140,8 @@ class Sweep(wiring.Component):
         holding = Signal()  # a word is kept whose place is still needed
         has_pending = Signal()
         has_current = Signal()  # a register of its own, because it decides about much
-        # Nothing but registers stops the membrane memory: so the next word comes one cycle later than
-        # it might, which pooled codes need anyway to meet in the map.
+        # Nothing but registers stops the membrane memory: so the next word comes one cycle later
+        # than it might, which pooled codes need anyway to meet in the map.
         fresh = Signal()  # the word kept has just come
         blocked = Signal()  # it has candidates left
         m.d.sync += [

@@ -150,11 +150,10 @@ def test_latency_follows_from_cycles_and_clock():
 @pytest.mark.synthesis
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "hidden"), [
-    # An ECP5 takes minutes; the limits are for a slow machine.
+    # An ECP5 takes minutes; the limit is for a slow machine. The other boards take longer still:
+    # benchmarks/builds.py builds them.
     ("icebreaker", 128),
-    ("hx8k-evn", 24),
     pytest.param("ulx3s-25f", 128, marks=pytest.mark.timeout(1200)),
-    pytest.param("ulx3s-85f", 128, marks=pytest.mark.timeout(3600)),
 ])
 def test_board_builds_and_meets_its_clock(name, hidden, tmp_path):
     board = BOARDS[name]

@@ -204,7 +204,8 @@ def check(potentials, layer, seen, *, spare=None):
 
 
 def random_potentials():
-    return np.random.default_rng(12).integers(LOWEST, -LOWEST, (CONFIG.membrane_words, CONFIG.lanes))
+    size = (CONFIG.membrane_words, CONFIG.lanes)
+    return np.random.default_rng(12).integers(LOWEST, -LOWEST, size)
 
 
 @pytest.mark.parametrize("late", [0.0, 0.9])
