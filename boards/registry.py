@@ -143,7 +143,7 @@ _ICEBREAKER = Board(
     # The requantiser's multiplier in one DSP block saves 600 of 3550 LUTs. ABC maps for the delays
     # of the device asked for; for those of an HX the clock is 3 MHz slower.
     seeds=(3, 2, 1, 4, 5, 6, 7, 8),
-            synth_opts=("-dsp", "-device u"),
+    synth_opts=("-dsp", "-device u"),
     notes="The second port of its USB chip is the serial line.",
 )
 
