@@ -74,7 +74,7 @@ class Recorder(wiring.Component):
     logits : In(stream.Signature(logit_shape(config)))
         From the core.
     statistics : In(stream.Signature(statistics_shape(config), always_ready=True))
-        From the core, which keeps the payload as it is until the next transfer.
+        From the core, which keeps the payload for long enough to write it down.
     cycles : In(24)
         From the core, valid with the last logit.
     done : Out(1)
@@ -124,7 +124,7 @@ class Recorder(wiring.Component):
         logit, statistics = self.logits.p, self.statistics.p
         # What is written one word after the other, in the order of the replies.
         trailer = Cat(padded(self.cycles, 32), padded(logit.winner, 16))
-        counters = Cat(padded(statistics.events, 32), padded(statistics.cycles, 32))
+        counters = Cat(padded(statistics.events, 32), padded(statistics.clock, 32))
         step = Signal(2, reset_less=True)
         last_of_trailer = Signal(reset_less=True)
         m.d.sync += last_of_trailer.eq(step == Result.TRAILER.size // 2 - 2)

@@ -104,6 +104,14 @@ class Board:
         """Frequency of the core's clock in MHz."""
         return self.clock_hz / 1e6
 
+    def with_datapath(self, datapath: str) -> "Board":
+        """The same board whose core has another datapath, and with it another bitstream."""
+        if datapath == self.config.datapath:
+            return self
+        return dataclasses.replace(
+            self, name=f"{self.name}-{datapath}",
+            config=dataclasses.replace(self.config, datapath=datapath), seeds=())
+
 
 def _platform(module: str, name: str) -> Callable[[], Platform]:
     """A factory that imports ``amaranth_boards.module`` only when a platform is asked for."""

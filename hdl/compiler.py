@@ -86,6 +86,7 @@ def compile_network(network: Any, config: CoreConfig, *, spare: bool = True) -> 
             map=maps.get(index),
             row_axis=window.row_axis,
             column_axis=window.column_axis,
+            datapath=config.datapath,
         ))
         weight_base += plans[-1].weight_words
         slope_base += slope_count(layer)

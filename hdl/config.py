@@ -7,11 +7,14 @@ from collections.abc import Sequence
 
 from amaranth.utils import ceil_log2, exact_log2
 
-__all__ = ["CoreConfig"]
+__all__ = ["DATAPATHS", "CoreConfig"]
 
 #: Changes whenever the layout of the layer table or of a memory changes, so that an image made for
 #: another layout is refused by its fingerprint.
 LAYOUT_VERSION = 2
+
+#: Ways from an event to the potentials; all give the same spikes and logits.
+DATAPATHS = ("mac", "serial", "ramp")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +49,10 @@ class CoreConfig:
     table_words : :class:`int`
         Depth of the layer table's memory, in words of 32 bits: an entry a layer, and descriptors
         of the rows and columns of its source.
+    datapath : :class:`str`
+        How an event reaches the potentials, one of :data:`DATAPATHS`: ``"mac"`` multiplies,
+        ``"serial"`` shifts and adds once for each set bit of the code, ``"ramp"`` only adds, and
+        lets the membrane ramp (dense layers only).
     """
 
     lanes: int = 16
@@ -60,6 +67,7 @@ class CoreConfig:
     slopes: int = 256
     layers: int = 15
     table_words: int = 256
+    datapath: str = "mac"
 
     def __post_init__(self):
         def check(name, low, high):
@@ -80,6 +88,9 @@ class CoreConfig:
         check("slopes", 2, 1 << 15)
         check("layers", 1, 63)
         check("table_words", 32, 1 << 14)
+        if self.datapath not in DATAPATHS:
+            raise ValueError(
+                f"datapath must be one of {', '.join(DATAPATHS)}, not {self.datapath!r}")
         if self.weight_memory not in ("block", "spram"):
             raise ValueError(
                 f"weight_memory must be 'block' or 'spram', not {self.weight_memory!r}"

@@ -148,13 +148,14 @@ class Controller(wiring.Component):
     event : In(1)
         An input event was taken, for the statistics.
     statistics : Out(stream.Signature(statistics_shape(config), always_ready=True))
-        One transfer a layer, when it has fired.
+        One transfer a layer, in the cycle after it has fired. The payload stays for at least ten
+        cycles, so that whoever writes it down bit by bit needs no copy.
     busy : Out(1)
         An image is being computed.
     layer : Out
         Number of the layer that accumulates.
     clock : Out(24)
-        Cycles since the image was started.
+        Cycles since the image was started, this one and the next included.
     error : Out(CoreError)
         Why the last image was given up.
     """
@@ -258,6 +259,7 @@ class Controller(wiring.Component):
         prefetched = Signal()  # the entry of that layer was asked for
         firing_busy = Signal()
         unattached = Signal()  # the layer that accumulates waits for firing
+        attached = Signal()  # it is the one that may fire
         settled = Signal()  # it has accumulated: its last rows may reach no output
         m.d.comb += [
             entry.layer.eq(subject),
@@ -269,18 +271,13 @@ class Controller(wiring.Component):
             m.d.comb += entry.start.eq(1)
             m.d.sync += prefetched.eq(1)
 
-        layer_clock = Signal(24)
         events, fired_events = Signal(config.neuron_bits + 1), Signal(config.neuron_bits + 1)
         m.d.sync += [
             self.clock.eq(self.clock + 1),
-            layer_clock.eq(layer_clock + 1),
             events.eq(events + self.event),
         ]
-        m.d.comb += [
-            self.statistics.p.layer.eq(fires),
-            self.statistics.p.events.eq(fired_events),
-            self.statistics.p.cycles.eq(layer_clock),
-        ]
+        m.d.comb += self.statistics.p.events.eq(fired_events)
+        m.d.sync += self.statistics.valid.eq(0)
 
         # What is wrong with the entry.
         foreign, senseless = Signal(), Signal()  # known long before all of the entry is there
@@ -299,7 +296,7 @@ class Controller(wiring.Component):
         with m.FSM():
             with m.State("Idle"):
                 with m.If(self.full & ~self.forget):
-                    m.d.sync += [self.busy.eq(1), self.clock.eq(1), layer_clock.eq(2), events.eq(0)]
+                    m.d.sync += [self.busy.eq(1), self.clock.eq(2), events.eq(0)]
                     with m.If(prefetched):
                         m.next = "Begin"
                     with m.Else():
@@ -323,12 +320,15 @@ class Controller(wiring.Component):
                             m.next = "Idle"
                     with m.Else():
                         m.d.sync += [
-                            self.accumulate.eq(1), unattached.eq(1), self.same.eq(0), settled.eq(0),
+                            self.accumulate.eq(1), unattached.eq(1), attached.eq(0),
+                            self.same.eq(0), settled.eq(0),
                         ]
                         m.next = "Accumulate"
 
             with m.State("Accumulate"):
-                with m.If(self.accumulated & ~unattached):
+                # Not before its firing half has its fields: that is long after the statistics of
+                # the layer before.
+                with m.If(self.accumulated & attached):
                     m.d.sync += [fired_events.eq(events), events.eq(0), settled.eq(1)]
                     with m.If(entry.fields.last):
                         m.d.sync += [subject.eq(0), prefetched.eq(0)]
@@ -359,12 +359,16 @@ class Controller(wiring.Component):
                 m.d.comb += firing_busy.eq(1)
                 with m.If(firing.complete):
                     m.d.comb += self.fire.eq(1)
+                    m.d.sync += attached.eq(1)
                     m.next = "Fire"
             with m.State("Fire"):
                 m.d.comb += firing_busy.eq(1)
                 with m.If(self.fired & (settled | ~self.same)):
-                    m.d.comb += self.statistics.valid.eq(1)
-                    m.d.sync += layer_clock.eq(1)
+                    m.d.sync += [
+                        self.statistics.valid.eq(1),
+                        self.statistics.p.layer.eq(fires),
+                        self.statistics.p.clock.eq(self.clock),
+                    ]
                     m.next = "Idle"
 
         with m.If(self.forget):

@@ -1,6 +1,6 @@
 """The core: one image in, spikes and logits out, driven by the layer table."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -12,10 +12,12 @@ from hdl.first_spike import FirstSpike
 from hdl.mac import MacLanes
 from hdl.maps import SpikeMap
 from hdl.membrane import Membrane
+from hdl.pulses import Pulses
 from hdl.readout import Readout
 from hdl.requantiser import Requantiser
 from hdl.scanner import Scanner
 from hdl.sequencer import Sequencer
+from hdl.serial import SerialLanes
 from hdl.shapes import (
     Memory,
     load_shape,
@@ -30,6 +32,9 @@ from hdl.table import Operation
 from hdl.weights import WeightMemory
 
 __all__ = ["Core"]
+
+#: The lanes of each datapath.
+LANES = {"mac": MacLanes, "serial": SerialLanes}
 
 
 class Core(wiring.Component):
@@ -72,7 +77,8 @@ class Core(wiring.Component):
     spikes : Out(stream.Signature(spike_shape(config), always_ready=True))
         Every spike of a hidden layer when a layer reads it, in raster order of its map.
     statistics : Out(stream.Signature(statistics_shape(config), always_ready=True))
-        Events and cycles of each layer, the last layer's with the last logit.
+        Events of each layer, and when it ended, the last layer with the last logit. The payload
+        stays for at least ten cycles.
     busy : Out(1)
         An image is being computed.
     cycles : Out(24)
@@ -116,7 +122,7 @@ class Core(wiring.Component):
         m.submodules.scanner = scanner = Scanner(config)
         m.submodules.sequencer = sequencer = Sequencer(config)
         m.submodules.weights = weights = WeightMemory(config, init(Memory.WEIGHTS))
-        m.submodules.lanes = lanes = MacLanes(config)
+        m.submodules.lanes = lanes = LANES[config.datapath](config)
         m.submodules.membrane = membrane = Membrane(config, init(Memory.MEMBRANE))
         m.submodules.sweep = sweep = Sweep(config)
         m.submodules.requantiser = requantiser = Requantiser(config, init(Memory.SLOPES))
@@ -139,8 +145,15 @@ class Core(wiring.Component):
         ]
 
         # Accumulate: the source map, event by event, into the membrane.
-        wiring.connect(m, scanner.o, sequencer.i)
-        taken = sequencer.i.valid & sequencer.i.ready & ~sequencer.i.p.end
+        splitting = Const(0)
+        if config.datapath == "serial":
+            m.submodules.pulses = pulses = Pulses(config)
+            wiring.connect(m, scanner.o, pulses.i)
+            wiring.connect(m, pulses.o, sequencer.i)
+            splitting = pulses.busy
+        else:
+            wiring.connect(m, scanner.o, sequencer.i)
+        taken = scanner.o.valid & scanner.o.ready & ~scanner.o.p.end
         m.d.comb += [
             scanner.start.eq(controller.accumulate),
             scanner.base.eq(entry.source_base),
@@ -178,13 +191,13 @@ class Core(wiring.Component):
             lanes.potentials.eq(membrane.potentials),
             self.spikes.valid.eq(taken & ~entry.source_input),
             self.spikes.p.layer.eq(controller.layer),
-            self.spikes.p.place.eq(sequencer.i.p.place),
-            self.spikes.p.code.eq(sequencer.i.p.code),
+            self.spikes.p.place.eq(scanner.o.p.place),
+            self.spikes.p.code.eq(scanner.o.p.code),
         ]
         # Registered, because many flags meet here; the start is one of them, so that a half that
         # has not begun does not look ended.
         m.d.sync += controller.accumulated.eq(
-            ~(controller.accumulate | scanner.busy | sequencer.busy))
+            ~(controller.accumulate | scanner.busy | splitting | sequencer.busy))
 
         # Maps are silent before they are written, because whoever reads them last wipes them. After
         # a load, a reset, or when an image was given up, all of the memory is wiped, and the flags
@@ -258,7 +271,7 @@ class Core(wiring.Component):
         with m.If(controller.fire):
             m.d.sync += all_answered.eq(0)
         with m.Elif(answered):
-            m.d.sync += [all_answered.eq(1), self.cycles.eq(controller.clock + 1)]
+            m.d.sync += [all_answered.eq(1), self.cycles.eq(controller.clock)]
 
         self._elaborate_load(
             m, controller, encoder, requantiser, membrane, weights, sequencer, sweep, lanes

@@ -11,6 +11,9 @@ from hdl.shapes import Memory, membrane_write_shape
 
 __all__ = ["LayerPlan", "Program"]
 
+#: Set bits of every code.
+_POPCOUNT = np.array([code.bit_count() for code in range(256)])
+
 
 @dataclasses.dataclass(frozen=True)
 class LayerPlan:
@@ -48,6 +51,7 @@ class LayerPlan:
     map: MapPlan | None = dataclasses.field(repr=False)
     row_axis: Axis = dataclasses.field(repr=False)
     column_axis: Axis = dataclasses.field(repr=False)
+    datapath: str = "mac"
 
     @property
     def membrane_words(self) -> int:
@@ -71,8 +75,12 @@ class LayerPlan:
         return np.maximum(1, np.repeat(taps.reshape(-1), channels))
 
     def roofline(self, codes: np.ndarray) -> np.ndarray:
-        """Fewest cycles that this layer can take for each of ``codes [images, inputs]``."""
-        return (codes != 0) @ self.updates
+        """Fewest cycles that this layer can take for each of ``codes [images, inputs]``.
+
+        An update a cycle; ``serial`` takes each of them once for every set bit of the code.
+        """
+        times = _POPCOUNT[codes] if self.datapath == "serial" else codes != 0
+        return times @ self.updates
 
     def bound(self, roofline: np.ndarray) -> np.ndarray:
         """Most cycles that we allow ourselves: 1.05 × roofline + W + map words read + 32."""
@@ -136,6 +144,9 @@ class Program:
                 # The least code whose multiples reach furthest: what is left gets small quickly.
                 reach = int(np.abs(left).max())
                 code = min(config.max_ticks, max(1, -(-reach // high)))
+                if config.datapath == "serial":
+                    # Only a pulse can be added: the one that reaches furthest of those below.
+                    code = 1 << (code.bit_length() - 1)
                 factors = np.clip(np.rint(left / code).astype(int), -high, high)
                 left = left - factors * code
                 base = word // config.weight_parts * config.weight_parts

@@ -86,11 +86,14 @@ def logit_shape(config: CoreConfig) -> data.StructLayout:
 
 
 def statistics_shape(config: CoreConfig) -> data.StructLayout:
-    """What one layer did: input events seen, and cycles from its start to its end."""
+    """What one layer did: input events seen, and cycles from the image's start to its end.
+
+    What the layer itself took is the difference from the layer before.
+    """
     return data.StructLayout({
         "layer": config.layer_bits,
         "events": config.neuron_bits + 1,
-        "cycles": 24,
+        "clock": 24,
     })
 
 

@@ -68,7 +68,7 @@ class Comparison:
         self.now = 0
         self.winners = np.full(images, -1, np.int64)
         self.cycles = np.zeros(images, np.int64)
-        self.layer_cycles = np.zeros((images, layers), np.int64)
+        self._ends = np.zeros((images, layers), np.int64)  # of each layer
         self.events = np.zeros((images, layers), np.int64)
         # For how many images we have had each layer's report, the last logit, the cycle counter.
         self._reported = [0] * layers
@@ -98,6 +98,11 @@ class Comparison:
             self.done = done
 
     @property
+    def layer_cycles(self) -> np.ndarray:
+        """Cycles from the end of the layer before, int64 ``[images, layers]``."""
+        return np.diff(self._ends, axis=1, prepend=0)
+
+    @property
     def complete(self) -> bool:
         """Every image was compared."""
         return self.done == self._expected.images
@@ -123,7 +128,7 @@ class Comparison:
             image[chosen] = reported + np.searchsorted(ends[mine], places[chosen])
             _append(self.events[:, layer], reported, report["events"][mine])
             self._reported[layer] = _append(
-                self.layer_cycles[:, layer], reported, report["cycles"][mine]
+                self._ends[:, layer], reported, report["clock"][mine]
             )
         neuron = np.full(len(places), -1)
         for layer, neurons in enumerate(self._expected.places):

@@ -336,4 +336,7 @@ def unpack_statistics(body: bytes) -> list[LayerStatistics]:
     """Read the reply to :attr:`Command.COUNTERS`, one entry a layer; raises :exc:`FrameError`."""
     if len(body) % STATISTICS_BYTES:
         raise FrameError(f"the counters have {len(body)} bytes, not {STATISTICS_BYTES} a layer")
-    return [LayerStatistics(*values) for values in _STATISTICS.iter_unpack(body)]
+    # The board says when each layer ended.
+    events, ends = zip(*_STATISTICS.iter_unpack(body), strict=True) if body else ((), ())
+    return [LayerStatistics(count, end - before)
+            for count, end, before in zip(events, ends, (0, *ends), strict=False)]

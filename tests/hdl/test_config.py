@@ -101,7 +101,7 @@ def test_fingerprint_tells_every_parameter_and_the_layout_apart(monkeypatch):
         {"lanes": 32}, {"weight_bits": 8}, {"tick_bits": 5}, {"accumulator_bits": 17},
         {"weight_words": 16383}, {"weight_memory": "spram"}, {"membrane_words": 255},
         {"input_words": 255}, {"map_words": 255}, {"slopes": 255}, {"layers": 14},
-        {"table_words": 255},
+        {"table_words": 255}, {"datapath": "serial"},
     ]
     assert {name for change in changes for name in change} == CoreConfig().as_dict().keys()
     configs = [CoreConfig(), *(CoreConfig(**change) for change in changes)]

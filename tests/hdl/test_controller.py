@@ -51,7 +51,7 @@ def drive(bench, program, delays, images=2, init=None, cycles=600):
                 seen.append(("fire", None, firing))
                 left_fire = delays[1]
             if valid:
-                seen.append(("fired", statistics.layer, statistics.cycles))
+                seen.append(("fired", statistics.layer, statistics.clock))
                 left_fire = None
             if release:
                 seen.append(("release", error, busy))

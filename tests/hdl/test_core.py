@@ -55,13 +55,15 @@ SHAPED = {
 }
 
 
+@pytest.mark.parametrize("datapath", ["mac", "serial"])
 @pytest.mark.parametrize("sizes", [(20, 12, 5), (3, 1, 1), (30, 18, 17, 10), (7, 3), (1, 1)])
-def test_equals_golden(bench, random_network, sizes):
+def test_equals_golden(bench, random_network, sizes, datapath):
     rng = np.random.default_rng(1)
     network = random_network(rng, sizes)
-    program = compile_network(network, CONFIG)
+    config = dataclasses.replace(CONFIG, datapath=datapath)
+    program = compile_network(network, config)
     images = bench.some_images(rng, sizes[0])
-    bench.check(network, program, images, bench.run_core(Core(CONFIG, program), [(None, images)]))
+    bench.check(network, program, images, bench.run_core(Core(config, program), [(None, images)]))
 
 
 @pytest.mark.parametrize("name", SHAPED)
@@ -98,7 +100,7 @@ def test_random_networks_of_every_kind(bench, seed):
     lanes = (2, 4, 8)[seed % 3]
     network = random_shapes(rng, lanes=lanes, max_size=7, max_channels=9, max_neurons=120,
                             residuals=False)
-    config = minimal_config(network, lanes=lanes)
+    config = minimal_config(network, lanes=lanes, datapath=("mac", "serial")[seed % 5 == 4])
     # With spare rows in the windows, or without any.
     spare = config if seed % 2 else dataclasses.replace(config, membrane_words=1 << 10)
     program = compile_network(network, spare)

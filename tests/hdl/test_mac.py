@@ -1,4 +1,4 @@
-"""The lanes of the ``mac`` datapath against numpy."""
+"""The lanes of the ``mac`` and of the ``serial`` datapath against numpy."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ import pytest
 from hdl.config import CoreConfig
 from hdl.mac import MacLanes
 from hdl.mac_dsp import MacPair
+from hdl.serial import SerialLanes
 
 
 def wrapped(values, bits):
@@ -32,9 +33,9 @@ def some_inputs(config, count):
     return codes, weights, potentials
 
 
-def rtl_sums(bench, config, codes, weights, potentials):
+def rtl_sums(bench, config, codes, weights, potentials, lanes=MacLanes):
     """Sums of every update: its code is there one cycle before its weights, two before the rest."""
-    dut = MacLanes(config)
+    dut = lanes(config)
     found = []
     count = len(codes)
 
@@ -66,6 +67,19 @@ def test_equals_numpy(bench, lanes, weight_bits, tick_bits, accumulator_bits):
     codes, weights, potentials = some_inputs(config, 300)
     expected = wrapped(potentials + codes[:, None] * weights, accumulator_bits)
     assert rtl_sums(bench, config, codes, weights, potentials) == expected.tolist()
+
+
+@pytest.mark.parametrize(("lanes", "weight_bits", "tick_bits", "accumulator_bits"), [
+    (2, 2, 1, 8), (4, 8, 8, 24), (16, 4, 4, 16), (8, 3, 5, 17),
+])
+def test_pulses_equal_numpy(bench, lanes, weight_bits, tick_bits, accumulator_bits):
+    config = CoreConfig(lanes=lanes, weight_bits=weight_bits, tick_bits=tick_bits,
+                        accumulator_bits=accumulator_bits)
+    codes, weights, potentials = some_inputs(config, 300)
+    pulses = 1 << codes % tick_bits
+    expected = wrapped(potentials + pulses[:, None] * weights, accumulator_bits)
+    found = rtl_sums(bench, config, pulses, weights, potentials, SerialLanes)
+    assert found == expected.tolist()
 
 
 @pytest.mark.parametrize(("weight", "start"), [(-128, -32768), (127, 32767)])

@@ -27,7 +27,7 @@ def extremes(config):
             {"index": neuron, "value": value, "winner": neuron, "last": 1} for value in (low, high)
         ],
         shapes.statistics_shape: [
-            {"layer": config.layers - 1, "events": neurons, "cycles": (1 << 24) - 1}
+            {"layer": config.layers - 1, "events": neurons, "clock": (1 << 24) - 1}
         ],
         shapes.potential_shape: [
             {"place": neuron, "channel": neuron, "potential": value, "last": 1}

@@ -50,7 +50,7 @@ def perform() -> Callable[[Expected], list[Event]]:
                         if code:
                             give(Kind.SPIKE, layer=layer, place=place, code=code)
                 count = int(expected.events[image, layer])
-                give(Kind.STATISTICS, layer=layer, events=count, cycles=100 + layer)
+                give(Kind.STATISTICS, layer=layer, events=count, clock=sum(range(100, 101 + layer)))
             logits = expected.logits[image].tolist()
             for index, value in enumerate(logits):
                 winner, last = int(expected.winners[image]), index + 1 == len(logits)

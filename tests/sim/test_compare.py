@@ -210,7 +210,7 @@ def test_a_whole_image_too_many(compare):
 
 @pytest.mark.parametrize("layer, name", [(1, "hidden2"), (2, "output"), (8, "output")])
 def test_a_layer_that_ends_too_often(compare, layer, name):
-    end = (Kind.STATISTICS, {"layer": layer, "events": 0, "cycles": 9}, 0)
+    end = (Kind.STATISTICS, {"layer": layer, "events": 0, "clock": 9}, 0)
     comparison = compare(lambda events: [*events, end])
     assert comparison.counts == {"stray end": 1} and comparison.complete
     assert f"layer {name}: RTL reports its end once too often" in str(comparison.first)

@@ -46,6 +46,12 @@ CORES = {
                    membrane_words=192, input_words=128, map_words=128, slopes=128, layers=4),
         {"max_ticks": 3},
     ),
+    "serial": (
+        CoreConfig(lanes=8, weight_bits=4, tick_bits=5, accumulator_bits=20, weight_words=8192,
+                   membrane_words=64, input_words=256, map_words=256, slopes=128, layers=4,
+                   datapath="serial"),
+        {"max_ticks": 31},
+    ),
 }
 
 
@@ -76,7 +82,7 @@ def check(name: str, seed: int, count: int, verilator) -> None:
     stimulus, watchdog = Stimulus(), 0
     for _, _, program, images in drawn:
         stimulus.writes(program.writes()).images(images).wait()
-        longest = max(layer.bound(layer.roofline(np.ones(layer.inputs)))
+        longest = max(layer.bound(layer.roofline(np.full(layer.inputs, config.max_ticks)))
                       for layer in program.layers)
         watchdog = max(watchdog, 20_000 + 2 * int(longest))
     with tempfile.TemporaryDirectory() as folder:

@@ -41,7 +41,7 @@ def test_logits_of_every_width_survive(pack, neurons, bits, cycle, draw):
 def test_kinds_are_told_apart(pack, config):
     events = [
         (Kind.SPIKE, {"layer": 2, "place": 5, "code": 9}, 3),
-        (Kind.STATISTICS, {"layer": 2, "events": 7, "cycles": 40}, 4),
+        (Kind.STATISTICS, {"layer": 2, "events": 7, "clock": 40}, 4),
         (Kind.SPIKE, {"layer": 3, "place": 6, "code": 255}, 5),
         (Kind.CYCLES, {"cycles": 77}, 6),
     ]
@@ -53,7 +53,7 @@ def test_kinds_are_told_apart(pack, config):
         "layer": [2, 3], "place": [5, 6], "code": [9, 255],
     }
     places, report = layout.unpack(records, Kind.STATISTICS)
-    assert (places.tolist(), report["cycles"].tolist()) == ([1], [40])
+    assert (places.tolist(), report["clock"].tolist()) == ([1], [40])
     assert layout.unpack(records, Kind.CYCLES)[1]["cycles"].tolist() == [77]
     assert len(layout.unpack(records, Kind.LOGIT)[0]) == 0
     assert records.end() is None

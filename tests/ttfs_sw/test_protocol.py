@@ -105,7 +105,8 @@ def test_result_is_checked(body):
 
 def test_statistics():
     body = bytes.fromhex("03000000 64000000 02000000 45230100")
-    assert unpack_statistics(body) == [LayerStatistics(3, 100), LayerStatistics(2, 0x12345)]
+    assert unpack_statistics(body) == [LayerStatistics(3, 100), LayerStatistics(2, 0x12345 - 100)]
+    assert unpack_statistics(b"") == []
     with pytest.raises(FrameError, match="the counters have 15 bytes"):
         unpack_statistics(body[:-1])
 

@@ -10,6 +10,7 @@ from ttfs_sw.cli.inputs import check_accuracy, find_board, open_network, open_te
 from ttfs_sw.cli.options import (
     add_accuracy,
     add_board,
+    add_datapath,
     add_dataset,
     add_limit,
     add_network,
@@ -43,6 +44,7 @@ def register(verbs) -> None:
     )
     add_network(parser)
     add_board(parser)
+    add_datapath(parser)
     parser.add_argument(
         "--build", metavar="DIR", type=Path,
         help="folder that build wrote (default: the board's name beside the network)",

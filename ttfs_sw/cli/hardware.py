@@ -10,6 +10,7 @@ from ttfs_sw.cli.inputs import core_config, find_board, open_network
 from ttfs_sw.cli.options import (
     add_board,
     add_core,
+    add_datapath,
     add_dataset,
     add_network,
     add_simulation,
@@ -56,6 +57,7 @@ def register(verbs) -> None:
     )
     add_network(parser)
     add_board(parser)
+    add_datapath(parser)
     add_dataset(parser, "network")
     add_simulation(parser)
     group = parser.add_argument_group("latency")
@@ -79,6 +81,7 @@ def register(verbs) -> None:
     )
     add_network(parser)
     add_board(parser)
+    add_datapath(parser)
     parser.set_defaults(run=image)
 
 

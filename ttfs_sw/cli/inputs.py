@@ -92,10 +92,18 @@ def known_name(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def find_board(options: Namespace) -> "Board":
-    """The board that ``--board`` names."""
+    """The board that ``--board`` names, with the core that ``--datapath`` asks for."""
     from boards.registry import BOARDS
 
-    return BOARDS[known_name("board", options.board or options.default_board, BOARDS)]
+    board = BOARDS[known_name("board", options.board or options.default_board, BOARDS)]
+    return board.with_datapath(_datapath(options)) if _datapath(options) else board
+
+
+def _datapath(options: Namespace) -> str | None:
+    from hdl.config import DATAPATHS
+
+    name = getattr(options, "datapath", None)
+    return None if name is None else known_name("datapath", name, DATAPATHS)
 
 
 def core_config(options: Namespace, network: "Network") -> "CoreConfig":
@@ -105,8 +113,10 @@ def core_config(options: Namespace, network: "Network") -> "CoreConfig":
 
     from hdl.compiler import DoesNotFit, minimal_config
 
+    asked = {"lanes": options.lanes, "datapath": _datapath(options)}
     try:
-        return minimal_config(network, **({"lanes": options.lanes} if options.lanes else {}))
+        return minimal_config(
+            network, **{name: value for name, value in asked.items() if value is not None})
     except DoesNotFit:
         raise
     except ValueError as error:

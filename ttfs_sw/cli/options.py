@@ -144,7 +144,8 @@ def add_core(parser: argparse.ArgumentParser, *, board: str | None) -> None:
     board : :class:`str` or ``None``
         The default; ``None`` means the smallest core.
     """
-    group = parser.add_argument_group("core").add_mutually_exclusive_group()
+    core = parser.add_argument_group("core")
+    group = core.add_mutually_exclusive_group()
     group.add_argument(
         "--board", metavar="NAME",
         help=f"the core of this board (default: {board or 'the smallest that holds the network'})",
@@ -153,7 +154,17 @@ def add_core(parser: argparse.ArgumentParser, *, board: str | None) -> None:
         "--lanes", type=positive, metavar="N",
         help="the smallest core of N lanes that holds the network",
     )
+    add_datapath(core)
     parser.set_defaults(default_board=board)
+
+
+def add_datapath(parser) -> None:
+    """How events reach the potentials."""
+    parser.add_argument(
+        "--datapath", metavar="NAME",
+        help="mac (multiplies), serial (shifts and adds, a pulse for each set bit), or ramp (adds "
+        "only, dense layers) (default: the board's own, mac)",
+    )
 
 
 def add_simulation(parser: argparse.ArgumentParser) -> None:
