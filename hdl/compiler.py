@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hdl.config import CoreConfig
-from hdl.contents import contents, fire_threshold, slope_count
+from hdl.contents import contents, fire_threshold, packed_kernel, slope_count
 from hdl.layout import Axis, MapPlan, axis_of, plan_map
 from hdl.program import LayerPlan, Program
 from hdl.table import ENTRY_WORDS, MAX_KERNEL, ROW_WORDS
@@ -48,7 +48,7 @@ def compile_network(network: Any, config: CoreConfig, *, spare: bool = True) -> 
     layers = network.layers
     maps = _plan_maps(network, config)
     bases = _allocate_maps(layers, maps, config)
-    windows = [_window(layer, config) for layer in layers]
+    windows = [_window(layer, maps.get(index), config) for index, layer in enumerate(layers)]
     biases, regions, rows = _allocate_membrane(layers, windows, config, spare)
 
     plans = []
@@ -65,7 +65,7 @@ def compile_network(network: Any, config: CoreConfig, *, spare: bool = True) -> 
             inputs=layer.inputs,
             neurons=layer.outputs,
             spiking=spiking,
-            words=window.rows * window.row_words,
+            words=window.words,
             pixel_words=window.pixel_words,
             row_words=window.row_words,
             rows=window.rows,
@@ -86,10 +86,12 @@ def compile_network(network: Any, config: CoreConfig, *, spare: bool = True) -> 
             map=maps.get(index),
             row_axis=window.row_axis,
             column_axis=window.column_axis,
+            column_taps=window.column_taps,
+            packed=window.packed,
             datapath=config.datapath,
         ))
         weight_base += plans[-1].weight_words
-        slope_base += slope_count(layer)
+        slope_base += slope_count(layer, window.packed)
 
     def most(sizes):
         return layers[max(range(len(layers)), key=list(sizes).__getitem__)].name
@@ -122,7 +124,6 @@ def minimal_config(network: Any, **overrides: int | str) -> CoreConfig:
         "tick_bits": ticks.bit_length(),
         "accumulator_bits": max(8, needed),
         "layers": len(layers),
-        "slopes": max(2, sum(slope_count(layer) for layer in layers)),
     }
     while not CoreConfig.loadable(lanes * sizes["weight_bits"]):
         sizes["weight_bits"] += 1
@@ -138,6 +139,7 @@ def minimal_config(network: Any, **overrides: int | str) -> CoreConfig:
     largest = dataclasses.replace(
         CoreConfig(**sizes), weight_words=1 << 20, weight_memory="block",
         membrane_words=1 << 15, input_words=1 << 15, map_words=1 << 15, table_words=1 << 14,
+        slopes=1 << 15,
     )
     used = compile_network(network, largest, spare=False).report()["memories"]
     sizes = {
@@ -150,6 +152,7 @@ def minimal_config(network: Any, **overrides: int | str) -> CoreConfig:
             _ceil_div(max(max(layer.neurons, layer.out_shape[2]) for layer in layers),
                       largest.codes_per_word),
         ),
+        "slopes": max(2, used["slopes"]["used"]),
         "table_words": max(32, used["table"]["used"]),
         **sizes,
     }
@@ -162,25 +165,49 @@ class _Window:
 
     rows: int
     row_words: int
+    words: int
     pixel_words: int
+    packed: int
     taps: int
     row_axis: Axis
     column_axis: Axis
+    column_taps: tuple[int, ...]
 
 
-def _window(layer, config) -> _Window:
+def _window(layer, own, config) -> _Window:
     # What would fill no window of pooling is not computed.
     rows, columns = (size - size % layer.pool for size in layer.out_shape[:2])
     pixel_words = _ceil_div(layer.out_shape[2], config.lanes)
     if layer.kind == "dense":
         axis = axis_of(1, 1, 1, 1, 0)
-        return _Window(1, pixel_words, pixel_words, 1, axis, axis)
-    row_axis, column_axis = (
-        axis_of(layer.in_shape[n], size, layer.kernel[n], layer.stride[n], layer.padding[n])
-        for n, size in enumerate((rows, columns))
+        return _Window(1, pixel_words, pixel_words, pixel_words, 1, 1, axis, axis, axis.taps)
+    packed = _packed(layer, own, columns, config)
+    row_axis, plain_axis, column_axis = (
+        axis_of(layer.in_shape[n], size // pixels, packed_kernel(layer, n, pixels),
+                layer.stride[n] * pixels, layer.padding[n])
+        for n, size, pixels in ((0, rows, 1), (1, columns, 1), (1, columns, packed))
     )
-    return _Window(rows, columns * pixel_words, pixel_words, math.prod(layer.kernel), row_axis,
-                   column_axis)
+    return _Window(
+        rows, columns // packed * pixel_words, rows * columns * pixel_words, pixel_words, packed,
+        len(row_axis.order) * len(column_axis.order), row_axis, column_axis, plain_axis.taps,
+    )
+
+
+def _packed(layer, own, columns, config) -> int:
+    """Pixels beside each other that share a membrane word, so that lanes do not idle.
+
+    Of a pooling window two, channel by channel: their spikes have the same place. Else as many as
+    the map has in so many places. Logits are not packed, nor what a residual is added to.
+    """
+    channels = layer.out_shape[2]
+    if layer.kind != "conv2d" or not layer.spiking or layer.second_source is not None:
+        return 1
+    if layer.pool > 1:
+        return 2 if layer.pool % 2 == 0 and 2 * channels <= config.lanes else 1
+    pixels = config.lanes // own.pitch if own.pitch < 2 * channels else 1
+    while pixels > 1 and columns % pixels:
+        pixels //= 2
+    return max(1, pixels)
 
 
 def _plan_maps(network, config) -> dict[int, MapPlan]:

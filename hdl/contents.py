@@ -22,7 +22,7 @@ from hdl.table import (
     pack,
 )
 
-__all__ = ["contents", "fire_threshold", "slope_count"]
+__all__ = ["contents", "fire_threshold", "packed_kernel", "slope_count"]
 
 
 def contents(
@@ -45,16 +45,18 @@ def contents(
     weights: dict[int, int] = {}
     free = ENTRY_WORDS * (1 + len(plans))
     for index, (layer, plan) in enumerate(zip(network.layers, plans, strict=True)):
-        count = slope_count(layer)
+        lanes = _lane_channels(layer, plan)
+        count = slope_count(layer, plan.packed)
         read = any(later.source == index for later in plans)
         for n in range(count):
             # What nobody reads need not fire, and nobody would wipe it: slope 0 keeps it silent.
-            slope = int(layer.multiplier[n]) | int(layer.shift[n]) << 16
+            channel = lanes[n] if count > 1 else 0
+            slope = int(layer.multiplier[channel]) | int(layer.shift[channel]) << 16
             slopes[plan.slope_base + n] = slope if read else 1 << 16
         # Lanes beyond the last channel stay at 0, so that they neither fire nor overflow.
         first = plan.bias_base * config.lanes
         bias = np.zeros(plan.pixel_words * config.lanes, np.int64)
-        bias[:layer.out_shape[2]] = layer.bias
+        bias[:len(lanes)] = np.where(lanes < 0, 0, layer.bias[lanes])
         mask = (1 << config.accumulator_bits) - 1
         membrane.update(enumerate((bias & mask).tolist(), first))
         weights.update(_weights(layer, plan, config))
@@ -89,12 +91,40 @@ def fire_threshold(layer: Any, config: CoreConfig) -> int:
     return min(min(thresholds), (1 << (config.accumulator_bits - 1)) - 1)
 
 
-def slope_count(layer: Any) -> int:
-    """Slopes to store: one where all channels have the same, else one each; none without firing."""
+def slope_count(layer: Any, packed: int = 1) -> int:
+    """Slopes to store: one where all channels have the same, else one each; none without firing.
+
+    Of ``packed`` pixels each has its own.
+    """
     if not layer.spiking:
         return 0
     pairs = set(zip(layer.multiplier.tolist(), layer.shift.tolist(), strict=True))
-    return 1 if len(pairs) == 1 else layer.out_shape[2]
+    return 1 if len(pairs) == 1 else len(_lanes_of(layer, packed))
+
+
+def packed_kernel(layer: Any, axis: int, packed: int) -> int:
+    """Taps along an axis of a kernel that has ``packed`` neighbouring outputs at once.
+
+    Those outputs are ``stride`` inputs apart: together they are one output of a layer with a wider
+    kernel, a longer stride, and more channels.
+    """
+    return layer.kernel[axis] + (packed - 1) * layer.stride[axis]
+
+
+def _lanes_of(layer, packed):
+    """Pixel and channel of every lane of ``packed`` pixels; -1 is an idle lane."""
+    channels = layer.out_shape[2]
+    if packed == 1:
+        return [(0, channel) for channel in range(channels)]
+    if layer.pool > 1:
+        return [(pixel, channel) for channel in range(channels) for pixel in range(packed)]
+    pitch = 1 << (channels - 1).bit_length()
+    return [(pixel, channel if channel < channels else -1)
+            for pixel in range(packed) for channel in range(pitch)]
+
+
+def _lane_channels(layer, plan):
+    return np.array([channel for _, channel in _lanes_of(layer, plan.packed)])
 
 
 def _header(network, plans, input_map):
@@ -120,6 +150,16 @@ def _taps(layer, plan):
         spread = np.zeros((1, plan.source_map.places[-1] + 1, layer.outputs), np.int64)
         spread[0, plan.source_map.places] = weight.reshape(layer.inputs, layer.outputs)
         return spread
+    if plan.packed > 1:
+        # Of every pixel the kernel, so far along as the pixel is.
+        lanes = _lanes_of(layer, plan.packed)
+        wide = packed_kernel(layer, 1, plan.packed)
+        spread = np.zeros((weight.shape[0], wide, weight.shape[2], len(lanes)), np.int64)
+        for lane, (pixel, channel) in enumerate(lanes):
+            if channel >= 0:
+                start = pixel * layer.stride[1]
+                spread[:, start:start + weight.shape[1], :, lane] = weight[..., channel]
+        weight = spread
     ordered = weight[np.ix_(plan.row_axis.order, plan.column_axis.order)]
     ordered = ordered.reshape(-1, *weight.shape[2:])
     if layer.kind == "depthwise":
@@ -178,7 +218,8 @@ def _entry(layer, plan, plans, index, row_table, column_table, slopes, config):
         slot_shift=config.slot_bits if flat else source.slot_shift,
         weight_step=step,
         membrane_step=plan.pixel_words if depthwise else 1,
-        weight_row_step=step * layer.kernel[1] * (1 if depthwise else plan.pixel_words),
+        weight_row_step=step * len(plan.column_axis.order) * (
+            1 if depthwise else plan.pixel_words),
         row_table=row_table,
         column_table=column_table,
         row_step=plan.row_words,
@@ -190,10 +231,12 @@ def _entry(layer, plan, plans, index, row_table, column_table, slopes, config):
         membrane_last=plan.membrane_base + plan.membrane_words - 1,
         sweep_last=plan.row_words - 1,
         rows_last=plan.rows - 1,
-        pitch=0 if flat or own is None else own.pitch,
+        pitch=0 if flat or own is None else own.pitch * (1 if layer.pool > 1 else plan.packed),
         pool_last=layer.pool - 1,
+        across_last=layer.pool // plan.packed - 1 if layer.pool > 1 else 0,
+        halves=int(layer.pool > 1 and plan.packed > 1),
         per_channel=int(slopes > 1),
-        last_lane=(channels - 1) % config.lanes,
+        last_lane=config.lanes - 1 if plan.packed > 1 else (channels - 1) % config.lanes,
         destination_base=plan.destination_base or 0,
         destination_row=own.row_words if layer.spiking else 0,
         final_step=(0 if own is None else config.lanes // config.codes_per_word if flat
@@ -207,7 +250,7 @@ def _entry(layer, plan, plans, index, row_table, column_table, slopes, config):
 
 def _rows(layer, plan):
     axis = plan.row_axis
-    step = int(_word_step(layer, plan)) * layer.kernel[1] * (
+    step = int(_word_step(layer, plan)) * len(plan.column_axis.order) * (
         1 if layer.kind == "depthwise" else plan.pixel_words)
     for row in range(len(axis.taps)):
         place = axis.first[row] % plan.window_rows

@@ -223,8 +223,8 @@ class Core(wiring.Component):
             sweep.start.eq(controller.fire),
             *(getattr(sweep, name).eq(firing[name]) for name in (
                 "membrane_base", "membrane_last", "sweep_last", "rows_last", "bias_base",
-                "last_word", "last_lane", "pitch", "pool_last", "destination_base",
-                "destination_row", "spiking")),
+                "last_word", "last_lane", "pitch", "pool_last", "across_last", "halves",
+                "destination_base", "destination_row", "spiking")),
             sweep.threshold.eq(firing.fire_threshold.as_signed()),
             sweep.ready.eq(~controller.same | (sweep.row != sequencer.completed)),
             sweep.potentials.eq(membrane.potentials),

@@ -1,6 +1,6 @@
 """The first spike of a pooling window wins: codes on their way into a map."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,8 +15,8 @@ class FirstSpike(wiring.Component):
 
     The largest code is the first spike. A pooled code is compared with what the map holds: one
     read for codes in the same word, if there is at most one cycle between them: those have other
-    places. The read port belongs to them meanwhile, so that what was read stays. Codes of the same
-    place are at least three cycles apart.
+    places. The read port belongs to them meanwhile, so that what was read stays. Two codes of the
+    same place come in successive cycles, or at least three cycles apart.
 
     Latency: a code is written two cycles after it came. Throughput: one a cycle.
 
@@ -79,5 +79,8 @@ class FirstSpike(wiring.Component):
             held.eq(self.data.word_select(here.place[:slot_bits], config.tick_bits)
                     & pooled.replicate(config.tick_bits)),
         ]
+        # What the code before it leaves in the same place.
+        with m.If(self.busy & pooled & (self.o.place == here.place)):
+            m.d.sync += held.eq(Mux(self.write, self.o.code, held))
         m.d.comb += self.write.eq(self.busy & (self.o.code > held))
         return m

@@ -19,7 +19,8 @@ _POPCOUNT = np.array([code.bit_count() for code in range(256)])
 class LayerPlan:
     """Where a layer lies in the core's memories, in words of each, and how large it is.
 
-    ``words`` is W, the membrane words of all its neurons; ``pixel_words`` those of one pixel;
+    ``words`` is W, the words of all its neurons if every pixel began a new one; ``packed`` the
+    pixels of a membrane word, and ``pixel_words`` the membrane words of so many pixels;
     ``window_rows`` the output rows that the membrane memory holds at a time; ``map_words`` the
     words of the map it reads; ``bounds`` the exact smallest and largest potential that any input
     can give. ``source_map`` and ``map`` are the layouts of what it reads and of what it fires.
@@ -51,6 +52,8 @@ class LayerPlan:
     map: MapPlan | None = dataclasses.field(repr=False)
     row_axis: Axis = dataclasses.field(repr=False)
     column_axis: Axis = dataclasses.field(repr=False)
+    column_taps: tuple[int, ...] = dataclasses.field(repr=False)
+    packed: int = 1
     datapath: str = "mac"
 
     @property
@@ -66,11 +69,14 @@ class LayerPlan:
 
     @property
     def updates(self) -> np.ndarray:
-        """Updates that an event of each neuron of the source takes, at least 1."""
+        """Updates that an event of each neuron of the source takes, at least 1.
+
+        One for each tap and word of a pixel, as if no pixels were packed: packing saves of these.
+        """
         if self.kind == "dense":
             return np.full(self.inputs, self.pixel_words)
         per_tap = 1 if self.kind == "depthwise" else self.pixel_words
-        taps = np.outer(self.row_axis.taps, self.column_axis.taps) * per_tap
+        taps = np.outer(self.row_axis.taps, self.column_taps) * per_tap
         channels = self.source_map.shape[2]
         return np.maximum(1, np.repeat(taps.reshape(-1), channels))
 
@@ -191,7 +197,7 @@ class Program:
             "layers": (len(layers), config.layers),
             "table": (1 + max(self.memories[Memory.TABLE]), config.table_words),
         }
-        hidden = ("source_map", "map", "row_axis", "column_axis")
+        hidden = ("source_map", "map", "row_axis", "column_axis", "column_taps")
         return {
             "config": config.as_dict(),
             "memories": {

@@ -19,7 +19,8 @@ class Sweep(wiring.Component):
     emits them in raster order. In the output layer the threshold is so low that all are emitted.
     The word is kept here meanwhile, so that the membrane memory goes on with other updates.
 
-    With pooling, the neurons of a window have the same ``place``.
+    With pooling, the neurons of a window have the same ``place``: with ``halves`` neurons ``2c``
+    and ``2c + 1`` of a word, and those of the next words.
 
     Throughput: a word with n candidates takes ``n + 2`` cycles while nothing else needs the
     membrane memory; else up to ``n + 4``, of which one of the memory's.
@@ -34,7 +35,7 @@ class Sweep(wiring.Component):
     start : In(1)
         A new layer begins; only while not ``busy``.
     membrane_base, membrane_last, sweep_last, rows_last, bias_base, last_word, last_lane, pitch,
-    pool_last, destination_base, destination_row, spiking : In
+    pool_last, across_last, halves, destination_base, destination_row, spiking : In
         Fields of the layer table. They and ``threshold`` must hold until ``busy`` falls.
     threshold : In
         Smallest potential that may fire; in the output layer the smallest there is.
@@ -70,8 +71,8 @@ class Sweep(wiring.Component):
             "start": In(1),
             **{name: In(widths[name]) for name in (
                 "membrane_base", "membrane_last", "sweep_last", "rows_last", "bias_base",
-                "last_word", "last_lane", "pitch", "pool_last", "destination_base",
-                "destination_row", "spiking")},
+                "last_word", "last_lane", "pitch", "pool_last", "across_last", "halves",
+                "destination_base", "destination_row", "spiking")},
             "threshold": In(signed(config.accumulator_bits)),
             "ready": In(1),
             "row": Out(config.row_bits + 1),
@@ -205,11 +206,15 @@ class Sweep(wiring.Component):
         pixel = Signal(config.neuron_bits)
         across, down = Signal.like(self.pool_last), Signal.like(self.pool_last)
 
+        lane, slot = Signal(lane_bits), Signal(lane_bits)
+        m.d.comb += [
+            lane.eq(encode(current, lane_bits)), slot.eq(Mux(self.halves, lane >> 1, lane)),
+        ]
         with m.If(free):
             m.d.sync += [
                 self.o.valid.eq(has_current),
-                self.o.p.channel.eq(Cat(encode(current, lane_bits), kept_part)),
-                self.o.p.place.eq(pixel + Cat(encode(current, lane_bits), kept_part)),
+                self.o.p.channel.eq(Cat(lane, kept_part)),
+                self.o.p.place.eq(pixel + Cat(slot, kept_part)),
                 self.o.p.potential.eq(select(current, list(kept)) + self.threshold),
                 self.o.p.last.eq(layer_ends & ~has_pending),
             ]
@@ -242,7 +247,7 @@ class Sweep(wiring.Component):
         with m.If(gone):
             with m.If(pixel_ended):
                 m.d.sync += across.eq(across + 1)
-                with m.If(across == self.pool_last):
+                with m.If(across == self.across_last):
                     m.d.sync += [across.eq(0), pixel.eq(pixel + self.pitch)]
             with m.If(row_ended):
                 m.d.sync += [across.eq(0), down.eq(down + 1), pixel.eq(row_place)]

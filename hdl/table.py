@@ -91,6 +91,9 @@ FIELDS = {
     # ... and where its spikes go.
     "pitch": Field(11, 0, 16),  # codes from a pixel to the next; 0 is a layer without rows
     "pool_last": Field(11, 16, 4),  # side of the pooling window, less one
+    # A word may hold two pixels of a pooling window beside each other, channel by channel.
+    "halves": Field(13, 0, 1),
+    "across_last": Field(11, 21, 3),  # words of a row of the pooling window, less one
     "per_channel": Field(11, 20, 1),  # a slope for each channel, not one for the layer
     "last_lane": Field(11, 24, 8),  # lane of the last channel in the last word of a pixel
     "destination_base": Field(12, 0, 16),  # first map word to write
@@ -151,6 +154,7 @@ def field_widths(config: CoreConfig) -> dict[str, int]:
         "column_table": config.column_bits,
         "slot_shift": ceil_log2(config.slot_bits + 1),
         "pool_last": 3,
+        "across_last": 3,
         "pitch": min(16, config.neuron_bits),
         "last_lane": config.lane_bits,
         "fire_threshold": config.accumulator_bits,

@@ -85,13 +85,18 @@ def reference_writes(codes, *, pooled):
 
 
 def bursts(rng, count):
-    """Codes as pooled words give them: places ascend within a word's, then time passes."""
+    """Codes as pooled words give them: places ascend within a word's, then time passes.
+
+    Two pixels may be side by side in a word: then a place may come twice in succession.
+    """
     codes = []
     for _ in range(count):
         base = int(rng.integers(WRITTEN // 4)) * 4
         for lane in range(4):
             if rng.random() < 0.75:
                 codes.append((base + lane, int(rng.integers(1, 16))))
+                if rng.random() < 0.3:
+                    codes.append((base + lane, int(rng.integers(1, 16))))
             codes += [None] * int(rng.choice([0, 0, 0, 1, 2]))
         codes += [None] * 2
     return codes

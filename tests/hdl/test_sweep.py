@@ -31,6 +31,7 @@ class Layer:
     destination_row: int = 0
     spiking: bool = True
     threshold: int = 100
+    packed: int = 1  # columns of a word, channel by channel
 
     @property
     def pixel_words(self):
@@ -38,7 +39,7 @@ class Layer:
 
     @property
     def row_words(self):
-        return self.columns * self.pixel_words
+        return self.columns // self.packed * self.pixel_words
 
 
 LAYERS = {
@@ -49,6 +50,10 @@ LAYERS = {
                     destination_row=2),
     "pooled 3": Layer(rows=6, columns=6, channels=1, window_rows=6, pool=3, pitch=1,
                       destination_row=1, destination=9),
+    "halves": Layer(rows=4, columns=6, channels=2, window_rows=3, pool=2, pitch=2,
+                    destination_row=1, packed=2),
+    "halves of four": Layer(rows=4, columns=8, channels=1, window_rows=4, pool=4, pitch=1,
+                            destination_row=1, packed=2),
     "all fire": Layer(rows=4, columns=2, channels=5, window_rows=2, pool=2, pitch=8,
                       destination_row=1, threshold=LOWEST),
     "none fires": Layer(rows=4, columns=3, channels=5, window_rows=2, pitch=8, destination_row=3,
@@ -119,8 +124,10 @@ def rtl_sweeps(bench, potentials, layers, *, quiet=1.0, pause=0.0, late=0.0):
                 "membrane_last": layer.base + layer.window_rows * layer.row_words - 1,
                 "sweep_last": layer.row_words - 1, "rows_last": layer.rows - 1,
                 "bias_base": layer.bias_base, "last_word": layer.pixel_words - 1,
-                "last_lane": (layer.channels - 1) % CONFIG.lanes, "pitch": layer.pitch,
-                "pool_last": layer.pool - 1, "destination_base": layer.destination,
+                "last_lane": (layer.channels * layer.packed - 1) % CONFIG.lanes,
+                "pitch": layer.pitch, "pool_last": layer.pool - 1,
+                "across_last": layer.pool // layer.packed - 1, "halves": layer.packed - 1,
+                "destination_base": layer.destination,
                 "destination_row": layer.destination_row, "spiking": int(layer.spiking),
                 "threshold": layer.threshold,
             }.items():
@@ -170,14 +177,15 @@ def reference_sweep(potentials, layer):
     for row in range(layer.rows):
         for n in range(layer.row_words):
             column, part = divmod(n, layer.pixel_words)
+            column *= layer.packed
             word = layer.base + row % layer.window_rows * layer.row_words + n
             asked.append((word, layer.bias_base + part))
             before = len(emitted)
             for lane in range(CONFIG.lanes):
                 channel, potential = part * CONFIG.lanes + lane, int(potentials[word, lane])
-                if channel < layer.channels and potential >= layer.threshold:
+                if channel < layer.channels * layer.packed and potential >= layer.threshold:
                     place = ((layer.destination + row // layer.pool * layer.destination_row) * slots
-                             + column // layer.pool * layer.pitch + channel)
+                             + column // layer.pool * layer.pitch + channel // layer.packed)
                     emitted.append((place, channel, potential))
             each.append(len(emitted) - before)
             if not layer.pitch:
