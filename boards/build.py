@@ -16,9 +16,11 @@ from boards.toolchain import Toolchain, find_toolchain
 from hdl.compiler import DoesNotFit, compile_network
 from ttfs_sw.errors import FailureError
 from ttfs_sw.files import output_folder, write_bytes, write_json, write_text
+from ttfs_sw.framing import FLAG, encode_frame
 from ttfs_sw.network import Network
+from ttfs_sw.protocol import Result
 
-__all__ = ["build", "latency_us", "make_image"]
+__all__ = ["build", "latency_parts_us", "latency_us", "make_image"]
 
 
 def make_image(network: Network, board: Board) -> bytes:
@@ -44,6 +46,30 @@ def latency_us(cycles: Mapping[str, float] | None, clock_mhz: float) -> dict[str
     if cycles is None:
         return None
     return {name: round(cycles[name] / clock_mhz, 2) for name in ("median", "max")}
+
+
+def latency_parts_us(
+    network: Network, board: Board, cycles: Mapping[str, float] | None
+) -> dict[str, float]:
+    """What an image waits for, from the host's first bit to its last, in µs.
+
+    ``core`` is the median of :func:`latency_us`. ``image_load`` is a cycle for each sample: that is
+    how fast the core takes them. ``link`` is the serial line, ten bits a byte, with a request of
+    all pixels and the reply; samples go into the core while the others are still on the line, so
+    ``image_load`` is a part of ``link`` there. The next image is received while one is computed.
+    """
+    # Logits have 16 bits, or 32 (boards.recorder).
+    logit_bytes = 2 if board.config.accumulator_bits <= 16 else 4
+    request = bytes([FLAG]) + encode_frame(bytes(2 + network.inputs))
+    reply = encode_frame(bytes(3 + network.classes * logit_bytes + Result.TRAILER.size))
+    parts = {
+        "image_load": network.inputs / board.clock_mhz,
+        "link": 1e6 * 10 * len(request + reply) / board.baud,
+    }
+    core = latency_us(cycles, board.clock_mhz)
+    if core is not None:
+        parts = {"core": core["median"], **parts}
+    return {name: round(value, 2) for name, value in parts.items()}
 
 
 def build(
@@ -122,6 +148,7 @@ def build(
         "timing_met": made.missed is None,
         "cycles": dict(cycles) if cycles else None,
         "latency_us": latency_us(cycles, board.clock_mhz),
+        "latency_parts_us": latency_parts_us(network, board, cycles),
         "network_sha256": network.sha256,
         "image_bytes": len(image),
         "core": board.config.as_dict(),

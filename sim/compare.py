@@ -46,8 +46,8 @@ class Comparison:
         How the simulation ended, once it has.
     now : :class:`int`
         Cycles simulated so far, loading and all.
-    winners, cycles : :class:`numpy.ndarray`
-        The core's answer and its cycle counter, for each image.
+    winners, cycles, answered_at : :class:`numpy.ndarray`
+        The core's answer and its cycle counter, for each image, and when it came.
     events, layer_cycles : :class:`numpy.ndarray`
         Input events and cycles of each layer, ``[images, layers]``.
     roofline : :class:`numpy.ndarray`
@@ -68,6 +68,7 @@ class Comparison:
         self.now = 0
         self.winners = np.full(images, -1, np.int64)
         self.cycles = np.zeros(images, np.int64)
+        self.answered_at = np.zeros(images, np.int64)
         self._ends = np.zeros((images, layers), np.int64)  # of each layer
         self.events = np.zeros((images, layers), np.int64)
         # For how many images we have had each layer's report, the last logit, the cycle counter.
@@ -144,6 +145,7 @@ class Comparison:
         image = self._answered + np.cumsum(last) - last
         taken = [image, logit["index"], logit["value"], records.cycle[places]]
         self._logits = np.concatenate([self._logits, taken], axis=1)
+        _append(self.answered_at, self._answered, records.cycle[places][last])
         self._answered = _append(self.winners, self._answered, logit["winner"][last])
         _, counter = self._layout.unpack(records, Kind.CYCLES)
         self._timed = _append(self.cycles, self._timed, counter["cycles"])

@@ -83,6 +83,20 @@ def summary(
         "accuracy": accuracy,
         "cycles": spread(cycles),
         "roofline_cycles": spread(roofline),
+        "stream_efficiency": _stream_efficiency(comparisons),
         "over_bound": sum(layer["over_bound"] for layer in layers),
         "layers": layers,
     }
+
+
+def _stream_efficiency(comparisons: Sequence[Comparison]) -> float | None:
+    """Cycles of images, as a part of those from answer to answer: 1 if nothing waits for images.
+
+    The next image is received while one is computed. It is only waited for where an image has more
+    samples than it takes cycles.
+    """
+    computed = passed = 0
+    for each in comparisons:
+        computed += int(each.cycles[1:each.done].sum())
+        passed += int(np.diff(each.answered_at[:each.done]).sum())
+    return computed / passed if passed else None

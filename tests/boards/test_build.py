@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from boards.build import build, latency_us, make_image
+from boards.build import build, latency_parts_us, latency_us, make_image
 from boards.image import Image
 from boards.registry import BOARDS
 from boards.toolchain import FAMILIES, Tool, Toolchain, find_toolchain
@@ -145,6 +145,19 @@ def test_latency_follows_from_cycles_and_clock():
     assert latency_us({"median": 1000, "max": 1250, "mean": 1}, 50.0) == {
         "median": 20.0, "max": 25.0,
     }
+
+
+def test_latency_is_split_into_core_image_and_link():
+    board = dataclasses.replace(BOARD, clock_hz=50_000_000, baud=1_000_000)
+    some = network()
+    parts = latency_parts_us(some, board, {"median": 1000, "max": 1250})
+    assert parts["core"] == 20.0
+    assert parts["image_load"] == round(some.inputs / 50, 2)
+    # A command, a tag, the pixels, a CRC and two flags; three bytes, 16-bit logits and six bytes.
+    bytes_sent = (2 + some.inputs + 2 + 2) + (3 + 2 * some.classes + 6 + 2 + 1)
+    # Some bytes of a CRC are escaped.
+    assert 10 * bytes_sent <= parts["link"] <= 10 * (bytes_sent + 4)
+    assert "core" not in latency_parts_us(some, board, None)
 
 
 @pytest.mark.synthesis

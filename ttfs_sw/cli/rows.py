@@ -156,6 +156,12 @@ def timing(report: Report) -> Rows:
             "latency", f"median {latency['median']:.1f} µs, at most {latency['max']:.1f} µs at "
             f"{report['clock_mhz']:g} MHz",
         ))
+    parts = report.get("latency_parts_us")
+    if parts:
+        rows.append((
+            "beside it", f"{parts['image_load']:.1f} µs to take an image, {parts['link']:.0f} µs "
+            "on the serial line",
+        ))
     return rows
 
 
