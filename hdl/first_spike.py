@@ -71,16 +71,20 @@ class FirstSpike(wiring.Component):
         with m.If(self.i.valid):
             m.d.sync += last_word.eq(self.word)
 
-        # 1: what the place holds. 2: the larger code stays.
-        held = Signal(config.tick_bits)
+        # 1: the larger one of the code and of what its place holds stays, which may be what the code
+        # before it has left there. 2: it is written.
+        same, larger = Signal(), Signal()
+        held, stays = Signal(config.tick_bits), Signal(config.tick_bits)
+        m.d.comb += [
+            held.eq(Mux(
+                same, stays, self.data.word_select(here.place[:slot_bits], config.tick_bits))),
+            larger.eq(~pooled | (here.code > held)),
+        ]
         m.d.sync += [
             self.busy.eq(arrived),
             self.o.eq(here),
-            held.eq(self.data.word_select(here.place[:slot_bits], config.tick_bits)
-                    & pooled.replicate(config.tick_bits)),
+            same.eq(arrived & (self.i.p.place == here.place)),
+            stays.eq(Mux(larger, here.code, held)),
+            self.write.eq(arrived & larger),
         ]
-        # What the code before it leaves in the same place.
-        with m.If(self.busy & pooled & (self.o.place == here.place)):
-            m.d.sync += held.eq(Mux(self.write, self.o.code, held))
-        m.d.comb += self.write.eq(self.busy & (self.o.code > held))
         return m

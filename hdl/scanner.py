@@ -98,6 +98,8 @@ class Scanner(wiring.Component):
         codes = [Signal(config.tick_bits, name=f"code{n}") for n in range(slots)]
         current = Signal(slots + 1)  # one-hot: the slot whose event is next
         waiting = Signal(slots + 1)  # slots after it
+        # Whether there are any: registers of their own, because they decide about much.
+        has_current, has_waiting = Signal(), Signal()
         current_chunk = Signal.like(chunk)
         current_column = Signal.like(column)
         current_number = Signal.like(number)
@@ -110,12 +112,12 @@ class Scanner(wiring.Component):
             fresh.eq(
                 Cat(*(code.any() for code in arriving), row_left == 0) & have.replicate(slots + 1)),
             free.eq(~self.o.valid | self.o.ready),
-            drained.eq((~current.any() | (free & ~waiting.any())) & (~self.wipe | self.wiped)),
+            drained.eq((~has_current | (free & ~has_waiting)) & (~self.wipe | self.wiped)),
             self.wipe_word.eq(current_number),
             lost.eq(self.steal & have & ~drained),
             self.map_enable.eq(fetching & allowed & ~self.steal & (drained | ~have)),
             self.map_address.eq(address),
-            self.busy.eq(fetching | have | current.any() | self.o.valid | self.wipe),
+            self.busy.eq(fetching | have | has_current | self.o.valid | self.wipe),
         ]
 
         slot = Signal(slot_bits)
@@ -126,7 +128,7 @@ class Scanner(wiring.Component):
             m.d.sync += self.wipe.eq(0)
         with m.If(free):
             m.d.sync += [
-                self.o.valid.eq(current.any()),
+                self.o.valid.eq(has_current),
                 self.o.p.column.eq(current_column | (slot >> self.slot_shift)),
                 self.o.p.channel.eq(Cat(slot & within, current_chunk)),
                 self.o.p.place.eq(Cat(slot, current_number)),
@@ -134,12 +136,16 @@ class Scanner(wiring.Component):
                 self.o.p.end.eq(current[slots]),
                 current.eq(lowest_set(waiting)),
                 waiting.eq(waiting & ~lowest_set(waiting)),
+                has_current.eq(has_waiting),
+                has_waiting.eq((waiting & ~lowest_set(waiting)).any()),
             ]
         with m.If(drained):
             m.d.sync += [
                 self.wipe.eq(self.clears & fresh[:slots].any()),
                 current.eq(lowest_set(fresh)),
                 waiting.eq(fresh & ~lowest_set(fresh)),
+                has_current.eq(fresh.any()),
+                has_waiting.eq((fresh & ~lowest_set(fresh)).any()),
                 current_chunk.eq(chunk),
                 current_column.eq(column),
                 current_number.eq(number),

@@ -103,13 +103,14 @@ class Sequencer(wiring.Component):
         look = Signal()  # a column's descriptor is asked for, which goes first
         fetch = Signal()
         places = Signal(config.row_bits + 1)  # in the window, free for rows to be opened
+        room = Signal()  # enough of them: known since the descriptor's first word, with one of two
         begins = Signal()
         m.d.comb += [
             fetch.eq((asked != 2) & ~look),
             self.ask.eq(look | fetch),
-            begins.eq((~row_valid | row_ends) & loaded & (opens <= places)),
+            begins.eq((~row_valid | row_ends) & loaded & room),
         ]
-        m.d.sync += [coming.eq(fetch), second.eq(asked[0])]
+        m.d.sync += [coming.eq(fetch), second.eq(asked[0]), room.eq(opens <= places)]
         with m.If(fetch):
             m.d.sync += [asked.eq(asked + 1), row_address.eq(row_address + 1)]
         with m.If(coming & ~second):
@@ -180,25 +181,27 @@ class Sequencer(wiring.Component):
             ]
 
         # The walk. ``*_left`` count what follows the update at ``o``; whether nothing does is a
-        # register beside each, because all that follows hangs on it.
+        # register beside each, and another one for all of them: all that follows hangs on it.
         walking = self.walking
         last_of_pixel, last_column, last_row, wraps = Signal(), Signal(), Signal(), Signal()
+        final = Signal()
         first = Signal(data.StructLayout({"weight": weight, "membrane": word}))
         columns = Signal(3)
         words_left = Signal.like(self.last_word)
         columns_left, rows_left, wrap_left = Signal(3), Signal(3), Signal(3)
-        issue, final = Signal(), Signal()
+        issue = Signal()
         again = Signal()  # the word is the one that was updated in the cycle before
         update = self.o.p
         m.d.comb += [
             issue.eq(walking & ~self.hold & ~again),
-            final.eq(last_of_pixel & last_column & last_row),
             self.o.valid.eq(issue),
             b_taken.eq(b_valid & (~walking | (issue & final))),
         ]
         # Only a new event can begin where the one before it ended.
         m.d.sync += again.eq(b_taken & walking & (b.membrane == update.word))
         last_word = Mux(self.depthwise, 0, self.last_word)
+        one_word = Signal()
+        m.d.sync += one_word.eq(last_word == 0)
 
         # One adder for each address: along the row of taps, or to the next row.
         next_row = last_of_pixel & last_column
@@ -228,9 +231,10 @@ class Sequencer(wiring.Component):
                 columns_left.eq(b_columns - 1),
                 rows_left.eq(b.taps - 1),
                 wrap_left.eq(b.wrap),
-                last_of_pixel.eq(last_word == 0),
+                last_of_pixel.eq(one_word),
                 last_column.eq(b_columns == 1),
                 last_row.eq(b.taps == 1),
+                final.eq(one_word & (b_columns == 1) & (b.taps == 1)),
                 wraps.eq(b.wrap == 0),
             ]
         with m.Elif(issue):
@@ -243,15 +247,18 @@ class Sequencer(wiring.Component):
                 m.d.sync += [
                     words_left.eq(words_left - 1),
                     last_of_pixel.eq(words_left == 1),
+                    final.eq((words_left == 1) & last_column & last_row),
                     update.bias.eq(update.bias + 1),
                 ]
             with m.Else():
-                m.d.sync += [words_left.eq(last_word), last_of_pixel.eq(last_word == 0)]
+                m.d.sync += [words_left.eq(last_word), last_of_pixel.eq(one_word)]
                 with m.If(~self.depthwise):
                     m.d.sync += update.bias.eq(self.bias_base)
                 with m.If(~last_column):
                     m.d.sync += [
-                        columns_left.eq(columns_left - 1), last_column.eq(columns_left == 1),
+                        columns_left.eq(columns_left - 1),
+                        last_column.eq(columns_left == 1),
+                        final.eq(one_word & (columns_left == 1) & last_row),
                     ]
                 with m.Else():
                     m.d.sync += [
@@ -259,6 +266,7 @@ class Sequencer(wiring.Component):
                         last_column.eq(columns == 0),
                         rows_left.eq(rows_left - 1),
                         last_row.eq(rows_left == 1),
+                        final.eq(one_word & (columns == 0) & (rows_left == 1)),
                         wrap_left.eq(wrap_left - 1),
                         wraps.eq(wrap_left == 1),
                         first.weight.eq(weight_sum),

@@ -100,7 +100,7 @@ class Sweep(wiring.Component):
         # What is asked for: a word of a row, a part of a pixel.
         active = Signal()  # rows are left
         in_row = Signal()  # words of this row are left
-        words_left = Signal.like(self.sweep_last)
+        words_left = Signal.like(self.sweep_last)  # after the one that is asked for
         part = Signal.like(self.last_word)
         asked_end, coming_end, end = Signal(), Signal(), Signal()  # the word ends its row
         arrived = Signal()
@@ -165,7 +165,6 @@ class Sweep(wiring.Component):
         m.d.comb += [
             alone.eq(~self.ask & ~self.coming & ~self.sweeping
                      & (~holding | (~has_pending & self.spiking))),
-            asked_end.eq(words_left == 0),
             asked_last.eq(part == self.last_word),
             row_begins.eq(active & self.ready & (~in_row | (self.ask & asked_end))),
             more.eq((in_row & ~(self.ask & asked_end)) | row_begins),
@@ -185,6 +184,7 @@ class Sweep(wiring.Component):
         with m.If(self.ask & ~self.stall):
             m.d.sync += [
                 words_left.eq(words_left - 1),
+                asked_end.eq(words_left == 1),
                 in_row.eq(~asked_end),
                 part.eq(part + 1),
                 self.word.eq(Mux(
@@ -197,6 +197,7 @@ class Sweep(wiring.Component):
             m.d.sync += [
                 in_row.eq(1),
                 words_left.eq(self.sweep_last),
+                asked_end.eq(self.sweep_last == 0),
                 self.row.eq(self.row + 1),
                 active.eq(self.row != self.rows_last),
             ]
