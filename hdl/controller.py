@@ -155,7 +155,7 @@ class Controller(wiring.Component):
     layer : Out
         Number of the layer that accumulates.
     clock : Out(24)
-        Cycles since the image was started, this one and the next included.
+        Cycles since the image was there: two before ``full`` was seen, and the next one, included.
     error : Out(CoreError)
         Why the last image was given up.
     """
@@ -277,7 +277,7 @@ class Controller(wiring.Component):
             events.eq(events + self.event),
         ]
         m.d.comb += self.statistics.p.events.eq(fired_events)
-        m.d.sync += self.statistics.valid.eq(0)
+        m.d.sync += [self.statistics.valid.eq(0), self.fire.eq(0)]
 
         # What is wrong with the entry.
         foreign, senseless = Signal(), Signal()  # known long before all of the entry is there
@@ -296,7 +296,7 @@ class Controller(wiring.Component):
         with m.FSM():
             with m.State("Idle"):
                 with m.If(self.full & ~self.forget):
-                    m.d.sync += [self.busy.eq(1), self.clock.eq(2), events.eq(0)]
+                    m.d.sync += [self.busy.eq(1), self.clock.eq(3), events.eq(0)]
                     with m.If(prefetched):
                         m.next = "Begin"
                     with m.Else():
@@ -358,17 +358,16 @@ class Controller(wiring.Component):
             with m.State("Fetch"):
                 m.d.comb += firing_busy.eq(1)
                 with m.If(firing.complete):
-                    m.d.comb += self.fire.eq(1)
-                    m.d.sync += attached.eq(1)
+                    m.d.sync += [self.fire.eq(1), attached.eq(1)]
                     m.next = "Fire"
             with m.State("Fire"):
                 m.d.comb += firing_busy.eq(1)
-                with m.If(self.fired & (settled | ~self.same)):
-                    m.d.sync += [
-                        self.statistics.valid.eq(1),
-                        self.statistics.p.layer.eq(fires),
-                        self.statistics.p.clock.eq(self.clock),
-                    ]
+                # The last ones stay.
+                m.d.sync += [
+                    self.statistics.p.layer.eq(fires), self.statistics.p.clock.eq(self.clock),
+                ]
+                with m.If(self.fired & ~self.fire & (settled | ~self.same)):
+                    m.d.sync += self.statistics.valid.eq(1)
                     m.next = "Idle"
 
         with m.If(self.forget):

@@ -206,8 +206,9 @@ class Core(wiring.Component):
         purging = Signal(init=1)
         purge_words = max(config.map_words, config.membrane_words)
         purge_word = Signal(range(purge_words))
+        m.d.sync += controller.full.eq(
+            encoder.full & ~(purging | controller.release | controller.forget))
         m.d.comb += [
-            controller.full.eq(encoder.full & ~purging),
             membrane.forget.eq(purging),
             membrane.forget_word.eq(purge_word),
         ]

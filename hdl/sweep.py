@@ -40,7 +40,7 @@ class Sweep(wiring.Component):
     threshold : In
         Smallest potential that may fire; in the output layer the smallest there is.
     ready : In(1)
-        The next output row is complete. Looked at when a row begins.
+        The next output row, number ``row``, is complete.
     row : Out
         Number of the next row to begin.
     left : Out(1)
@@ -99,6 +99,7 @@ class Sweep(wiring.Component):
 
         # What is asked for: a word of a row, a part of a pixel.
         active = Signal()  # rows are left
+        may = Signal()  # the next one is complete
         in_row = Signal()  # words of this row are left
         words_left = Signal.like(self.sweep_last)  # after the one that is asked for
         part = Signal.like(self.last_word)
@@ -166,7 +167,7 @@ class Sweep(wiring.Component):
             alone.eq(~self.ask & ~self.coming & ~self.sweeping
                      & (~holding | (~has_pending & self.spiking))),
             asked_last.eq(part == self.last_word),
-            row_begins.eq(active & self.ready & (~in_row | (self.ask & asked_end))),
+            row_begins.eq(active & may & (~in_row | (self.ask & asked_end))),
             more.eq((in_row & ~(self.ask & asked_end)) | row_begins),
         ]
         with m.If(~(self.ask & self.stall)):
@@ -193,8 +194,10 @@ class Sweep(wiring.Component):
             ]
             with m.If(asked_last):
                 m.d.sync += [part.eq(0), self.bias.eq(self.bias_base)]
+        m.d.sync += may.eq(self.ready)
         with m.If(row_begins & ~(self.ask & self.stall)):
             m.d.sync += [
+                may.eq(0),
                 in_row.eq(1),
                 words_left.eq(self.sweep_last),
                 asked_end.eq(self.sweep_last == 0),
@@ -261,6 +264,7 @@ class Sweep(wiring.Component):
         with m.If(self.start):
             m.d.sync += [
                 active.eq(1),
+                may.eq(0),
                 self.row.eq(0),
                 self.word.eq(self.membrane_base),
                 self.bias.eq(self.bias_base),
