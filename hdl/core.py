@@ -67,7 +67,8 @@ class Core(wiring.Component):
     Members
     -------
     load : In(stream.Signature(load_shape()))
-        Writes one word of one memory; ready while no image is computed. Forgets received images.
+        Writes one word of one memory, in two cycles, while no image is computed. Forgets received
+        images.
     restart : In(1)
         Forget the samples of a partly received image.
     i : In(stream.Signature(sample_shape()))
@@ -236,7 +237,10 @@ class Core(wiring.Component):
             requantiser.ticks.eq(firing.ticks),
             requantiser.i.p.eq(sweep.o.p),
             requantiser.i.valid.eq(sweep.o.valid & firing.spiking),
-            readout.i.p.eq(sweep.o.p),
+            requantiser.threshold.eq(firing.fire_threshold),
+            # The output layer's threshold is the lowest number there is.
+            readout.i.p.potential.eq(Cat(sweep.o.p.above[:-1], ~sweep.o.p.above[-1])),
+            readout.i.p.last.eq(sweep.o.p.last),
             readout.i.valid.eq(sweep.o.valid & ~firing.spiking),
             sweep.o.ready.eq(firing.spiking | readout.i.ready),
             first_spike.pooled.eq(sweep.pooled),
@@ -284,20 +288,22 @@ class Core(wiring.Component):
     ):
         config = self._config
         load = self.load
-        taken = load.valid & load.ready
-        # The write itself is one cycle later, because from its source to the memories is far.
-        write = Signal(load_shape())
+        write = load.p
+        # A write is taken in its second cycle. In its first one images are forgotten, so that none
+        # can begin.
+        wanted, second = Signal(), Signal()
+        m.d.comb += wanted.eq(load.valid & ~controller.busy)
+        m.d.sync += second.eq(wanted & ~second)
         which = {memory: Signal(name=f"load_{memory.name.lower()}") for memory in Memory}
-        m.d.sync += write.eq(load.p)
         for memory, chosen in which.items():
-            m.d.sync += chosen.eq(taken & (load.p.memory == memory))
+            m.d.comb += chosen.eq(load.valid & second & (load.p.memory == memory))
         part_bits = exact_log2(config.weight_parts)
         making = which[Memory.MEMBRANE]
         made = membrane_write_shape()(write.data[:membrane_write_shape().size])
         m.d.comb += [
-            load.ready.eq(~controller.busy),
-            controller.forget.eq(taken),
-            encoder.forget.eq(taken),
+            load.ready.eq(second),
+            controller.forget.eq(wanted),
+            encoder.forget.eq(wanted),
             # A header that is about to change does not count any more.
             encoder.allow.eq(controller.valid & ~which[Memory.TABLE]),
             controller.load.eq(which[Memory.TABLE]),

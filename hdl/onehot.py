@@ -6,16 +6,25 @@ of the iCE40 UP5K than a chain of priorities in front of a multiplexer.
 
 from collections.abc import Sequence
 from functools import reduce
+from itertools import combinations
 from operator import or_
 
 from amaranth.hdl import Cat, Value
 
-__all__ = ["encode", "lowest_set", "select"]
+__all__ = ["encode", "lowest_set", "select", "several"]
 
 
 def lowest_set(mask: Value) -> Value:
     """The mask with only its lowest set bit left; 0 if there is none."""
     return mask & (~mask + 1)[:len(mask)]
+
+
+def several(mask: Value) -> Value:
+    """Whether more than one bit is set, four bits a look-up table."""
+    groups = [mask[n:n + 4] for n in range(0, len(mask), 4)]
+    pairs = [a & b for group in groups for a, b in combinations(group, 2)]
+    pairs += [a.any() & b.any() for a, b in combinations(groups, 2)]
+    return Cat(pairs).any()
 
 
 def encode(onehot: Value, width: int) -> Value:

@@ -5,13 +5,13 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.config import CoreConfig
-from hdl.shapes import code_shape, potential_shape
+from hdl.shapes import candidate_shape, code_shape
 
 __all__ = ["Requantiser"]
 
 
 class Requantiser(wiring.Component):
-    """``a = min(T, (max(V, 0) · m + 2^(s-1)) >> s)``, the only multiplier of full width.
+    """``a = min(T, (V · m + 2^(s-1)) >> s)`` of V > 0, the only multiplier of full width.
 
     In words of spike times: the membrane ramps with slope ``2^s / m`` a tick and fires at tick
     ``T - a``; a neuron with ``a = 0`` stays silent and gives no event. The half step is added
@@ -31,8 +31,10 @@ class Requantiser(wiring.Component):
     -------
     slope_base, per_channel, ticks : In
         Fields of the layer table: where the slope lies, whether each channel has its own, and T.
-    i : In(stream.Signature(potential_shape(config), always_ready=True))
-        Potentials.
+    threshold : In
+        What candidates are above of: at least 1, because a potential of 0 never fires.
+    i : In(stream.Signature(candidate_shape(config), always_ready=True))
+        Candidates.
     o : Out(stream.Signature(code_shape(config), always_ready=True))
         Neurons that fire, in the order of ``i``.
     busy : Out(1)
@@ -51,7 +53,8 @@ class Requantiser(wiring.Component):
             "slope_base": In(config.slope_address_bits),
             "per_channel": In(1),
             "ticks": In(config.tick_bits),
-            "i": In(stream.Signature(potential_shape(config), always_ready=True)),
+            "threshold": In(config.accumulator_bits - 1),
+            "i": In(stream.Signature(candidate_shape(config), always_ready=True)),
             "o": Out(stream.Signature(code_shape(config), always_ready=True)),
             "busy": Out(1),
             "load": In(1),
@@ -80,17 +83,16 @@ class Requantiser(wiring.Component):
             place.append(Signal.like(self.i.p.place, name=f"place{n}"))
             m.d.sync += [valid[n].eq(valid[n - 1]), place[n].eq(place[n - 1])]
 
-        # 1: the slope comes out of its memory. A negative potential is silent: rectify here.
+        # 1: the slope comes out of its memory. A candidate's potential is positive.
         potential_bits = config.accumulator_bits - 1
-        rectified = Signal(potential_bits)
-        negative = self.i.p.potential < 0
-        m.d.sync += rectified.eq(Mux(negative, 0, self.i.p.potential[:potential_bits]))
+        potential = Signal(potential_bits)
+        m.d.sync += potential.eq(self.i.p.above + self.threshold)
 
         # 2: registers at the multiplier's inputs, which DSP blocks have inside.
         factor = Signal(potential_bits)
         slope = Signal(16)
         shift = Signal(5)
-        m.d.sync += [factor.eq(rectified), slope.eq(read.data[:16]), shift.eq(read.data[16:])]
+        m.d.sync += [factor.eq(potential), slope.eq(read.data[:16]), shift.eq(read.data[16:])]
 
         # 3: the product, one bit to the left for the half step.
         product = Signal(potential_bits + 16 + 1)

@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.config import CoreConfig
-from hdl.onehot import encode, lowest_set, select
+from hdl.onehot import encode, lowest_set, select, several
 from hdl.shapes import event_shape
 from hdl.table import field_widths
 
@@ -89,7 +89,8 @@ class Scanner(wiring.Component):
         # Where the word in map_data lies.
         chunk = Signal.like(self.chunk_last)
         column = Signal(config.column_bits)
-        row_left = Signal.like(self.row_last)
+        row_left = Signal.like(self.row_last)  # words of the row after it
+        row_ends = Signal()  # there are none
         number = Signal(config.map_address_bits)
 
         # The word whose events go out. Which slot is next is chosen one cycle ahead, because what
@@ -110,7 +111,7 @@ class Scanner(wiring.Component):
         lost = Signal()  # map_data was not used, and will be something else
         m.d.comb += [
             fresh.eq(
-                Cat(*(code.any() for code in arriving), row_left == 0) & have.replicate(slots + 1)),
+                Cat(*(code.any() for code in arriving), row_ends) & have.replicate(slots + 1)),
             free.eq(~self.o.valid | self.o.ready),
             drained.eq((~has_current | (free & ~has_waiting)) & (~self.wipe | self.wiped)),
             self.wipe_word.eq(current_number),
@@ -137,7 +138,7 @@ class Scanner(wiring.Component):
                 current.eq(lowest_set(waiting)),
                 waiting.eq(waiting & ~lowest_set(waiting)),
                 has_current.eq(has_waiting),
-                has_waiting.eq((waiting & ~lowest_set(waiting)).any()),
+                has_waiting.eq(several(waiting)),
             ]
         with m.If(drained):
             m.d.sync += [
@@ -145,22 +146,27 @@ class Scanner(wiring.Component):
                 current.eq(lowest_set(fresh)),
                 waiting.eq(fresh & ~lowest_set(fresh)),
                 has_current.eq(fresh.any()),
-                has_waiting.eq((fresh & ~lowest_set(fresh)).any()),
+                has_waiting.eq(several(fresh)),
                 current_chunk.eq(chunk),
                 current_column.eq(column),
                 current_number.eq(number),
             ]
             m.d.sync += [code.eq(new) for code, new in zip(codes, arriving, strict=True)]
             with m.If(have):
-                m.d.sync += [number.eq(number + 1), row_left.eq(row_left - 1)]
+                m.d.sync += [
+                    number.eq(number + 1), row_left.eq(row_left - 1), row_ends.eq(row_left == 1),
+                ]
                 with m.If(chunk == self.chunk_last):
                     m.d.sync += [
                         chunk.eq(0), column.eq(column + (slots >> self.slot_shift)),
                     ]
                 with m.Else():
                     m.d.sync += chunk.eq(chunk + 1)
-                with m.If(row_left == 0):
-                    m.d.sync += [chunk.eq(0), column.eq(0), row_left.eq(self.row_last)]
+                with m.If(row_ends):
+                    m.d.sync += [
+                        chunk.eq(0), column.eq(0), row_left.eq(self.row_last),
+                        row_ends.eq(self.row_last == 0),
+                    ]
         with m.If(drained | ~have | lost):
             m.d.sync += have.eq(self.map_enable)
 
@@ -183,5 +189,6 @@ class Scanner(wiring.Component):
                 column.eq(0),
                 number.eq(self.base),
                 row_left.eq(self.row_last),
+                row_ends.eq(self.row_last == 0),
             ]
         return m

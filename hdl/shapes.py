@@ -5,7 +5,7 @@ from amaranth.lib import data, enum
 
 from hdl.config import CoreConfig
 
-__all__ = ["Memory", "code_shape", "event_shape", "load_shape", "logit_shape",
+__all__ = ["Memory", "candidate_shape", "code_shape", "event_shape", "load_shape", "logit_shape",
            "membrane_write_shape", "potential_shape", "sample_shape", "spike_shape",
            "statistics_shape", "update_shape"]
 
@@ -97,17 +97,23 @@ def statistics_shape(config: CoreConfig) -> data.StructLayout:
     })
 
 
-def potential_shape(config: CoreConfig) -> data.StructLayout:
-    """A neuron's membrane potential on its way to the requantiser or to the read-out.
+def candidate_shape(config: CoreConfig) -> data.StructLayout:
+    """A neuron that may fire, on its way to the requantiser, or to the read-out.
 
-    ``channel`` chooses its slope, ``place`` is where its code goes in the layer's map.
+    ``channel`` chooses its slope, ``place`` is where its code goes in the layer's map, ``above`` is
+    by how much its potential exceeds the layer's ``fire_threshold``.
     """
     return data.StructLayout({
         "place": config.neuron_bits,
         "channel": config.neuron_bits,
-        "potential": signed(config.accumulator_bits),
+        "above": config.accumulator_bits,
         "last": 1,
     })
+
+
+def potential_shape(config: CoreConfig) -> data.StructLayout:
+    """The membrane potential of an output neuron on its way to the read-out."""
+    return data.StructLayout({"potential": signed(config.accumulator_bits), "last": 1})
 
 
 def update_shape(config: CoreConfig) -> data.StructLayout:

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.config import CoreConfig
 from hdl.onehot import encode, lowest_set, select
-from hdl.shapes import potential_shape
+from hdl.shapes import candidate_shape
 from hdl.table import field_widths
 
 __all__ = ["Sweep"]
@@ -38,7 +38,7 @@ class Sweep(wiring.Component):
     pool_last, across_last, halves, destination_base, destination_row, spiking : In
         Fields of the layer table. They and ``threshold`` must hold until ``busy`` falls.
     threshold : In
-        Smallest potential that may fire; in the output layer the smallest there is.
+        Smallest potential that may fire; in the output layer the lowest number there is.
     ready : In(1)
         The next output row, number ``row``, is complete.
     row : Out
@@ -53,8 +53,8 @@ class Sweep(wiring.Component):
         Nobody else wants the membrane memory: ask for words before the one kept has left.
     rapid : Out(1)
         Nobody else may have it, because that is what we do.
-    o : Out(stream.Signature(potential_shape(config)))
-        Potentials in raster order; ``last`` marks the last neuron of an output layer.
+    o : Out(stream.Signature(candidate_shape(config)))
+        Candidates in raster order; ``last`` marks the last neuron of an output layer.
     pooled : Out(1)
         Neurons of several words have the same place; known from the second cycle of a layer on.
     written : Out(1)
@@ -86,7 +86,7 @@ class Sweep(wiring.Component):
             "quiet": In(1),
             "rapid": Out(1),
             "potentials": In(data.ArrayLayout(signed(config.accumulator_bits), config.lanes)),
-            "o": Out(stream.Signature(potential_shape(config))),
+            "o": Out(stream.Signature(candidate_shape(config))),
             "pooled": Out(1),
             "written": Out(1),
             "busy": Out(1),
@@ -219,7 +219,7 @@ class Sweep(wiring.Component):
                 self.o.valid.eq(has_current),
                 self.o.p.channel.eq(Cat(lane, kept_part)),
                 self.o.p.place.eq(pixel + Cat(slot, kept_part)),
-                self.o.p.potential.eq(select(current, list(kept)) + self.threshold),
+                self.o.p.above.eq(select(current, list(kept))),
                 self.o.p.last.eq(layer_ends & ~has_pending),
             ]
         with m.If(free | ~has_current):

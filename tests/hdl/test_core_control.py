@@ -150,6 +150,7 @@ def test_no_load_while_an_image_is_computed(bench, random_network):
         while ctx.get(core.busy):
             assert not ctx.get(core.load.ready)
             await ctx.tick()
+        await ctx.tick()
         assert ctx.get(core.load.ready)
         ctx.set(core.load.valid, 0)
         await run.answered(ctx, 1)

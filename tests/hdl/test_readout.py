@@ -13,7 +13,7 @@ def rtl_readout(bench, images, *, i_pause=0.0, o_pause=0.0):
     """(index, value, winner, last) of every logit, and cycles in which they went in and out."""
     dut = Readout(CONFIG)
     source = bench.Source(dut.i, [
-        {"place": 0, "channel": 0, "potential": value, "last": n == len(potentials) - 1}
+        {"potential": value, "last": n == len(potentials) - 1}
         for potentials in images for n, value in enumerate(potentials)
     ], pause=i_pause, seed=1)
     sink = bench.Sink(dut.o, len(source.values), pause=o_pause, seed=2)

@@ -21,7 +21,8 @@ def make_config(accumulator_bits, tick_bits, slopes=128):
 def rtl_fire(bench, config, layers, *, pause=0.0, load=True):
     """Codes, [neurons] a layer, of layers of (T, m, s, potentials); and cycles in and out.
 
-    m and s are lists of one number for the layer, or of one a neuron.
+    m and s are lists of one number for the layer, or of one a neuron. The threshold is anything up
+    to the lowest potential that is positive; others are never offered.
     """
     slopes = [m | s << 16 for _, ms, ss, _ in layers for m, s in zip(ms, ss, strict=True)]
     dut = Requantiser(config, () if load else slopes)
@@ -43,14 +44,20 @@ def rtl_fire(bench, config, layers, *, pause=0.0, load=True):
             ctx.set(dut.per_channel, int(len(ms) > 1))
             ctx.set(dut.ticks, ticks)
             base += len(ms)
+            lowest = min((v for v in potentials if v > 0), default=1)
+            threshold = int(rng.choice([1, lowest, rng.integers(1, lowest + 1)]))
+            ctx.set(dut.threshold, threshold)
             position = 0
             while position < len(potentials) or ctx.get(dut.busy):
+                if position < len(potentials) and potentials[position] <= 0:
+                    position += 1
+                    continue
                 offered = position < len(potentials) and rng.random() >= pause
                 ctx.set(dut.i.valid, int(offered))
                 if offered:
                     ctx.set(dut.i.payload, {
-                        "place": position, "channel": position, "potential": potentials[position],
-                        "last": 0})
+                        "place": position, "channel": position,
+                        "above": potentials[position] - threshold, "last": 0})
                     cycles_in[number, position] = cycle
                     position += 1
                 _, _, valid, event = await ctx.tick().sample(dut.o.valid, dut.o.payload)
@@ -162,11 +169,12 @@ def test_one_potential_a_cycle_and_busy_until_it_is_out(bench):
     dut = Requantiser(config, [1 | 0 << 16])
     sink = bench.Sink(dut.o, 5)
     source = bench.Source(dut.i, [
-        {"place": n, "channel": n, "potential": 1 + n, "last": 0} for n in range(5)])
+        {"place": n, "channel": n, "above": n, "last": 0} for n in range(5)])
     busy = []
 
     async def watch(ctx):
         ctx.set(dut.ticks, 15)
+        ctx.set(dut.threshold, 1)
         for _ in range(5 + Requantiser.LATENCY + 1):
             _, _, value = await ctx.tick().sample(dut.busy)
             busy.append(value)

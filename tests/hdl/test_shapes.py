@@ -29,8 +29,11 @@ def extremes(config):
         shapes.statistics_shape: [
             {"layer": config.layers - 1, "events": neurons, "clock": (1 << 24) - 1}
         ],
+        shapes.candidate_shape: [
+            {"place": neuron, "channel": neuron, "above": 2 * high + 1, "last": 1}
+        ],
         shapes.potential_shape: [
-            {"place": neuron, "channel": neuron, "potential": value, "last": 1}
+            {"potential": value, "last": 1}
             for value in (low, high)
         ],
         shapes.update_shape: [{

@@ -95,7 +95,7 @@ class Harness(wiring.Component):
 
 @dataclasses.dataclass
 class Seen:
-    """``emitted`` are (place, channel, potential, last); ``asked`` are (word, bias).
+    """``emitted`` are (place, channel, above, last); ``asked`` are (word, bias).
 
     ``written`` says for each row how much had been emitted, ``left`` how much had been asked for.
     """
@@ -159,7 +159,7 @@ def rtl_sweeps(bench, potentials, layers, *, quiet=1.0, pause=0.0, late=0.0):
                     assert shown and o == offered
                 offered = o if shown and not ready else None
                 if shown and ready:
-                    seen.emitted.append((o.place, o.channel, o.potential, o.last))
+                    seen.emitted.append((o.place, o.channel, o.above, o.last))
                 seen.cycles += 1
             assert ctx.get(sweep.row) == layer.rows
             assert ctx.get(sweep.pooled) == (layer.pool > 1)
@@ -171,7 +171,7 @@ def rtl_sweeps(bench, potentials, layers, *, quiet=1.0, pause=0.0, late=0.0):
 
 
 def reference_sweep(potentials, layer):
-    """(place, channel, potential), words with biases, and what rows and words have emitted."""
+    """(place, channel, above), words with biases, and what rows and words have emitted."""
     emitted, asked, written, each = [], [], [], []
     slots = CONFIG.codes_per_word
     for row in range(layer.rows):
@@ -186,7 +186,7 @@ def reference_sweep(potentials, layer):
                 if channel < layer.channels * layer.packed and potential >= layer.threshold:
                     place = ((layer.destination + row // layer.pool * layer.destination_row) * slots
                              + column // layer.pool * layer.pitch + channel // layer.packed)
-                    emitted.append((place, channel, potential))
+                    emitted.append((place, channel, potential - layer.threshold))
             each.append(len(emitted) - before)
             if not layer.pitch:
                 written.append(len(emitted))
