@@ -1,6 +1,6 @@
 """The requantiser: from a membrane potential to the activation code of its spike time."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -88,16 +88,18 @@ class Requantiser(wiring.Component):
         potential = Signal(potential_bits)
         m.d.sync += potential.eq(self.i.p.above + self.threshold)
 
-        # 2: registers at the multiplier's inputs, which DSP blocks have inside.
-        factor = Signal(potential_bits)
-        slope = Signal(16)
+        # 2: registers at the multiplier's inputs, which DSP blocks have inside, as they have the
+        # product's: not with a reset.
+        factor = Signal(potential_bits, reset_less=True)
+        slope = Signal(16, reset_less=True)
         shift = Signal(5)
         m.d.sync += [factor.eq(potential), slope.eq(read.data[:16]), shift.eq(read.data[16:])]
 
         # 3: the product, one bit to the left for the half step.
-        product = Signal(potential_bits + 16 + 1)
+        multiplied = Signal(potential_bits + 16, reset_less=True)
+        product = Cat(Const(0, 1), multiplied)
         shift_product = Signal(5)
-        m.d.sync += [product[1:].eq(factor * slope), shift_product.eq(shift)]
+        m.d.sync += [multiplied.eq(factor * slope), shift_product.eq(shift)]
 
         # 4: the coarse half of the shift. Of the bits above those that the fine half can still
         # bring down into the result, only whether one is set matters.
