@@ -71,7 +71,7 @@ class FirstSpike(wiring.Component):
         with m.If(self.i.valid):
             m.d.sync += last_word.eq(self.word)
 
-        # 1: the larger one of the code and of what its place holds stays, which may be what the code
+        # 1: the larger one of the code and of what its place holds stays; that may be what the code
         # before it has left there. 2: it is written.
         same, larger = Signal(), Signal()
         held, stays = Signal(config.tick_bits), Signal(config.tick_bits)
