@@ -41,10 +41,12 @@ def _configuration(device: str, lanes: int, weight_bits: int, **sizes) -> Config
         lanes=lanes,
         weight_bits=weight_bits,
         tick_bits=4,
-        # Bounds of trained networks: up to 22 110 with weights of 4 bits, and an 8-bit weight is 16
-        # times as large.
-        accumulator_bits=16 if weight_bits <= 4 else 24,
-        **{"input_words": 128, "map_words": 256, "slopes": 256, "layers": 15, **sizes},
+        **{
+            # Bounds of trained networks: up to 22 110 with weights of 4 bits, and an 8-bit weight
+            # is 16 times as large.
+            "accumulator_bits": 16 if weight_bits <= 4 else 24,
+            "input_words": 128, "map_words": 256, "slopes": 256, "layers": 15, **sizes,
+        },
     )
     short = {"iCE40UP5K": "up5k", "iCE40HX8K": "hx8k"}.get(device, device.lower())
     return Configuration(f"{short}-{lanes}x{weight_bits}", device, core)
@@ -66,8 +68,12 @@ CONFIGURATIONS: dict[str, Configuration] = {
         _configuration(
             "iCE40HX8K", 8, 4, weight_words=2560, membrane_words=16, map_words=8, slopes=4,
         ),
-        # 56 block RAMs, of which the weights take 32 in each.
-        _configuration("LFE5U-25F", 16, 4, weight_words=8192, membrane_words=256),
+        # 56 block RAMs, of which the weights take 36 here: a small VGG of 32 x 32 x 3 fits.
+        _configuration(
+            "LFE5U-25F", 16, 4, weight_words=9216, membrane_words=256, input_words=512,
+            map_words=2560, accumulator_bits=18, table_words=512,
+        ),
+        # And 32 here.
         _configuration("LFE5U-25F", 32, 4, weight_words=4096, membrane_words=32),
         _configuration("LFE5U-25F", 64, 4, weight_words=2048, membrane_words=32),
         # 208 block RAMs, of which the weights take 128.

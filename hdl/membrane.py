@@ -1,6 +1,6 @@
 """The membrane memory: ``lanes`` potentials a word, biases beside them."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -77,13 +77,14 @@ class Membrane(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        # A memory a lane: what a device has too few block RAMs for can be made of registers.
-        width = config.accumulator_bits
+        # A memory for two lanes, which is what a block of an ECP5 has room for: and what a device
+        # has too few block RAMs for can be made of registers.
+        width = 2 * config.accumulator_bits
         storage = []
-        for lane in range(config.lanes):
-            words = [word >> lane * width & ((1 << width) - 1) for word in self._init]
+        for pair in range(config.lanes // 2):
+            words = [word >> pair * width & ((1 << width) - 1) for word in self._init]
             storage.append(memory.Memory(shape=width, depth=config.membrane_words, init=words))
-            m.submodules[f"lane{lane}"] = storage[-1]
+            m.submodules[f"lanes{2 * pair}"] = storage[-1]
         m.submodules.touched = touched = memory.Memory(
             shape=1, depth=config.membrane_words, init=[]
         )
@@ -118,14 +119,14 @@ class Membrane(wiring.Component):
 
         # 2: potentials, and sums.
         m.d.comb += self.busy.eq(reading | self.updating)
-        for lane, one in enumerate(storage):
-            read, write = one.read_port(), one.write_port()
+        for pair, two in enumerate(storage):
+            read, write = two.read_port(), two.write_port()
             m.d.comb += [
                 read.addr.eq(address),
                 read.en.eq(reading & moves),
-                self.potentials[lane].eq(read.data),
+                Cat(self.potentials[2 * pair], self.potentials[2 * pair + 1]).eq(read.data),
                 write.addr.eq(updated),
-                write.data.eq(self.sums[lane]),
+                write.data.eq(Cat(self.sums[2 * pair], self.sums[2 * pair + 1])),
                 write.en.eq(self.updating),
             ]
         return m

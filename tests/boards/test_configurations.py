@@ -1,9 +1,14 @@
 """The table of cores: every one is legal, has a board, and its memories are those of the device."""
 
+import math
+
+import numpy as np
 import pytest
 
 from boards.configurations import CONFIGURATIONS
 from boards.registry import BOARDS
+from hdl.compiler import compile_network
+from ttfs_sw.network import Layer, Network, linear_codes
 
 #: Block RAMs and bits of a block, and the widest port of a block, of each device.
 BLOCKS = {
@@ -44,3 +49,29 @@ def test_weights_leave_blocks_for_the_rest(configuration):
 
 def test_configurations_are_told_apart_by_their_images():
     assert len({one.core.fingerprint for one in CONFIGURATIONS.values()}) == len(CONFIGURATIONS)
+
+
+def test_a_small_vgg_fits_the_ecp5_25f():
+    # The layers of the preset cifar10-vgg-small, with weights as large as any.
+    rng, layers, shape = np.random.default_rng(0), [], (32, 32, 3)
+    for channels, pool in ((16, 1), (16, 2), (32, 2), (64, 0), (10, 0)):
+        inputs = shape if pool else (1, 1, math.prod(shape))
+        out = (*inputs[:2], channels)
+        weights = rng.integers(-7, 8, (3, 3, inputs[2], channels) if pool else
+                               (inputs[2], channels))
+        spiking = channels != 10
+        layers.append(Layer(
+            name=f"layer{len(layers) + 1}", kind="conv2d" if pool else "dense",
+            source=len(layers) - 1, second_source=None, residual_shift=0, in_shape=inputs,
+            out_shape=out, kernel=(3, 3) if pool else (1, 1), stride=(1, 1),
+            padding=(1, 1) if pool else (0, 0), pool=max(1, pool), spiking=spiking,
+            ticks=15 * spiking, weight_bits=4, weight=weights, bias=np.zeros(channels, int),
+            multiplier=np.full(channels * spiking, 1), shift=np.full(channels * spiking, 6),
+            weight_scale=1.0, output_scale=1.0))
+        shape = layers[-1].map_shape
+    network = Network(
+        input_shape=(32, 32, 3), input_ticks=15, input_codes=linear_codes(15), input_scale=1.0,
+        layers=tuple(layers), dataset="", preset="")
+    used = compile_network(network, CONFIGURATIONS["lfe5u-25f-16x4"].core).report()["memories"]
+    assert used["weights"]["used"] == 27 + 144 + 288 + 4 * 2048 + 64
+    assert all(memory["used"] <= memory["available"] for memory in used.values())

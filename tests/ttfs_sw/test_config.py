@@ -52,7 +52,7 @@ def test_shapes_of_the_presets():
     assert lenet.network.layer_bits == (4, 4, 4, 4)
     # A spike of the first convolution has the largest fan-out.
     assert lenet.training.activity_penalty[0] == max(lenet.training.activity_penalty)
-    assert config.load("cifar10-vgg-small").network.layer_bits == (8, 4, 4, 4, 8)
+    assert config.load("cifar10-vgg-small").network.layer_bits == (4, 4, 4, 4, 4)
 
 
 def test_defaults(tmp_path):

@@ -359,7 +359,7 @@ def test_cifar_preset_on_made_up_images(tmp_path):
     # Chance is 0.1.
     assert report["accuracy_network"] > 0.5
     network = Network.load(tmp_path / "network.npz")
-    assert network.input_ticks == 63
+    assert network.input_ticks == 15
     assert network.input_shape == (32, 32, 3)
 
 
