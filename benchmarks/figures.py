@@ -219,20 +219,22 @@ CORE = Table(
     page="docs/performance.md",
     commands={
         "area": "python benchmarks/core_area.py",
-        "cosim-mlp": "ttfs cosim tests/trained/mnist-mlp.npz",
-        "cosim-256": "ttfs cosim tests/trained/mnist-mlp-256.npz",
-        "cosim-lenet": "ttfs cosim tests/trained/mnist-lenet.npz",
-        "cosim-wide": f"ttfs cosim tests/trained/mnist-mlp-256.npz --board {WIDE}",
-        "cosim-tiny": "ttfs cosim tests/trained/mnist-mlp-tiny.npz --board hx8k-evn",
+        "cosim-mlp": "ttfs cosim tests/trained/mnist-mlp.npz -o {reports}/mlp",
+        "cosim-256": "ttfs cosim tests/trained/mnist-mlp-256.npz -o {reports}/256",
+        "cosim-lenet": "ttfs cosim tests/trained/mnist-lenet.npz -o {reports}/lenet",
+        "cosim-wide": f"ttfs cosim tests/trained/mnist-mlp-256.npz --board {WIDE} "
+                      "-o {reports}/wide",
+        "cosim-tiny": "ttfs cosim tests/trained/mnist-mlp-tiny.npz --board hx8k-evn "
+                      "-o {reports}/tiny",
         "infer-lenet": "ttfs infer tests/trained/mnist-lenet.npz --port sim --limit 100",
         "build-mlp": "ttfs build tests/trained/mnist-mlp.npz --board icebreaker "
-                     "--cycles {reports}/cosim-mlp.json -o runs/bench/icebreaker",
+                     "--cycles {reports}/cosim-mlp.json -o {reports}/mlp",
         "build-lenet": "ttfs build tests/trained/mnist-lenet.npz --board icebreaker "
-                       "--cycles {reports}/cosim-lenet.json -o runs/bench/icebreaker-lenet",
+                       "--cycles {reports}/cosim-lenet.json -o {reports}/lenet",
         "build-wide": f"ttfs build tests/trained/mnist-mlp-256.npz --board {WIDE} "
-                      "--cycles {reports}/cosim-wide.json -o runs/bench/wide",
+                      "--cycles {reports}/cosim-wide.json -o {reports}/wide",
         "build-tiny": "ttfs build tests/trained/mnist-mlp-tiny.npz --board hx8k-evn "
-                      "--cycles {reports}/cosim-tiny.json -o runs/bench/hx8k-evn",
+                      "--cycles {reports}/cosim-tiny.json -o {reports}/tiny",
         "train-lenet": "ttfs train mnist-lenet",
         "train-tiny": "ttfs train mnist-mlp-tiny",
     },
