@@ -108,9 +108,13 @@ class Board:
         """The same board whose core has another datapath, and with it another bitstream."""
         if datapath == self.config.datapath:
             return self
+        config = dataclasses.replace(self.config, datapath=datapath)
+        if datapath == "ramp":
+            # The ordering queue has room for the largest map, and dense layers fire small ones.
+            config = dataclasses.replace(
+                config, map_words=min(config.map_words, config.input_words))
         return dataclasses.replace(
-            self, name=f"{self.name}-{datapath}",
-            config=dataclasses.replace(self.config, datapath=datapath), seeds=())
+            self, name=f"{self.name}-{datapath}", config=config, seeds=())
 
 
 def _platform(module: str, name: str) -> Callable[[], Platform]:

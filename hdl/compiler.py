@@ -70,6 +70,9 @@ def compile_network(network: Any, config: CoreConfig, *, spare: bool = True) -> 
             row_words=window.row_words,
             rows=window.rows,
             window_rows=rows[index],
+            slope_words=window.slope_words,
+            source_ticks=(
+                network.input_ticks if layer.source < 0 else layers[layer.source].ticks),
             map_words=source.words,
             weight_base=weight_base,
             weight_words=window.taps * inputs * (
@@ -172,6 +175,7 @@ class _Window:
     row_axis: Axis
     column_axis: Axis
     column_taps: tuple[int, ...]
+    slope_words: int = 0
 
 
 def _window(layer, own, config) -> _Window:
@@ -180,7 +184,8 @@ def _window(layer, own, config) -> _Window:
     pixel_words = _ceil_div(layer.out_shape[2], config.lanes)
     if layer.kind == "dense":
         axis = axis_of(1, 1, 1, 1, 0)
-        return _Window(1, pixel_words, pixel_words, pixel_words, 1, 1, axis, axis, axis.taps)
+        return _Window(1, pixel_words, pixel_words, pixel_words, 1, 1, axis, axis, axis.taps,
+                       slope_words=pixel_words if config.datapath == "ramp" else 0)
     packed = _packed(layer, own, columns, config)
     row_axis, plain_axis, column_axis = (
         axis_of(layer.in_shape[n], size // pixels, packed_kernel(layer, n, pixels),
@@ -241,7 +246,8 @@ def _allocate_membrane(layers, windows, config, spare):
     rows = [window.row_axis.live for window in windows]
 
     def sizes(rows):
-        words = [count * window.row_words for count, window in zip(rows, windows, strict=True)]
+        words = [count * window.row_words + window.slope_words
+                 for count, window in zip(rows, windows, strict=True)]
         return [max(words[turn::2], default=0) for turn in (0, 1)], words
 
     def total(rows):
@@ -273,6 +279,12 @@ def _check_layers(network, config, bounds):
         )
     for layer, (low, high) in zip(network.layers, bounds, strict=True):
         where = f"layer {layer.name}"
+        if config.datapath == "ramp" and layer.kind != "dense":
+            raise DoesNotFit(
+                f"{where} is a convolution ({layer.kind}), and the ramp datapath runs dense layers "
+                f"only, because it needs events in the order of time and a convolution needs them "
+                f"in that of rows; choose the datapath mac or serial"
+            )
         if layer.second_source is not None:
             raise DoesNotFit(f"{where} has a residual input, and this core adds none")
         if max(layer.kernel) > MAX_KERNEL:

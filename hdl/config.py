@@ -198,9 +198,14 @@ class CoreConfig:
         return exact_log2(self.lanes)
 
     @property
+    def map_places(self) -> int:
+        """Codes that the largest map may hold: one bank of the input map, or the map memory."""
+        return max(self.input_words, self.map_words) * self.codes_per_word
+
+    @property
     def neuron_bits(self) -> int:
         """Width of a neuron's number within its layer."""
-        return ceil_log2(max(self.input_words, self.map_words) * self.codes_per_word)
+        return ceil_log2(self.map_places)
 
     @property
     def layer_bits(self) -> int:

@@ -243,6 +243,7 @@ def _entry(layer, plan, plans, index, row_table, column_table, slopes, config):
                     else own.row_words),
         clears=int(layer.source >= 0 and all(
             later.source != layer.source for later in plans[index + 1:])),
+        source_ticks=plan.source_ticks,
         slope_base=plan.slope_base or 0,
         fire_threshold=plan.fire_threshold & 0xFFFFFFFF,
     )

@@ -12,7 +12,10 @@ from hdl.first_spike import FirstSpike
 from hdl.mac import MacLanes
 from hdl.maps import SpikeMap
 from hdl.membrane import Membrane
+from hdl.ordering import OrderingQueue
 from hdl.pulses import Pulses
+from hdl.ramp import RampLanes
+from hdl.ramp_sequencer import RampSequencer
 from hdl.readout import Readout
 from hdl.requantiser import Requantiser
 from hdl.scanner import Scanner
@@ -26,6 +29,7 @@ from hdl.shapes import (
     sample_shape,
     spike_shape,
     statistics_shape,
+    time_shape,
 )
 from hdl.sweep import Sweep
 from hdl.table import Operation
@@ -34,7 +38,7 @@ from hdl.weights import WeightMemory
 __all__ = ["Core"]
 
 #: The lanes of each datapath.
-LANES = {"mac": MacLanes, "serial": SerialLanes}
+LANES = {"mac": MacLanes, "serial": SerialLanes, "ramp": RampLanes}
 
 
 class Core(wiring.Component):
@@ -86,6 +90,10 @@ class Core(wiring.Component):
         Of the last image, from its being complete in the input map to the last logit's being valid.
     error : Out(CoreError)
         Why the last image was given up; cleared by a load.
+    time : Out(stream.Signature(time_shape(config), always_ready=True))
+        Only with ``datapath="ramp"``: one transfer a tick of a layer's input window, when all of
+        its potentials in the membrane memory are those at the end of that tick. They stay so for
+        this cycle and the next.
     """
 
     def __init__(self, config: CoreConfig, program=None):
@@ -103,6 +111,8 @@ class Core(wiring.Component):
             "busy": Out(1),
             "cycles": Out(24),
             "error": Out(CoreError),
+            **({"time": Out(stream.Signature(time_shape(config), always_ready=True))}
+               if config.datapath == "ramp" else {}),
         })
 
     @property
@@ -121,7 +131,8 @@ class Core(wiring.Component):
         m.submodules.encoder = encoder = Encoder(config, init(Memory.ENCODER))
         m.submodules.map = spike_map = SpikeMap(config, config.map_words)
         m.submodules.scanner = scanner = Scanner(config)
-        m.submodules.sequencer = sequencer = Sequencer(config)
+        ramp = config.datapath == "ramp"
+        m.submodules.sequencer = sequencer = (RampSequencer if ramp else Sequencer)(config)
         m.submodules.weights = weights = WeightMemory(config, init(Memory.WEIGHTS))
         m.submodules.lanes = lanes = LANES[config.datapath](config)
         m.submodules.membrane = membrane = Membrane(config, init(Memory.MEMBRANE))
@@ -146,16 +157,20 @@ class Core(wiring.Component):
         ]
 
         # Accumulate: the source map, event by event, into the membrane.
-        splitting = Const(0)
+        taken = scanner.o.valid & scanner.o.ready & ~scanner.o.p.end
+        operation = sequencer.o
+        events, splitting = scanner.o, Const(0)
         if config.datapath == "serial":
             m.submodules.pulses = pulses = Pulses(config)
-            wiring.connect(m, scanner.o, pulses.i)
-            wiring.connect(m, pulses.o, sequencer.i)
-            splitting = pulses.busy
-        else:
-            wiring.connect(m, scanner.o, sequencer.i)
-        taken = scanner.o.valid & scanner.o.ready & ~scanner.o.p.end
+            wiring.connect(m, events, pulses.i)
+            events, splitting = pulses.o, pulses.busy
+        elif ramp:
+            m.submodules.ordering = ordering = OrderingQueue(config)
+            wiring.connect(m, events, ordering.i)
+            events, splitting = ordering.o, ordering.busy
+        wiring.connect(m, events, sequencer.i)
         m.d.comb += [
+            *(getattr(sequencer, name).eq(entry[name]) for name in sequencer.FIELDS),
             scanner.start.eq(controller.accumulate),
             scanner.base.eq(entry.source_base),
             scanner.last.eq(entry.source_last),
@@ -173,20 +188,13 @@ class Core(wiring.Component):
             scanner.map_data.eq(Mux(entry.source_input, encoder.data, spike_map.data)),
             controller.event.eq(taken),
             sequencer.start.eq(controller.accumulate),
-            sequencer.depthwise.eq(entry.operation == Operation.DEPTHWISE),
-            *(getattr(sequencer, name).eq(entry[name]) for name in (
-                "weight_step", "weight_row_step", "membrane_step", "row_step", "wrap_step",
-                "bias_base", "last_word", "row_table", "column_table", "window_rows")),
             controller.ask.eq(sequencer.ask),
             controller.address.eq(sequencer.address),
-            sequencer.stolen.eq(controller.own),
             sequencer.words.eq(controller.words),
             sequencer.hold.eq(sweep.ask | sweep.rapid),
             sweep.quiet.eq(~sequencer.walking),
             membrane.stall.eq(sweep.stall),
-            sequencer.swept.eq(sweep.left & controller.same),
             # The sweep's reads go between the updates, one each.
-            membrane.sweep.eq(sweep.ask),
             membrane.sums.eq(lanes.sums),
             lanes.weights.eq(weights.data),
             lanes.potentials.eq(membrane.potentials),
@@ -195,6 +203,22 @@ class Core(wiring.Component):
             self.spikes.p.place.eq(scanner.o.p.place),
             self.spikes.p.code.eq(scanner.o.p.code),
         ]
+        if ramp:
+            m.d.comb += [
+                ordering.start.eq(controller.accumulate),
+                ordering.ticks.eq(entry.source_ticks),
+                membrane.sweep.eq(sweep.ask | (operation.valid & operation.p.sweep)),
+                self.time.valid.eq(sequencer.ticked),
+                self.time.p.layer.eq(controller.layer),
+                self.time.p.tick.eq(sequencer.tick),
+            ]
+        else:
+            m.d.comb += [
+                sequencer.depthwise.eq(entry.operation == Operation.DEPTHWISE),
+                sequencer.stolen.eq(controller.own),
+                sequencer.swept.eq(sweep.left & controller.same),
+                membrane.sweep.eq(sweep.ask),
+            ]
         # Registered, because many flags meet here; the start is one of them, so that a half that
         # has not begun does not look ended.
         m.d.sync += controller.accumulated.eq(
@@ -205,7 +229,8 @@ class Core(wiring.Component):
         # of the membrane memory with it.
         slot_bits = config.slot_bits
         purging = Signal(init=1)
-        purge_words = max(config.map_words, config.membrane_words)
+        purge_words = max(
+            config.map_words, config.membrane_words, 1 << config.tick_bits if ramp else 0)
         purge_word = Signal(range(purge_words))
         m.d.sync += controller.full.eq(
             encoder.full & ~(purging | controller.release | controller.forget))
@@ -213,6 +238,8 @@ class Core(wiring.Component):
             membrane.forget.eq(purging),
             membrane.forget_word.eq(purge_word),
         ]
+        if ramp:
+            m.d.comb += [ordering.forget.eq(purging), ordering.forget_code.eq(purge_word)]
         with m.If(controller.forget | controller.abandon):
             m.d.sync += [purging.eq(1), purge_word.eq(0)]
         with m.Elif(purging):
@@ -299,7 +326,10 @@ class Core(wiring.Component):
             m.d.comb += chosen.eq(load.valid & second & (load.p.memory == memory))
         part_bits = exact_log2(config.weight_parts)
         making = which[Memory.MEMBRANE]
+        operation = sequencer.o
+        ramp = config.datapath == "ramp"
         made = membrane_write_shape()(write.data[:membrane_write_shape().size])
+        keep = made.keep if ramp else 0
         m.d.comb += [
             load.ready.eq(second),
             controller.forget.eq(wanted),
@@ -317,17 +347,25 @@ class Core(wiring.Component):
             requantiser.load_data.eq(write.data),
             # Biases are made by updates, because a second way into the membrane memory would cost a
             # multiplexer of its whole width.
-            membrane.valid.eq(making | sweep.ask | sequencer.o.valid),
+            membrane.valid.eq(making | sweep.ask | operation.valid),
             membrane.load.eq(making),
             membrane.word.eq(Mux(
-                making, write.address, Mux(sweep.ask, sweep.word, sequencer.o.p.word))),
+                making, write.address, Mux(sweep.ask, sweep.word, operation.p.word))),
             membrane.bias.eq(Mux(
-                making, Mux(made.add, write.address, 0),
-                Mux(sweep.ask, sweep.bias, sequencer.o.p.bias))),
-            lanes.code.eq(Mux(making, made.code, sequencer.o.p.code)),
+                making, Mux(made.add | keep, write.address, 0),
+                Mux(sweep.ask, sweep.bias, operation.p.bias))),
             weights.write.eq(which[Memory.WEIGHTS]),
             weights.write_part.eq(write.address[:part_bits] if part_bits else 0),
             weights.write_data.eq(write.data),
             weights.address.eq(Mux(
-                controller.busy, sequencer.o.p.weight, write.address[part_bits:])),
+                controller.busy, operation.p.weight, write.address[part_bits:])),
         ]
+        if ramp:
+            m.d.comb += [
+                membrane.peek.eq((making & keep) | (operation.valid & operation.p.peek)),
+                lanes.event.eq(Mux(making, made.code[0], operation.valid & operation.p.event)),
+                lanes.zero.eq(Mux(making, keep, operation.valid & operation.p.zero)),
+                lanes.keep.eq(Mux(making, keep, operation.valid & operation.p.keep)),
+            ]
+        else:
+            m.d.comb += lanes.code.eq(Mux(making, made.code, operation.p.code))

@@ -34,6 +34,9 @@ class Membrane(wiring.Component):
         One operation: update ``word``, or sweep it; ``bias`` is read if it is untouched. With
         ``load``, ``word`` becomes what is at ``bias``, updated, and stays untouched: that is how
         biases themselves are made.
+    peek : In(1)
+        With ``valid``: only read the word, which stays as it is; with ``sweep`` as well it counts
+        as swept. ``sweeping`` does not show it, nor does ``updating``.
     forget, forget_word : In
         Clears one word's flag; only while nothing is under way.
     potentials : Out
@@ -61,6 +64,7 @@ class Membrane(wiring.Component):
             "valid": In(1),
             "sweep": In(1),
             "load": In(1),
+            "peek": In(1),
             "word": In(config.membrane_address_bits),
             "bias": In(config.membrane_address_bits),
             "forget": In(1),
@@ -91,14 +95,14 @@ class Membrane(wiring.Component):
         flag, mark = touched.read_port(), touched.write_port()
 
         # 0: the flag.
-        reading, sweep, load = Signal(), Signal(), Signal()
+        reading, sweep, load, peek = Signal(), Signal(), Signal(), Signal()
         word, bias = Signal.like(self.word), Signal.like(self.bias)
         moves = ~self.stall
         m.d.comb += [flag.addr.eq(self.word), flag.en.eq(self.valid & moves)]
         with m.If(moves):
             m.d.sync += [
                 reading.eq(self.valid), sweep.eq(self.sweep), load.eq(self.load),
-                word.eq(self.word), bias.eq(self.bias),
+                peek.eq(self.peek), word.eq(self.word), bias.eq(self.bias),
             ]
 
         # 1: the word.
@@ -107,13 +111,13 @@ class Membrane(wiring.Component):
             address.eq(Mux(flag.data & ~load, word, bias)),
             mark.addr.eq(Mux(self.forget, self.forget_word, word)),
             mark.data.eq(~(sweep | load | self.forget)),
-            mark.en.eq(reading | self.forget),
-            self.coming.eq(reading & sweep),
+            mark.en.eq((reading & (sweep | ~peek)) | self.forget),
+            self.coming.eq(reading & sweep & ~peek),
         ]
         updated = Signal.like(word)
         with m.If(moves):
             m.d.sync += [
-                self.updating.eq(reading & ~sweep), self.sweeping.eq(self.coming),
+                self.updating.eq(reading & ~sweep & ~peek), self.sweeping.eq(self.coming),
                 updated.eq(word),
             ]
 

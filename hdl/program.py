@@ -21,6 +21,7 @@ class LayerPlan:
 
     ``words`` is W, the words of all its neurons if every pixel began a new one; ``packed`` the
     pixels of a membrane word, and ``pixel_words`` the membrane words of so many pixels;
+    ``slope_words`` those of slopes, as many in the ``ramp`` datapath and none in others;
     ``window_rows`` the output rows that the membrane memory holds at a time; ``map_words`` the
     words of the map it reads; ``bounds`` the exact smallest and largest potential that any input
     can give. ``source_map`` and ``map`` are the layouts of what it reads and of what it fires.
@@ -37,6 +38,8 @@ class LayerPlan:
     row_words: int
     rows: int
     window_rows: int
+    slope_words: int
+    source_ticks: int
     map_words: int
     weight_base: int
     weight_words: int
@@ -58,8 +61,8 @@ class LayerPlan:
 
     @property
     def membrane_words(self) -> int:
-        """Membrane words of the window."""
-        return self.window_rows * self.row_words
+        """Membrane words of the window, and of slopes behind them."""
+        return self.window_rows * self.row_words + self.slope_words
 
     @property
     def source_neurons(self) -> np.ndarray:
@@ -84,9 +87,11 @@ class LayerPlan:
         """Fewest cycles that this layer can take for each of ``codes [images, inputs]``.
 
         An update a cycle; ``serial`` takes each of them once for every set bit of the code.
+        ``ramp`` reads all slopes and updates all potentials at every tick besides, though what
+        shares a walk and what comes before the first spike costs less than that.
         """
         times = _POPCOUNT[codes] if self.datapath == "serial" else codes != 0
-        return times @ self.updates
+        return times @ self.updates + (self.source_ticks + 1) * 2 * self.slope_words
 
     def bound(self, roofline: np.ndarray) -> np.ndarray:
         """Most cycles that we allow ourselves: 1.05 × roofline + W + map words read + 32."""
@@ -127,7 +132,11 @@ class Program:
         table = self.memories[Memory.TABLE]
         yield Memory.TABLE, 0, 0
         # Biases before weights, whose memory they use on their way.
-        yield from self._bias_writes()
+        for word, biases in self._biases():
+            if self.config.datapath == "ramp":
+                yield from self._ramp_bias_writes(word, biases)
+            else:
+                yield from self._bias_writes(word, biases)
         for which, contents in self.memories.items():
             if which == Memory.MEMBRANE:
                 continue
@@ -136,31 +145,58 @@ class Program:
                     yield which, address, value
         yield Memory.TABLE, 0, table[0]
 
-    def _bias_writes(self) -> Iterator[tuple[Memory, int, int]]:
-        """Updates that make the biases: each adds a code times weights to a word."""
+    def _biases(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Every word of biases, and what its lanes must hold."""
         config = self.config
-        high = (1 << (config.weight_bits - 1)) - 1
         sign = 1 << (config.accumulator_bits - 1)
         contents = self.memories[Memory.MEMBRANE]
         for word in range(min(contents) // config.lanes, 1 + max(contents) // config.lanes):
-            left = np.array([contents[word * config.lanes + n] for n in range(config.lanes)])
-            left = (left ^ sign) - sign
-            add = 0
-            while left.any() or not add:
-                # The least code whose multiples reach furthest: what is left gets small quickly.
-                reach = int(np.abs(left).max())
-                code = min(config.max_ticks, max(1, -(-reach // high)))
-                if config.datapath == "serial":
-                    # Only a pulse can be added: the one that reaches furthest of those below.
-                    code = 1 << (code.bit_length() - 1)
-                factors = np.clip(np.rint(left / code).astype(int), -high, high)
-                left = left - factors * code
-                base = word // config.weight_parts * config.weight_parts
-                for part, value in enumerate(config.pack_weights(factors)):
-                    yield Memory.WEIGHTS, base + part, value
-                data = membrane_write_shape().const({"code": code, "add": add})
-                yield Memory.MEMBRANE, word, data.as_value().value
-                add = 1
+            biases = np.array([contents[word * config.lanes + n] for n in range(config.lanes)])
+            yield word, (biases ^ sign) - sign
+
+    def _bias_writes(self, word: int, left: np.ndarray) -> Iterator[tuple[Memory, int, int]]:
+        """Updates that make a word of biases: each adds a code times weights."""
+        config = self.config
+        high = (1 << (config.weight_bits - 1)) - 1
+        add = 0
+        while left.any() or not add:
+            # The least code whose multiples reach furthest: what is left gets small quickly.
+            reach = int(np.abs(left).max())
+            code = min(config.max_ticks, max(1, -(-reach // high)))
+            if config.datapath == "serial":
+                # Only a pulse can be added: the one that reaches furthest of those below.
+                code = 1 << (code.bit_length() - 1)
+            factors = np.clip(np.rint(left / code).astype(int), -high, high)
+            left = left - factors * code
+            yield from self._update_writes(word, factors, code, add)
+            add = 1
+
+    def _ramp_bias_writes(self, word: int, left: np.ndarray) -> Iterator[tuple[Memory, int, int]]:
+        """The same without multiplying: from the highest digit on, add weights and double."""
+        shape = membrane_write_shape()
+        keep = shape.const({"keep": 1}).as_value().value
+        double = shape.const({"add": 1}).as_value().value
+        places = self.config.weight_bits - 1
+        digits = []
+        while left.any() or not digits:
+            digits.append(np.sign(left) * (np.abs(left) & ((1 << places) - 1)))
+            left = np.sign(left) * (np.abs(left) >> places)
+        for place, digit in enumerate(reversed(digits)):
+            for _ in range(places if place else 0):
+                yield Memory.MEMBRANE, word, keep
+                yield Memory.MEMBRANE, word, double
+            if digit.any() or not place:
+                yield from self._update_writes(word, digit, 1, int(place > 0))
+
+    def _update_writes(
+        self, word: int, factors: np.ndarray, code: int, add: int
+    ) -> Iterator[tuple[Memory, int, int]]:
+        """Weights where an update of the word finds them, and the update."""
+        parts = self.config.weight_parts
+        for part, value in enumerate(self.config.pack_weights(factors)):
+            yield Memory.WEIGHTS, word // parts * parts + part, value
+        data = membrane_write_shape().const({"code": code, "add": add})
+        yield Memory.MEMBRANE, word, data.as_value().value
 
     def memory_words(self, which: Memory) -> list[int]:
         """Initial contents of a memory, one integer for each of its own words."""

@@ -60,15 +60,17 @@ class Sequencer(wiring.Component):
         From the cycle after ``start`` until the end of the last row.
     """
 
+    #: Fields of the layer table that it works by.
+    FIELDS = ("weight_step", "weight_row_step", "membrane_step", "row_step", "wrap_step",
+              "bias_base", "last_word", "row_table", "column_table", "window_rows")
+
     def __init__(self, config: CoreConfig):
         self._config = config
         widths = field_widths(config)
         super().__init__({
             "start": In(1),
             "depthwise": In(1),
-            **{name: In(widths[name]) for name in (
-                "weight_step", "weight_row_step", "membrane_step", "row_step", "wrap_step",
-                "bias_base", "last_word", "row_table", "column_table", "window_rows")},
+            **{name: In(widths[name]) for name in self.FIELDS},
             "i": In(stream.Signature(event_shape(config))),
             "ask": Out(1),
             "address": Out(config.table_address_bits),

@@ -6,8 +6,8 @@ from amaranth.lib import data, enum
 from hdl.config import CoreConfig
 
 __all__ = ["Memory", "candidate_shape", "code_shape", "event_shape", "load_shape", "logit_shape",
-           "membrane_write_shape", "potential_shape", "sample_shape", "spike_shape",
-           "statistics_shape", "update_shape"]
+           "membrane_write_shape", "ordered_shape", "potential_shape", "ramp_update_shape",
+           "sample_shape", "spike_shape", "statistics_shape", "time_shape", "update_shape"]
 
 
 class Memory(enum.Enum, shape=3):
@@ -28,8 +28,12 @@ class Memory(enum.Enum, shape=3):
 
 
 def membrane_write_shape() -> data.StructLayout:
-    """What a write to :attr:`Memory.MEMBRANE` says: the code to multiply, and what to add to."""
-    return data.StructLayout({"code": 8, "add": 1})
+    """What a write to :attr:`Memory.MEMBRANE` says: the code to multiply, and what to add to.
+
+    Where nothing is multiplied (``ramp``), code 1 adds the weights and code 0 adds what the last
+    write with ``keep`` has read; that one changes nothing.
+    """
+    return data.StructLayout({"code": 8, "add": 1, "keep": 1})
 
 
 def load_shape() -> data.StructLayout:
@@ -54,6 +58,16 @@ def event_shape(config: CoreConfig) -> data.StructLayout:
         "code": config.tick_bits,
         "end": 1,
         "place": config.neuron_bits,
+    })
+
+
+def ordered_shape(config: CoreConfig) -> data.StructLayout:
+    """An ``event`` in the order of time, the ``end`` of a tick, maybe the ``last``, or both.
+
+    ``tick`` is valid with ``end``.
+    """
+    return data.StructLayout({
+        "channel": config.neuron_bits, "event": 1, "end": 1, "tick": config.tick_bits, "last": 1,
     })
 
 
@@ -127,3 +141,28 @@ def update_shape(config: CoreConfig) -> data.StructLayout:
         "bias": config.membrane_address_bits,
         "code": config.tick_bits,
     })
+
+
+def ramp_update_shape(config: CoreConfig) -> data.StructLayout:
+    """One operation on a membrane word in the ``ramp`` datapath: ``V[word] += operand``.
+
+    The operand is what was kept, or the weights of an ``event``, or with ``zero`` nothing. With
+    ``keep`` the sum becomes the operand of the next operation. With ``peek`` the sum is not
+    written, and with ``sweep`` besides the word is untouched then. A word that has had no update
+    since it was last swept holds ``V[bias]``.
+    """
+    return data.StructLayout({
+        "weight": config.weight_address_bits,
+        "word": config.membrane_address_bits,
+        "bias": config.membrane_address_bits,
+        "event": 1,
+        "zero": 1,
+        "keep": 1,
+        "peek": 1,
+        "sweep": 1,
+    })
+
+
+def time_shape(config: CoreConfig) -> data.StructLayout:
+    """The time of the ``ramp`` datapath: the layer's potentials are those after ``tick``."""
+    return data.StructLayout({"layer": config.layer_bits, "tick": config.tick_bits})

@@ -83,6 +83,7 @@ FIELDS = {
     "last_word": Field(7, 16, 16),  # membrane words of a pixel, less one
     "window_rows": Field(8, 0, 16),  # output rows in the membrane memory
     "clears": Field(8, 16, 1),  # no later layer reads the source map: it is left silent
+    "source_ticks": Field(8, 24, 8),  # T of the codes that the layer reads
     # Firing: the window ...
     "membrane_base": Field(9, 0, 16),
     "membrane_last": Field(9, 16, 16),  # last word of the window
@@ -160,6 +161,7 @@ def field_widths(config: CoreConfig) -> dict[str, int]:
         "fire_threshold": config.accumulator_bits,
         "slope_base": config.slope_address_bits,
         "ticks": config.tick_bits,
+        "source_ticks": config.tick_bits,
     }
 
 

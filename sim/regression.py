@@ -70,7 +70,8 @@ class Regression:
     @property
     def watchdog(self) -> int:
         """Cycles without a transfer after which the core hangs."""
-        worst = max(layer.bound(layer.inputs) for layer in self.program.layers)
+        worst = max(layer.bound(layer.roofline(np.ones(layer.inputs)))
+                    for layer in self.program.layers)
         return 2 * int(worst) + _PATIENCE
 
     def run(

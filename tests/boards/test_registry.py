@@ -1,5 +1,6 @@
 """The table of boards: what its entries must agree on, and that pin-outs are imported late."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from boards.registry import BOARDS, find_board
+from hdl.config import DATAPATHS
 from ttfs_sw.errors import InputError
 
 
@@ -24,6 +26,19 @@ def test_platform_is_the_board(board):
     assert board.device.startswith(platform.device)
     assert platform is not board.platform_factory()  # A platform builds only once.
     assert board.clock_hz >= platform.default_clk_frequency
+
+
+@pytest.mark.parametrize("datapath", DATAPATHS)
+def test_a_board_with_another_datapath(datapath):
+    board = BOARDS["icebreaker"]
+    other = board.with_datapath(datapath)
+    assert other.config.datapath == datapath
+    assert (other is board) == (datapath == board.config.datapath)
+    if datapath == "ramp":
+        # The ordering queue has a place for every code of the largest map.
+        assert other.config.map_places == 1024 < board.config.map_places
+    else:
+        assert dataclasses.replace(other.config, datapath="mac") == board.config
 
 
 @pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)

@@ -271,6 +271,9 @@ def documented_cycles(network, program, trace, n: int) -> int:
         times = np.array([code.bit_count() for code in codes.tolist()])
         times = times if plan.datapath == "serial" else codes != 0
         updates = int((np.maximum(plan.updates, 2) * times).sum())
+        if plan.datapath == "ramp":
+            # Events wait for the map to be scanned; then all slopes and potentials, every tick.
+            updates += np.count_nonzero(codes) + (plan.source_ticks + 1) * 2 * plan.words
         rows = len(plan.row_axis.taps)
         neurons = math.prod(layer.out_shape)
         total += (updates + plan.map_words + 4 * rows + 3 * plan.words + 2 * neurons

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from networks import networks
 
 from hdl.compiler import DoesNotFit, compile_network, minimal_config
-from hdl.config import CoreConfig
+from hdl.config import DATAPATHS, CoreConfig
 from hdl.core import Core
 from hdl.shapes import Memory
 from hdl.table import ENTRY_WORDS, FIELDS, HEADER_FIELDS, MAGIC, Operation
@@ -53,6 +53,19 @@ def test_refuses_more_layers_than_the_table_holds(random_network):
     compile_network(network, dataclasses.replace(CONFIG, layers=5))
     assert refusal(network, CONFIG) == (
         "the network has 5 layers and the core's table holds 4; merge or drop 1")
+
+
+def test_refuses_what_is_not_dense_in_the_order_of_time(bench):
+    for kind in ("conv2d", "depthwise"):
+        network = bench.shaped_network(rng(), (4, 4, 2), [
+            {"kind": kind, "channels": 2, "kernel": 3}, {"kind": "dense", "channels": 3}])
+        sentence = (
+            f"layer layer1 is a convolution ({kind}), and the ramp datapath runs dense layers "
+            "only, because it needs events in the order of time and a convolution needs them in "
+            "that of rows; choose the datapath mac or serial")
+        assert refusal(network, dataclasses.replace(CONFIG, datapath="ramp")) == sentence
+        with pytest.raises(DoesNotFit, match="layer layer1 is a convolution"):
+            minimal_config(network, datapath="ramp")
 
 
 def test_refuses_an_input_window_that_codes_do_not_hold(random_network):
@@ -212,9 +225,11 @@ NETWORKS = networks(max_channels=9, max_size=9, max_neurons=300, residuals=False
 
 
 @settings(max_examples=40, deadline=None)
-@given(network=NETWORKS, lanes=st.sampled_from([2, 4, 8]))
-def test_minimal_config_is_minimal(network, lanes):
-    config = minimal_config(network, lanes=lanes)
+@given(network=NETWORKS, lanes=st.sampled_from([2, 4, 8]), datapath=st.sampled_from(DATAPATHS))
+def test_minimal_config_is_minimal(network, lanes, datapath):
+    if any(layer.kind != "dense" for layer in network.layers) and datapath == "ramp":
+        datapath = "mac"
+    config = minimal_config(network, lanes=lanes, datapath=datapath)
     used = compile_network(network, config).report()["memories"]
     assert used.keys() == DEPTHS.keys()
     for memory, count in used.items():

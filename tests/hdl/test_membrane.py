@@ -20,7 +20,8 @@ def rtl_membrane(bench, config, init, operations):
         for cycle, operation in enumerate([*operations, None, None]):
             ctx.set(dut.valid, operation is not None)
             kind, word, bias, _ = operation or ("", 0, 0, 0)
-            ctx.set(dut.sweep, kind == "sweep")
+            ctx.set(dut.sweep, kind in ("sweep", "last peek"))
+            ctx.set(dut.peek, kind in ("peek", "last peek"))
             ctx.set(dut.load, kind == "load")
             ctx.set(dut.word, word)
             ctx.set(dut.bias, bias)
@@ -46,12 +47,13 @@ def reference_membrane(config, init, operations):
     half = 1 << (config.accumulator_bits - 1)
     for kind, word, bias, added in filter(None, operations):
         found = words[word if word in touched and kind != "load" else bias].tolist()
-        seen.append((int(kind != "sweep"), int(kind == "sweep"), found))
-        if kind != "sweep":
+        peeked = kind.endswith("peek")
+        seen.append((int(not peeked and kind != "sweep"), int(kind == "sweep"), found))
+        if kind in ("update", "load"):
             words[word] = (np.array(found) + added + half) % (2 * half) - half
         if kind == "update":
             touched.add(word)
-        else:
+        elif kind != "peek":
             touched.discard(word)
     return seen
 
@@ -75,7 +77,8 @@ def test_equals_array(bench, lanes, words, bits):
             operations.append(None)
             before = None
             continue
-        kind = str(rng.choice(["update", "update", "sweep", "load"]))
+        kind = str(rng.choice(
+            ["update", "update", "sweep", "load", "peek", "last peek"]))
         operations.append((kind, word, int(rng.integers(biases)), int(rng.integers(-99, 99))))
         before = word
     packed = [pack(word, bits) for word in init]
@@ -88,7 +91,7 @@ def test_the_bias_is_read_until_the_first_touch_and_again_after_the_sweep(bench)
     operations = [("sweep", 2, 1, 0), None, ("update", 2, 1, 5), None, ("update", 2, 1, 5), None,
                   ("sweep", 2, 1, 0), None, ("sweep", 2, 0, 0)]
     init = [pack(word, 16) for word in ([0, 0], [-3, 40])]
-    found = [potentials for _, _, potentials in rtl_membrane(bench, config, init, operations)]
+    found = [potentials for *_, potentials in rtl_membrane(bench, config, init, operations)]
     assert found == [[-3, 40], [-3, 40], [2, 45], [7, 50], [0, 0]]
 
 

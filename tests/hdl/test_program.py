@@ -1,12 +1,13 @@
 """A compiled network as the load port receives it, as initial contents, and as a report."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 from hdl.compiler import compile_network
-from hdl.config import CoreConfig
+from hdl.config import DATAPATHS, CoreConfig
 from hdl.shapes import Memory
 from hdl.table import MAGIC
 
@@ -20,9 +21,9 @@ CORES = {
 SIZES = (13, 9, 18, 4)
 
 
-def make_program(random_network, core, **options):
+def make_program(random_network, core, datapath="mac", **options):
     network = random_network(np.random.default_rng(2), SIZES, weight_bits=3, **options)
-    return compile_network(network, CORES[core])
+    return compile_network(network, dataclasses.replace(CORES[core], datapath=datapath))
 
 
 def after(program, writes):
@@ -35,6 +36,7 @@ def after(program, writes):
     # Word 0 is the only one that has to be 0; no write may touch it.
     membrane = rng.integers(-half, half, (config.membrane_words, config.lanes))
     membrane[0] = 0
+    kept = None
     for which, address, value in writes:
         if which != Memory.MEMBRANE:
             held[which][address] = value
@@ -45,16 +47,27 @@ def after(program, writes):
                       for part in range(config.weight_parts))
         lanes = np.array([((weights >> n * bits) + (1 << bits - 1)) % (1 << bits) - (1 << bits - 1)
                           for n in range(config.lanes)])
-        base = membrane[address] if value >> 8 else membrane[0]
-        membrane[address] = (base + lanes * (value & 0xFF) + half) % (2 * half) - half
-        assert (value & 0xFF) <= config.max_ticks
+        code, add, keep = value & 0xFF, value >> 8 & 1, value >> 9
+        base = membrane[address] if add else membrane[0]
+        if config.datapath == "ramp":
+            # Nothing multiplies: weights are added, or what was kept of the word.
+            assert code + add + keep == 1 or (code, add, keep) == (1, 1, 0)
+            if keep:
+                kept = membrane[address].copy()
+                continue
+            added, kept = (lanes, None) if code else (kept, None)
+        else:
+            assert not keep and code <= config.max_ticks
+            added = lanes * code
+        membrane[address] = (base + added + half) % (2 * half) - half
     return held, membrane
 
 
+@pytest.mark.parametrize("datapath", DATAPATHS)
 @pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("bias", [0, 1000])
-def test_writes_leave_the_initial_contents(random_network, core, bias):
-    program = make_program(random_network, core, per_channel=True, bias=bias)
+def test_writes_leave_the_initial_contents(random_network, core, bias, datapath):
+    program = make_program(random_network, core, datapath, per_channel=True, bias=bias)
     config, writes = program.config, list(program.writes())
     assert all(0 <= value < 1 << 32 and 0 <= address < 1 << 24 for _, address, value in writes)
     assert all(isinstance(value, int) for _, _, value in writes)
@@ -87,6 +100,25 @@ def test_roofline_and_bound(random_network):
     assert [int(cycles[0]) for cycles in rooflines] == [13, 8, 0]
     bounds = [plan.bound(cycles)[0] for plan, cycles in zip(plans, rooflines, strict=True)]
     assert bounds == pytest.approx([13.65 + 1 + 2 + 32, 8.4 + 2 + 2 + 32, 1 + 3 + 32])
+
+
+def test_ramp_walks_slopes_and_potentials_at_every_tick(random_network):
+    program = make_program(random_network, "four parts", "ramp", ticks=[7, 15, 3])
+    plans = program.layers
+    assert [plan.slope_words for plan in plans] == [plan.words for plan in plans] == [1, 2, 1]
+    codes = [np.ones((1, 13), int), np.arange(9)[None] % 2, np.zeros((1, 18), int)]
+    rooflines = [plan.roofline(code) for plan, code in zip(plans, codes, strict=True)]
+    assert [int(cycles[0]) for cycles in rooflines] == [13 + 8 * 2, 8 + 16 * 4, 4 * 2]
+    # Potentials and slopes of successive layers in turn, behind word 0 and the biases.
+    assert [(plan.membrane_base, plan.membrane_words) for plan in plans] == [(5, 2), (7, 4), (5, 2)]
+
+
+@pytest.mark.parametrize("weight_bits", [2, 3, 8])
+def test_biases_of_ramp_take_a_few_writes_for_every_bit(random_network, weight_bits):
+    network = random_network(np.random.default_rng(2), (4, 3), weight_bits=2, bias=1 << 14)
+    config = CoreConfig(lanes=4, weight_bits=weight_bits, accumulator_bits=16, datapath="ramp")
+    writes = [which for which, *_ in compile_network(network, config).writes()]
+    assert writes.count(Memory.MEMBRANE) <= 3 * 16
 
 
 def test_updates_of_a_window(bench):
