@@ -142,6 +142,15 @@ class CoreConfig:
         """32-bit (or narrower) parts in which one word of the weight memory is loaded."""
         return max(1, self.weight_width // 32)
 
+    @property
+    def weight_latency(self) -> int:
+        """Cycles from an address of the weight memory to its word.
+
+        Block RAM takes so long that a register stands behind it. What meets the weights waits as
+        long: codes in the core, potentials in the membrane memory, answers in the sweep.
+        """
+        return 2 if self.weight_memory == "block" else 1
+
     def pack_weights(self, weights: Sequence[int]) -> list[int]:
         """The 32-bit parts of a weight word, lane 0 lowest, from the weight of every lane."""
         mask = (1 << self.weight_bits) - 1

@@ -361,11 +361,15 @@ class Core(wiring.Component):
                 controller.busy, operation.p.weight, write.address[part_bits:])),
         ]
         if ramp:
-            m.d.comb += [
-                membrane.peek.eq((making & keep) | (operation.valid & operation.p.peek)),
-                lanes.event.eq(Mux(making, made.code[0], operation.valid & operation.p.event)),
-                lanes.zero.eq(Mux(making, keep, operation.valid & operation.p.zero)),
-                lanes.keep.eq(Mux(making, keep, operation.valid & operation.p.keep)),
-            ]
+            m.d.comb += membrane.peek.eq((making & keep) | (operation.valid & operation.p.peek))
+            begins = {
+                "event": Mux(making, made.code[0], operation.valid & operation.p.event),
+                "zero": Mux(making, keep, operation.valid & operation.p.zero),
+                "keep": Mux(making, keep, operation.valid & operation.p.keep),
+            }
         else:
-            m.d.comb += lanes.code.eq(Mux(making, made.code, operation.p.code))
+            begins = {"code": Mux(making, made.code, operation.p.code)}
+        # In step with the weights, which may come a cycle later.
+        domain = m.d.comb if config.weight_latency == 1 else m.d.sync
+        for name, value in begins.items():
+            domain += getattr(lanes, name).eq(value)

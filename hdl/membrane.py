@@ -16,8 +16,9 @@ class Membrane(wiring.Component):
     swept. A word that was not is read at ``bias`` instead, so no pass ever copies biases; sweeping
     a word clears its flag, and after an image all of them are clear again.
 
-    Three stages: (0) ``valid``, and the flag is read; (1) the word is read, and the flag written;
-    (2) ``potentials`` are there, with ``updating`` or ``sweeping``, and ``sums`` are written if
+    Stages: (0) ``valid``, and the flag is read; (1) the flag is written, and tells which word is
+    read: in the same cycle, or in the next one if weights take as long (``config.weight_latency``);
+    last, ``potentials`` are there, with ``updating`` or ``sweeping``, and ``sums`` are written if
     ``updating``. Latency: what an operation of cycle t writes can be read by one of cycle t + 2. No
     two operations in succession may have the same word. Throughput: one operation a cycle.
 
@@ -40,7 +41,8 @@ class Membrane(wiring.Component):
     forget, forget_word : In
         Clears one word's flag; only while nothing is under way.
     potentials : Out
-        Array of ``lanes`` signed values, two cycles later. They hold until the next ones come.
+        Array of ``lanes`` signed values, ``latency`` cycles later. They hold until the next ones
+        come.
     updating, sweeping : Out(1)
         What ``potentials`` were read for.
     coming : Out(1)
@@ -53,11 +55,10 @@ class Membrane(wiring.Component):
         An operation is between its first and its last cycle.
     """
 
-    #: Cycles from an operation to its ``potentials``.
-    LATENCY = 2
-
     def __init__(self, config: CoreConfig, init=()):
         self._config = config
+        #: Cycles from an operation to its ``potentials``.
+        self.latency = config.weight_latency + 1
         self._init = list(init)
         lanes = data.ArrayLayout(signed(config.accumulator_bits), config.lanes)
         super().__init__({
@@ -105,29 +106,43 @@ class Membrane(wiring.Component):
                 peek.eq(self.peek), word.eq(self.word), bias.eq(self.bias),
             ]
 
-        # 1: the word.
-        address = Signal.like(word)
+        # 1: which word.
+        chosen = Signal.like(word)
         m.d.comb += [
-            address.eq(Mux(flag.data & ~load, word, bias)),
+            chosen.eq(Mux(flag.data & ~load, word, bias)),
             mark.addr.eq(Mux(self.forget, self.forget_word, word)),
             mark.data.eq(~(sweep | load | self.forget)),
             mark.en.eq((reading & (sweep | ~peek)) | self.forget),
-            self.coming.eq(reading & sweep & ~peek),
         ]
+        bits = len(word)
+        comes = data.StructLayout(
+            {"read": 1, "update": 1, "sweep": 1, "word": bits, "address": bits})
+        stage = Signal(comes)
+        m.d.comb += [
+            stage.read.eq(reading), stage.update.eq(reading & ~sweep & ~peek),
+            stage.sweep.eq(reading & sweep & ~peek), stage.word.eq(word), stage.address.eq(chosen),
+        ]
+        busy = reading
+        for _ in range(self._config.weight_latency - 1):
+            waited = Signal(comes)
+            with m.If(moves):
+                m.d.sync += waited.eq(stage)
+            stage = waited
+            busy = busy | stage.update
+
+        # The word is read, and then there are potentials, and sums.
         updated = Signal.like(word)
+        m.d.comb += [self.coming.eq(stage.sweep), self.busy.eq(busy | self.updating)]
         with m.If(moves):
             m.d.sync += [
-                self.updating.eq(reading & ~sweep & ~peek), self.sweeping.eq(self.coming),
-                updated.eq(word),
+                self.updating.eq(stage.update), self.sweeping.eq(stage.sweep),
+                updated.eq(stage.word),
             ]
-
-        # 2: potentials, and sums.
-        m.d.comb += self.busy.eq(reading | self.updating)
         for pair, two in enumerate(storage):
             read, write = two.read_port(), two.write_port()
             m.d.comb += [
-                read.addr.eq(address),
-                read.en.eq(reading & moves),
+                read.addr.eq(stage.address),
+                read.en.eq(stage.read & moves),
                 Cat(self.potentials[2 * pair], self.potentials[2 * pair + 1]).eq(read.data),
                 write.addr.eq(updated),
                 write.data.eq(Cat(self.sums[2 * pair], self.sums[2 * pair + 1])),

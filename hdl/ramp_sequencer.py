@@ -58,11 +58,10 @@ class RampSequencer(wiring.Component):
 
     #: Fields of the layer table that it works by.
     FIELDS = ("weight_step", "row_step", "bias_base", "last_word", "row_table")
-    #: Cycles from the last operation of a tick until what it writes is in the memory.
-    LATENCY = 3
-
     def __init__(self, config: CoreConfig):
         self._config = config
+        #: Cycles from the last operation of a tick until what it writes is in the memory.
+        self.latency = config.weight_latency + 2
         widths = field_widths(config)
         super().__init__({
             "start": In(1),
@@ -182,7 +181,7 @@ class RampSequencer(wiring.Component):
 
         # Time: a tick has passed when its last potential has been written.
         passed = ends & ending
-        for _ in range(self.LATENCY):
+        for _ in range(self.latency):
             tick_before, passed_before = tick, passed
             tick, passed = Signal.like(tick), Signal()
             m.d.sync += [tick.eq(tick_before), passed.eq(passed_before)]

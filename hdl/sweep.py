@@ -23,7 +23,8 @@ class Sweep(wiring.Component):
     and ``2c + 1`` of a word, and those of the next words.
 
     Throughput: a word with n candidates takes ``n + 2`` cycles while nothing else needs the
-    membrane memory; else up to ``n + 4``, of which one of the memory's.
+    membrane memory; else up to ``n + 4``, of which one of the memory's; ``n + 5`` if it takes
+    as long as weights in block RAM.
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ class Sweep(wiring.Component):
     ask, word, bias : Out
         Asks the membrane memory to sweep a word, until there is no ``stall``.
     coming, sweeping, potentials, stall
-        The memory's answer two cycles later, announced one cycle before, and what delays it.
+        The memory's answer when it has it, announced one cycle before, and what delays it.
     quiet : In(1)
         Nobody else wants the membrane memory: ask for words before the one kept has left.
     rapid : Out(1)
@@ -103,11 +104,13 @@ class Sweep(wiring.Component):
         in_row = Signal()  # words of this row are left
         words_left = Signal.like(self.sweep_last)  # after the one that is asked for
         part = Signal.like(self.last_word)
-        asked_end, coming_end, end = Signal(), Signal(), Signal()  # the word ends its row
+        asked_end = Signal()  # the word is the last of its row
+        # What is known of a word when it is asked for, and comes with it: it is the last of its
+        # row, of its layer, of its pixel.
+        known = data.StructLayout({"end": 1, "final": 1, "pixel": 1})
+        asked, coming, here = Signal(known), Signal(known), Signal(known)
+        sent = Signal()  # one was asked for in the cycle before, and is not coming yet
         arrived = Signal()
-        asked_last, coming_last = Signal(), Signal()  # it is the last of its pixel
-        last_part = Signal()
-        coming_final, final = Signal(), Signal()  # and its layer
 
         # What has come: one word, and which of its neurons are to be emitted. Kept is by how much a
         # potential is above the threshold, because then one row of adders compares and keeps.
@@ -130,13 +133,13 @@ class Sweep(wiring.Component):
         # Known before the word comes, because the comparison takes long enough.
         lane_mask = Signal(lanes)
         with m.If(~self.stall):
-            m.d.sync += lane_mask.eq(Mux(coming_last, final_lanes, ~0))
+            m.d.sync += lane_mask.eq(Mux(coming.pixel, final_lanes, ~0))
         above = [(potential - self.threshold)[:config.accumulator_bits + 1]
                  for potential in self.potentials]
         candidates = Signal(lanes)
         m.d.comb += candidates.eq(~Cat(difference[-1] for difference in above) & lane_mask)
 
-        m.d.sync += [self.pooled.eq(self.pool_last != 0), self.left.eq(arrived & end)]
+        m.d.sync += [self.pooled.eq(self.pool_last != 0), self.left.eq(arrived & here.end)]
         rest = Signal(lanes)  # pending without its first one
         free = Signal()
         holding = Signal()  # a word is kept whose place is still needed
@@ -156,17 +159,19 @@ class Sweep(wiring.Component):
             leaving.eq(holding & ~has_pending & (free | ~has_current)),
             self.stall.eq(self.sweeping & (blocked | fresh)),
             arrived.eq(self.sweeping & ~self.stall),
-            self.busy.eq(active | in_row | self.ask | self.coming | self.sweeping | holding | gone
-                         | self.o.valid),
+            self.busy.eq(active | in_row | self.ask | sent | self.coming | self.sweeping | holding
+                         | gone | self.o.valid),
         ]
 
         # One word at a time, so that it need not wait when it comes: until then the current
         # candidate leaves, if nothing stops it. While nobody minds waiting, one after another.
         alone, more, row_begins = Signal(), Signal(), Signal()
         m.d.comb += [
-            alone.eq(~self.ask & ~self.coming & ~self.sweeping
+            alone.eq(~self.ask & ~sent & ~self.coming & ~self.sweeping
                      & (~holding | (~has_pending & self.spiking))),
-            asked_last.eq(part == self.last_word),
+            asked.end.eq(asked_end),
+            asked.final.eq(asked_end & ~active),
+            asked.pixel.eq(part == self.last_word),
             row_begins.eq(active & may & (~in_row | (self.ask & asked_end))),
             more.eq((in_row & ~(self.ask & asked_end)) | row_begins),
         ]
@@ -174,14 +179,16 @@ class Sweep(wiring.Component):
             m.d.sync += self.ask.eq(more & (self.quiet | alone))
             with m.If(more & self.quiet & ~alone):
                 m.d.sync += self.rapid.eq(1)
-            with m.Elif(~self.ask & ~self.coming & ~self.sweeping):
+            with m.Elif(~self.ask & ~sent & ~self.coming & ~self.sweeping):
                 m.d.sync += self.rapid.eq(0)
         with m.If(~self.stall):
-            m.d.sync += [
-                coming_end.eq(asked_end), end.eq(coming_end),
-                coming_final.eq(asked_end & ~active), final.eq(coming_final),
-                coming_last.eq(asked_last), last_part.eq(coming_last),
-            ]
+            m.d.sync += here.eq(coming)
+            if config.weight_latency == 1:
+                m.d.sync += coming.eq(asked)
+            else:
+                # The memory's answer waits as updates do, for their weights.
+                waiting = Signal(known)
+                m.d.sync += [sent.eq(self.ask), waiting.eq(asked), coming.eq(waiting)]
         with m.If(self.ask & ~self.stall):
             m.d.sync += [
                 words_left.eq(words_left - 1),
@@ -192,7 +199,7 @@ class Sweep(wiring.Component):
                     self.word == self.membrane_last, self.membrane_base, self.word + 1)),
                 self.bias.eq(self.bias + 1),
             ]
-            with m.If(asked_last):
+            with m.If(asked.pixel):
                 m.d.sync += [part.eq(0), self.bias.eq(self.bias_base)]
         m.d.sync += may.eq(self.ready)
         with m.If(row_begins & ~(self.ask & self.stall)):
@@ -235,10 +242,10 @@ class Sweep(wiring.Component):
                 holding.eq(1),
                 *(kept[n].eq(difference) for n, difference in enumerate(above)),
                 kept_part.eq(next_part),
-                next_part.eq(Mux(last_part, 0, next_part + 1)),
+                next_part.eq(Mux(here.pixel, 0, next_part + 1)),
                 pending.eq(candidates),
-                row_ends.eq(end),
-                layer_ends.eq(final),
+                row_ends.eq(here.end),
+                layer_ends.eq(here.final),
             ]
 
         # Its place is left behind one cycle later, when the next word may be here already.

@@ -13,10 +13,10 @@ __all__ = ["WeightMemory"]
 class WeightMemory(wiring.Component):
     """Single-port memory of weight words, written in parts of 32 bits.
 
-    Latency: ``data`` belongs to the ``address`` of the cycle before. A write takes the port: what
-    is read in that cycle is undefined. With ``weight_memory="spram"`` on an iCE40 UP5K the four
-    single-port RAMs of the device are used; they wake up undefined. Everywhere else, simulators
-    included, the same behaviour comes from an inferred memory.
+    Latency: ``data`` belongs to the ``address`` of ``config.weight_latency`` cycles before. A write
+    takes the port: what is read in that cycle is undefined. With ``weight_memory="spram"`` on an
+    iCE40 UP5K the four single-port RAMs of the device are used; they wake up undefined. Everywhere
+    else, simulators included, the same behaviour comes from an inferred memory.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class WeightMemory(wiring.Component):
     address : In(config.weight_address_bits)
         Word to read, or to write when ``write`` is set.
     data : Out(config.weight_width)
-        Word at the address of the cycle before; lane 0 in the low bits.
+        Word at that address; lane 0 in the low bits.
     write : In(1)
         Write one part of the word.
     write_part : In
@@ -70,11 +70,17 @@ class WeightMemory(wiring.Component):
         m.d.comb += [
             read.addr.eq(self.address),
             read.en.eq(~self.write),
-            self.data.eq(read.data),
             write.addr.eq(self.address),
             write.data.eq(self.write_data[:part_width].replicate(config.weight_parts)),
             write.en.eq(self.write << self.write_part),
         ]
+        word = read.data
+        for _ in range(config.weight_latency - 1):
+            # Without a reset, as the register inside a block RAM.
+            behind = Signal(config.weight_width, reset_less=True)
+            m.d.sync += behind.eq(word)
+            word = behind
+        m.d.comb += self.data.eq(word)
         return m
 
     def _elaborate_spram(self):

@@ -16,8 +16,8 @@ def rtl_membrane(bench, config, init, operations):
     seen, half = [], 1 << (config.accumulator_bits - 1)
 
     async def testbench(ctx):
-        # Sums belong to the operation of two cycles before.
-        for cycle, operation in enumerate([*operations, None, None]):
+        # Sums belong to the operation of so many cycles before.
+        for cycle, operation in enumerate([*operations, *[None] * dut.latency]):
             ctx.set(dut.valid, operation is not None)
             kind, word, bias, _ = operation or ("", 0, 0, 0)
             ctx.set(dut.sweep, kind in ("sweep", "last peek"))
@@ -25,9 +25,10 @@ def rtl_membrane(bench, config, init, operations):
             ctx.set(dut.load, kind == "load")
             ctx.set(dut.word, word)
             ctx.set(dut.bias, bias)
-            if cycle >= 2 and operations[cycle - 2]:
+            if cycle >= dut.latency and operations[cycle - dut.latency]:
                 found = [ctx.get(dut.potentials[n]) for n in range(config.lanes)]
-                sums = [(value + operations[cycle - 2][3] + half) % (2 * half) - half
+                added = operations[cycle - dut.latency][3]
+                sums = [(value + added + half) % (2 * half) - half
                         for value in found]
                 ctx.set(dut.sums, sums)
                 seen.append((ctx.get(dut.updating), ctx.get(dut.sweeping), found))
@@ -62,9 +63,12 @@ def pack(word, bits):
     return sum((value & ((1 << bits) - 1)) << (n * bits) for n, value in enumerate(word))
 
 
-@pytest.mark.parametrize(("lanes", "words", "bits"), [(2, 4, 8), (4, 9, 13), (16, 6, 16)])
-def test_equals_array(bench, lanes, words, bits):
-    config = CoreConfig(lanes=lanes, membrane_words=words, accumulator_bits=bits)
+@pytest.mark.parametrize(("lanes", "words", "bits", "weights"), [
+    (2, 4, 8, "block"), (4, 9, 13, "block"), (16, 6, 16, "block"), (16, 6, 16, "spram"),
+])
+def test_equals_array(bench, lanes, words, bits, weights):
+    config = CoreConfig(lanes=lanes, membrane_words=words, accumulator_bits=bits,
+                        weight_memory=weights)
     rng = np.random.default_rng(bits)
     high = 1 << (bits - 1)
     # The lower half are biases.
@@ -95,30 +99,34 @@ def test_the_bias_is_read_until_the_first_touch_and_again_after_the_sweep(bench)
     assert found == [[-3, 40], [-3, 40], [2, 45], [7, 50], [0, 0]]
 
 
-def test_stall_keeps_a_sweep_and_what_comes_behind_it(bench):
-    config = CoreConfig(lanes=2, membrane_words=4)
-    dut = Membrane(config, [pack(word, 16) for word in ([0, 0], [1, 2], [3, 4], [5, 6])])
+@pytest.mark.parametrize("weights", ["block", "spram"])
+def test_stall_keeps_a_sweep_and_what_comes_behind_it(bench, weights):
+    config = CoreConfig(lanes=16, membrane_words=5, weight_memory=weights)
+    words = np.arange(80).reshape(5, 16).tolist()
+    dut = Membrane(config, [pack(word, 16) for word in words])
+
+    def found(ctx):
+        return [ctx.get(dut.potentials[n]) for n in range(16)]
 
     async def testbench(ctx):
         ctx.set(dut.sweep, 1)
         ctx.set(dut.valid, 1)
-        for word in (1, 2):
+        for word in range(1, 1 + dut.latency):
             ctx.set(dut.word, word)
             ctx.set(dut.bias, word)
             await ctx.tick()
-        ctx.set(dut.word, 3)
-        ctx.set(dut.bias, 3)
+        ctx.set(dut.word, 1 + dut.latency)
+        ctx.set(dut.bias, 1 + dut.latency)
         ctx.set(dut.stall, 1)
         for _ in range(4):
             assert ctx.get(dut.sweeping) and ctx.get(dut.coming)
-            assert [ctx.get(dut.potentials[n]) for n in range(2)] == [1, 2]
+            assert found(ctx) == words[1]
             await ctx.tick()
         ctx.set(dut.stall, 0)
-        await ctx.tick()
-        assert [ctx.get(dut.potentials[n]) for n in range(2)] == [3, 4]
-        ctx.set(dut.valid, 0)
-        await ctx.tick()
-        assert [ctx.get(dut.potentials[n]) for n in range(2)] == [5, 6]
+        for word in words[2:2 + dut.latency]:
+            await ctx.tick()
+            assert found(ctx) == word
+            ctx.set(dut.valid, 0)
         await ctx.tick()
         assert not ctx.get(dut.sweeping)
 

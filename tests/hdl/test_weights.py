@@ -57,7 +57,8 @@ def rtl_weights(bench, config, operations, *, init=(), platform=None):
     words = []
 
     async def testbench(ctx):
-        for name, address, *rest in operations:
+        reads = []
+        for name, address, *rest in [*operations, *[("none", 0)] * (config.weight_latency - 1)]:
             ctx.set(dut.address, address)
             ctx.set(dut.write, name == "write")
             if name == "write":
@@ -65,7 +66,8 @@ def rtl_weights(bench, config, operations, *, init=(), platform=None):
                 ctx.set(dut.write_part, part)
                 ctx.set(dut.write_data, value)
             await ctx.tick()
-            if name == "read":
+            reads.append(name == "read")
+            if reads[-config.weight_latency:][0] and len(reads) >= config.weight_latency:
                 words.append(ctx.get(dut.data))
 
     # The simulator itself would elaborate without a platform.
