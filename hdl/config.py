@@ -151,6 +151,14 @@ class CoreConfig:
         """
         return 2 if self.weight_memory == "block" else 1
 
+    @property
+    def split_product(self) -> bool:
+        """Whether the requantiser multiplies in two steps.
+
+        A device whose weights lie in block RAM may have no multiplier of that width.
+        """
+        return self.weight_memory == "block"
+
     def pack_weights(self, weights: Sequence[int]) -> list[int]:
         """The 32-bit parts of a weight word, lane 0 lowest, from the weight of every lane."""
         mask = (1 << self.weight_bits) - 1

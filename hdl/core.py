@@ -285,7 +285,7 @@ class Core(wiring.Component):
         ]
 
         # A row of the map is final when its last candidate has gone all the way.
-        way = Signal(requantiser.LATENCY + 4)
+        way = Signal(requantiser.latency + 4)
         m.d.sync += way.eq(Cat(sweep.written, way))
         # Until its map is known none of it may be read.
         with m.If(controller.attach):
@@ -323,7 +323,9 @@ class Core(wiring.Component):
         m.d.sync += second.eq(wanted & ~second)
         which = {memory: Signal(name=f"load_{memory.name.lower()}") for memory in Memory}
         for memory, chosen in which.items():
-            m.d.comb += chosen.eq(load.valid & second & (load.p.memory == memory))
+            meant = Signal(name=f"meant_{memory.name.lower()}")
+            m.d.sync += meant.eq(wanted & ~second & (load.p.memory == memory))
+            m.d.comb += chosen.eq(load.valid & meant)
         part_bits = exact_log2(config.weight_parts)
         making = which[Memory.MEMBRANE]
         operation = sequencer.o

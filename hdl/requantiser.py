@@ -18,7 +18,8 @@ class Requantiser(wiring.Component):
     after shifting by ``s - 1``: ``(x + 2^(s-1)) >> s = ((2x >> s) + 1) >> 1``, which holds for
     ``s = 0`` too, where the half step is 0.
 
-    Latency: 6 cycles. Throughput: one potential a cycle.
+    Latency: 6 cycles, or 7 where the product is made of two halves (``config.split_product``).
+    Throughput: one potential a cycle.
 
     Parameters
     ----------
@@ -43,11 +44,10 @@ class Requantiser(wiring.Component):
         Writes one slope.
     """
 
-    #: Cycles from ``i`` to ``o``.
-    LATENCY = 6
-
     def __init__(self, config: CoreConfig, init=()):
         self._config = config
+        #: Cycles from ``i`` to ``o``.
+        self.latency = 7 if config.split_product else 6
         self._init = list(init)
         super().__init__({
             "slope_base": In(config.slope_address_bits),
@@ -77,9 +77,9 @@ class Requantiser(wiring.Component):
             read.addr.eq(self.slope_base + Mux(self.per_channel, self.i.p.channel, 0)),
         ]
 
-        valid = [self.i.valid, *(Signal(name=f"valid{n}") for n in range(1, self.LATENCY))]
+        valid = [self.i.valid, *(Signal(name=f"valid{n}") for n in range(1, self.latency))]
         place = [self.i.p.place]
-        for n in range(1, self.LATENCY):
+        for n in range(1, self.latency):
             place.append(Signal.like(self.i.p.place, name=f"place{n}"))
             m.d.sync += [valid[n].eq(valid[n - 1]), place[n].eq(place[n - 1])]
 
@@ -95,11 +95,21 @@ class Requantiser(wiring.Component):
         shift = Signal(5)
         m.d.sync += [factor.eq(potential), slope.eq(read.data[:16]), shift.eq(read.data[16:])]
 
-        # 3: the product, one bit to the left for the half step.
+        # 3: the product, in two steps if that is too much for one.
         multiplied = Signal(potential_bits + 16, reset_less=True)
-        product = Cat(Const(0, 1), multiplied)
         shift_product = Signal(5)
-        m.d.sync += [multiplied.eq(factor * slope), shift_product.eq(shift)]
+        if config.split_product:
+            low, high = (Signal(potential_bits + 8, reset_less=True, name=name)
+                         for name in ("low", "high"))
+            shift_halves = Signal(5)
+            m.d.sync += [
+                low.eq(factor * slope[:8]), high.eq(factor * slope[8:]), shift_halves.eq(shift),
+                multiplied.eq(low + (high << 8)), shift_product.eq(shift_halves),
+            ]
+        else:
+            m.d.sync += [multiplied.eq(factor * slope), shift_product.eq(shift)]
+        # One bit to the left for the half step.
+        product = Cat(Const(0, 1), multiplied)
 
         # 4: the coarse half of the shift. Of the bits above those that the fine half can still
         # bring down into the result, only whether one is set matters.
@@ -126,8 +136,8 @@ class Requantiser(wiring.Component):
         rounded = Signal(result_bits)
         m.d.comb += rounded.eq((result + 1) >> 1)
         m.d.sync += [
-            self.o.valid.eq(valid[5] & (over_result | rounded.any())),
-            self.o.p.place.eq(place[5]),
+            self.o.valid.eq(valid[-1] & (over_result | rounded.any())),
+            self.o.p.place.eq(place[-1]),
             self.o.p.code.eq(Mux(over_result | (rounded > self.ticks), self.ticks, rounded)),
         ]
         m.d.comb += self.busy.eq(self.o.valid)

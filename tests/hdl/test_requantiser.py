@@ -13,8 +13,14 @@ from ttfs_sw.network import dense_network
 WIDTHS = list(itertools.product((8, 16, 24), (1, 4, 8)))
 
 
-def make_config(accumulator_bits, tick_bits, slopes=128):
-    return CoreConfig(lanes=4, accumulator_bits=accumulator_bits, tick_bits=tick_bits,
+class Whole(CoreConfig):
+    """The product in one step, as with SPRAM."""
+
+    split_product = False
+
+
+def make_config(accumulator_bits, tick_bits, slopes=128, kind=CoreConfig):
+    return kind(lanes=4, accumulator_bits=accumulator_bits, tick_bits=tick_bits,
                       input_words=512, map_words=512, slopes=slopes)
 
 
@@ -72,7 +78,7 @@ def rtl_fire(bench, config, layers, *, pause=0.0, load=True):
     bench.run(dut, testbench, cycles=100_000)
     # In the order of i, each at its time.
     assert order == sorted(order)
-    assert all(cycles_out[place] - cycles_in[place] == Requantiser.LATENCY for place in order)
+    assert all(cycles_out[place] - cycles_in[place] == dut.latency for place in order)
     return [codes.tolist() for codes in found]
 
 
@@ -106,9 +112,10 @@ def random_slope(rng):
     return int(rng.choice([1, 65535, rng.integers(1, 65536), rng.integers(1, 1 << bits)]))
 
 
+@pytest.mark.parametrize("kind", [CoreConfig, Whole])
 @pytest.mark.parametrize(("accumulator_bits", "tick_bits"), WIDTHS)
-def test_every_shift(bench, accumulator_bits, tick_bits):
-    config = make_config(accumulator_bits, tick_bits)
+def test_every_shift(bench, accumulator_bits, tick_bits, kind):
+    config = make_config(accumulator_bits, tick_bits, kind=kind)
     rng = np.random.default_rng(accumulator_bits + tick_bits)
     layers = []
     for s in range(32):
@@ -175,11 +182,11 @@ def test_one_potential_a_cycle_and_busy_until_it_is_out(bench):
     async def watch(ctx):
         ctx.set(dut.ticks, 15)
         ctx.set(dut.threshold, 1)
-        for _ in range(5 + Requantiser.LATENCY + 1):
+        for _ in range(5 + dut.latency + 1):
             _, _, value = await ctx.tick().sample(dut.busy)
             busy.append(value)
 
     bench.run(dut, source.run, sink.run, watch)
     assert source.cycles == list(range(5))
-    assert sink.cycles == [Requantiser.LATENCY + n for n in range(5)]
-    assert busy == [0] + [1] * (4 + Requantiser.LATENCY) + [0]
+    assert sink.cycles == [dut.latency + n for n in range(5)]
+    assert busy == [0] + [1] * (4 + dut.latency) + [0]
