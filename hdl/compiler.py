@@ -15,6 +15,7 @@ from hdl.config import CoreConfig
 from hdl.contents import contents, fire_threshold, packed_kernel, slope_count
 from hdl.layout import Axis, MapPlan, axis_of, plan_map
 from hdl.program import LayerPlan, Program
+from hdl.residual import largest_shift, plan_residual, reads
 from hdl.table import ENTRY_WORDS, MAX_KERNEL, ROW_WORDS
 
 __all__ = ["DoesNotFit", "compile_network", "minimal_config"]
@@ -57,6 +58,19 @@ def compile_network(network: Any, config: CoreConfig, *, spare: bool = True) -> 
         source = maps[layer.source]
         # A dense layer reads its source flat, gaps and all.
         inputs = int(source.places[-1]) + 1 if layer.kind == "dense" else layer.in_shape[2]
+        per_tap = 1 if layer.kind == "depthwise" else window.pixel_words
+        step = inputs
+        if (1 << layer.residual_shift) >= 1 << (config.weight_bits - 1):
+            # A residual's taps are as far apart as others, and each has a word for every channel.
+            step = max(inputs, layer.out_shape[2])
+        weight_words = window.taps * per_tap * step
+        residual = None
+        if layer.second_source is not None:
+            residual = plan_residual(
+                layer, config, maps[layer.second_source], bases.get(layer.second_source),
+                weight_base + weight_words, window.rows, window.row_words // window.pixel_words,
+                (step * per_tap * len(window.column_axis.order), step))
+            weight_words += residual.weight_words
         spiking = layer.spiking
         plans.append(LayerPlan(
             name=layer.name,
@@ -73,10 +87,10 @@ def compile_network(network: Any, config: CoreConfig, *, spare: bool = True) -> 
             slope_words=window.slope_words,
             source_ticks=(
                 network.input_ticks if layer.source < 0 else layers[layer.source].ticks),
-            map_words=source.words,
+            map_words=source.words + (0 if residual is None else residual.map.words),
             weight_base=weight_base,
-            weight_words=window.taps * inputs * (
-                1 if layer.kind == "depthwise" else window.pixel_words),
+            weight_words=weight_words,
+            word_step=step,
             bias_base=biases[index],
             membrane_base=regions[index % 2],
             source_base=None if layer.source < 0 else bases[layer.source],
@@ -90,6 +104,7 @@ def compile_network(network: Any, config: CoreConfig, *, spare: bool = True) -> 
             row_axis=window.row_axis,
             column_axis=window.column_axis,
             column_taps=window.column_taps,
+            residual=residual,
             packed=window.packed,
             datapath=config.datapath,
         ))
@@ -103,7 +118,8 @@ def compile_network(network: Any, config: CoreConfig, *, spare: bool = True) -> 
              most(plan.weight_words for plan in plans), config.lanes)
     _require("slopes", slope_base, config.slopes, "slope", most(map(slope_count, layers)), 1)
     table = ENTRY_WORDS * (1 + len(plans)) + sum(
-        ROW_WORDS * len(plan.row_axis.taps) + len(plan.column_axis.taps) for plan in plans)
+        ROW_WORDS * len(each.row_axis.taps) + len(each.column_axis.taps)
+        for plan in plans for each in (plan, plan.residual) if each is not None)
     _require("table", table, config.table_words, "table",
              most(len(plan.row_axis.taps) for plan in plans), 1)
     try:
@@ -218,7 +234,7 @@ def _packed(layer, own, columns, config) -> int:
 def _plan_maps(network, config) -> dict[int, MapPlan]:
     """Layout of every map, by the index of the layer that fires into it; -1 is the input."""
     layers = network.layers
-    structured = {layer.source for layer in layers if layer.kind != "dense"}
+    structured = {source for layer in layers if layer.kind != "dense" for source in reads(layer)}
     maps = {-1: plan_map(tuple(network.input_shape), -1 not in structured, config, runs=True)}
     for index, layer in enumerate(layers):
         if layer.spiking:
@@ -285,8 +301,17 @@ def _check_layers(network, config, bounds):
                 f"only, because it needs events in the order of time and a convolution needs them "
                 f"in that of rows; choose the datapath mac or serial"
             )
-        if layer.second_source is not None:
-            raise DoesNotFit(f"{where} has a residual input, and this core adds none")
+        if config.datapath == "ramp" and layer.second_source is not None:
+            raise DoesNotFit(
+                f"{where} has a residual input, and the ramp datapath adds none; choose the "
+                f"datapath mac or serial"
+            )
+        if layer.residual_shift > largest_shift(config):
+            raise DoesNotFit(
+                f"{where} adds a residual times 2^{layer.residual_shift}, and the core with its "
+                f"weights of {config.weight_bits} bits at most 2^{largest_shift(config)}; train "
+                f"with larger weight_bits, or choose a core that has them"
+            )
         if max(layer.kernel) > MAX_KERNEL:
             raise DoesNotFit(
                 f"{where} has a kernel of {layer.kernel[0]} x {layer.kernel[1]}, and the core's "
@@ -337,7 +362,7 @@ def _allocate_maps(layers, maps, config):
     """First map word of each spiking layer: the lowest place free while its map is needed."""
     last_reader = {}
     for index, layer in enumerate(layers):
-        last_reader[layer.source] = index
+        last_reader.update(dict.fromkeys(reads(layer), index))
     bases: dict[int, int] = {}
     for index, plan in maps.items():
         if index < 0:

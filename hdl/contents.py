@@ -8,6 +8,7 @@ import numpy as np
 from hdl.config import CoreConfig
 from hdl.layout import MapPlan
 from hdl.program import LayerPlan
+from hdl.residual import identity, interleaved, reads
 from hdl.shapes import Memory
 from hdl.table import (
     COLUMN_FIELDS,
@@ -18,6 +19,7 @@ from hdl.table import (
     MAGIC,
     ROW_FIELDS,
     ROW_WORDS,
+    SECOND_FIELDS,
     Operation,
     pack,
 )
@@ -47,7 +49,7 @@ def contents(
     for index, (layer, plan) in enumerate(zip(network.layers, plans, strict=True)):
         lanes = _lane_channels(layer, plan)
         count = slope_count(layer, plan.packed)
-        read = any(later.source == index for later in plans)
+        read = any(index in reads(later) for later in network.layers)
         for n in range(count):
             # What nobody reads need not fire, and nobody would wipe it: slope 0 keeps it silent.
             channel = lanes[n] if count > 1 else 0
@@ -60,9 +62,12 @@ def contents(
         mask = (1 << config.accumulator_bits) - 1
         membrane.update(enumerate((bias & mask).tolist(), first))
         weights.update(_weights(layer, plan, config))
+        if plan.residual is not None:
+            words = _packed(identity(plan, config), config)
+            weights.update(enumerate(words, plan.residual.weight_base * config.weight_parts))
         rows = [word for words in _rows(layer, plan) for word in words]
-        columns = [word for words in _columns(plan, _word_step(layer, plan)) for word in words]
-        entry = _entry(layer, plan, plans, index, free, free + len(rows), count, config)
+        columns = [word for words in _columns(plan) for word in words]
+        entry = _entry(layer, plan, network.layers, index, free, free + len(rows), count, config)
         table.update(enumerate(entry, (1 + index) * ENTRY_WORDS))
         table.update(enumerate(rows + columns, free))
         free += len(rows) + len(columns)
@@ -170,43 +175,47 @@ def _taps(layer, plan):
     return ordered
 
 
-def _word_step(layer, plan):
-    """Weight words from a membrane word to the next one of the same event."""
-    return plan.source_map.places[-1] + 1 if layer.kind == "dense" else layer.in_shape[2]
-
-
 def _weights(layer, plan, config):
     """Weights in the order in which they are walked: taps, words of a pixel, then input channels.
 
     In a depthwise layer a channel has weights in one word only, and only that one is stored.
     """
-    lanes, bits, parts = config.lanes, config.weight_bits, config.weight_parts
+    lanes = config.lanes
     taps = _taps(layer, plan)
     count, inputs, outputs = taps.shape
-    padded = np.zeros((count, inputs, plan.pixel_words * lanes), np.int64)
-    padded[:, :, :outputs] = taps
-    words = padded.reshape(count, inputs, plan.pixel_words, lanes)
+    padded = np.zeros((count, plan.word_step, plan.pixel_words * lanes), np.int64)
+    padded[:, :inputs, :outputs] = taps
+    words = padded.reshape(count, plan.word_step, plan.pixel_words, lanes)
     if layer.kind == "depthwise":
         channels = np.arange(inputs)
         words = words[:, channels, channels // lanes]
     else:
         words = words.transpose(0, 2, 1, 3)
+    return enumerate(_packed(words, config), plan.weight_base * config.weight_parts)
+
+
+def _packed(words, config):
+    """The 32-bit parts of weight words ``[..., lanes]``, one word after another."""
+    lanes, bits, parts = config.lanes, config.weight_bits, config.weight_parts
     fields = words.reshape(-1, parts, lanes // parts) & ((1 << bits) - 1)
     values = (fields << (bits * np.arange(lanes // parts))).sum(axis=2)
-    return enumerate(values.reshape(-1).tolist(), plan.weight_base * parts)
+    return values.reshape(-1).tolist()
 
 
-def _entry(layer, plan, plans, index, row_table, column_table, slopes, config):
+def _entry(layer, plan, layers, index, row_table, column_table, slopes, config):
     flat = layer.kind == "dense"
     source, own = plan.source_map, plan.map
     depthwise = layer.kind == "depthwise"
-    step = int(_word_step(layer, plan))
+    step = plan.word_step
     channels = layer.out_shape[2]
+    later = set().union(*(reads(other) for other in layers[index + 1:]))
+    second = plan.residual
     return pack(
         FIELDS, ENTRY_WORDS,
         operation=Operation.DEPTHWISE if depthwise else Operation.FULL,
         spiking=int(layer.spiking),
-        last=int(index + 1 == len(plans)),
+        last=int(index + 1 == len(layers)),
+        residual=int(second is not None),
         source_input=int(layer.source < 0),
         follows=int(layer.source >= 0 and layer.source == index - 1),
         ticks=layer.ticks,
@@ -241,35 +250,50 @@ def _entry(layer, plan, plans, index, row_table, column_table, slopes, config):
         destination_row=own.row_words if layer.spiking else 0,
         final_step=(0 if own is None else config.lanes // config.codes_per_word if flat
                     else own.row_words),
-        clears=int(layer.source >= 0 and all(
-            later.source != layer.source for later in plans[index + 1:])),
+        # Of a map that is both, a row of the source is read first.
+        clears=int(layer.source >= 0 and layer.source not in later | {layer.second_source}),
         source_ticks=plan.source_ticks,
         slope_base=plan.slope_base or 0,
         fire_threshold=plan.fire_threshold & 0xFFFFFFFF,
+        **dict.fromkeys(SECOND_FIELDS, 0) if second is None else {
+            "second_row_last": second.map.row_words - 1,
+            "second_chunk_last": second.map.chunk_last,
+            "second_slot_shift": second.map.slot_shift,
+            "second_input": int(second.source < 0),
+            "second_follows": int(second.source >= 0 and second.source == index - 1),
+            "second_clears": int(second.source >= 0 and second.source not in later),
+            "second_column_table": column_table + len(plan.column_axis.taps),
+        },
     )
 
 
 def _rows(layer, plan):
-    axis = plan.row_axis
-    step = int(_word_step(layer, plan)) * len(plan.column_axis.order) * (
+    step = plan.word_step * len(plan.column_axis.order) * (
         1 if layer.kind == "depthwise" else plan.pixel_words)
-    for row in range(len(axis.taps)):
+    order = list(interleaved(plan))
+    for number, (second, row, completes) in enumerate(order):
+        part = plan.residual if second else plan
+        axis = part.row_axis
         place = axis.first[row] % plan.window_rows
+        base = plan.residual.base if second else plan.source_base
+        words = (plan.residual.map if second else plan.source_map).row_words
         yield pack(
             ROW_FIELDS, ROW_WORDS,
             membrane=plan.membrane_base + place * plan.row_words,
-            taps=axis.taps[row],
+            taps=axis.taps[row] * (plan.residual.row_taps if second else 1),
             wrap=min(7, plan.window_rows - 1 - place),
-            opens=axis.opens[row],
-            completes=axis.completes[row],
-            last=int(row == len(axis.taps) - 1),
-            weight=plan.weight_base + axis.start[row] * step,
+            opens=0 if second else axis.opens[row],
+            completes=completes,
+            second=int(second),
+            last=int(number == len(order) - 1),
+            weight=part.weight_base + axis.start[row] * step,
+            map=0 if plan.residual is None else (base or 0) + row * words,
         )
 
 
-def _columns(plan, word_step):
+def _columns(plan):
     axis = plan.column_axis
-    step = int(word_step) * (1 if plan.kind == "depthwise" else plan.pixel_words)
+    step = plan.word_step * (1 if plan.kind == "depthwise" else plan.pixel_words)
     for column in range(len(axis.taps)):
         yield pack(
             COLUMN_FIELDS, 1,
@@ -277,3 +301,10 @@ def _columns(plan, word_step):
             membrane=axis.first[column] * plan.pixel_words,
             taps=axis.taps[column],
         )
+    if plan.residual is not None:
+        axis = plan.residual.column_axis
+        for column, taps in enumerate(axis.taps):
+            yield pack(
+                COLUMN_FIELDS, 1, weight=0, membrane=axis.first[column] * plan.pixel_words,
+                taps=taps * plan.residual.column_taps,
+            )

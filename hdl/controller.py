@@ -16,6 +16,8 @@ from hdl.table import (
     FIRE_WORDS,
     HEADER_FIELDS,
     MAGIC,
+    MAP_WORDS,
+    SECOND,
     Operation,
     field_widths,
 )
@@ -42,6 +44,8 @@ class Fetcher(wiring.Component):
         Begin, with this layer's entry, which must hold until ``complete``.
     ask, address, granted, words
         Read port of the table: ``ask`` until ``granted``, data one cycle later.
+    again : In(1), second : In(1)
+        Read the words that describe a map again, or those of the second map; that must hold.
     first : Out(1)
         The first of the words is at ``words``.
     fields : Out
@@ -61,6 +65,8 @@ class Fetcher(wiring.Component):
             "address": Out(config.table_address_bits),
             "granted": In(1),
             "words": In(32),
+            "again": In(1),
+            "second": In(1),
             "fields": Out(data.StructLayout({name: widths[name] for name in names})),
             "first": Out(1),
             "complete": Out(1),
@@ -76,6 +82,8 @@ class Fetcher(wiring.Component):
         for index, word in enumerate(self._numbers):
             with m.If(asked[index]):
                 m.d.comb += number.eq(word)
+                if index >= count - MAP_WORDS:
+                    m.d.comb += number.eq(Mux(self.second, word | SECOND, word))
         m.d.comb += [
             self.ask.eq(asked.any()),
             self.first.eq(coming[0]),
@@ -95,6 +103,8 @@ class Fetcher(wiring.Component):
                             self.words[field.offset:field.offset + field.width])
         with m.If(self.start):
             m.d.sync += [asked.eq(1), coming.eq(0), self.complete.eq(0)]
+        with m.If(self.again):
+            m.d.sync += [asked.eq(1 << count - MAP_WORDS), self.complete.eq(0)]
         return m
 
 
@@ -137,6 +147,11 @@ class Controller(wiring.Component):
         Those of the layer that fires.
     accumulate, fire : Out(1)
         One cycle at the start of either half of a layer.
+    row : In(1), second : In(1), scanning : In(1)
+        In a layer with a residual, a row begins; from the next cycle on, of which map; something
+        of another row is still on its way from its map.
+    scan : Out(1)
+        Scan the map that ``entry`` describes, in a layer with a residual a row of it.
     attach : Out(1)
         The layer that accumulates is attached to firing: its map will be written anew.
     accumulated, fired : In(1)
@@ -187,6 +202,10 @@ class Controller(wiring.Component):
             "entry": Out(layout(ACCUMULATE_FIELDS)),
             "firing": Out(layout(FIRE_FIELDS)),
             "accumulate": Out(1),
+            "row": In(1),
+            "second": In(1),
+            "scanning": In(1),
+            "scan": Out(1),
             "fire": Out(1),
             "attach": Out(1),
             "accumulated": In(1),
@@ -261,6 +280,7 @@ class Controller(wiring.Component):
         unattached = Signal()  # the layer that accumulates waits for firing
         attached = Signal()  # it is the one that may fire
         settled = Signal()  # it has accumulated: its last rows may reach no output
+        reading = Signal()  # a map's words are read again
         m.d.comb += [
             entry.layer.eq(subject),
             firing.layer.eq(fires),
@@ -347,6 +367,23 @@ class Controller(wiring.Component):
                 with m.If(~firing_busy):
                     m.d.comb += self.release.eq(1)
                     m.d.sync += self.busy.eq(0)
+                    m.next = "Idle"
+
+        # Maps take turns in a layer with a residual: what describes one is read for every row.
+        m.d.comb += entry.second.eq(self.second & reading)
+        with m.FSM(name="row_state"):
+            with m.State("Idle"):
+                m.d.comb += self.scan.eq(self.accumulate & ~entry.fields.residual)
+                with m.If(self.row & entry.fields.residual):
+                    m.next = "Wait"
+            with m.State("Wait"):
+                with m.If(~self.scanning):
+                    m.d.comb += entry.again.eq(1)
+                    m.next = "Fetch"
+            with m.State("Fetch"):
+                m.d.comb += reading.eq(1)
+                with m.If(entry.complete):
+                    m.d.comb += self.scan.eq(1)
                     m.next = "Idle"
 
         with m.FSM(name="firing_state"):

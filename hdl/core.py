@@ -171,8 +171,7 @@ class Core(wiring.Component):
         wiring.connect(m, events, sequencer.i)
         m.d.comb += [
             *(getattr(sequencer, name).eq(entry[name]) for name in sequencer.FIELDS),
-            scanner.start.eq(controller.accumulate),
-            scanner.base.eq(entry.source_base),
+            scanner.start.eq(controller.scan),
             scanner.last.eq(entry.source_last),
             scanner.row_last.eq(entry.row_last),
             scanner.chunk_last.eq(entry.chunk_last),
@@ -208,12 +207,21 @@ class Core(wiring.Component):
                 ordering.start.eq(controller.accumulate),
                 ordering.ticks.eq(entry.source_ticks),
                 membrane.sweep.eq(sweep.ask | (operation.valid & operation.p.sweep)),
+                scanner.seek.eq(controller.accumulate),
+                scanner.base.eq(entry.source_base),
                 self.time.valid.eq(sequencer.ticked),
                 self.time.p.layer.eq(controller.layer),
                 self.time.p.tick.eq(sequencer.tick),
             ]
         else:
             m.d.comb += [
+                # Rows of two maps take turns in a layer with a residual, each where it says.
+                scanner.seek.eq(controller.accumulate | (sequencer.begins & entry.residual)),
+                scanner.base.eq(Mux(entry.residual, sequencer.row_map, entry.source_base)),
+                scanner.single.eq(entry.residual),
+                controller.row.eq(sequencer.begins),
+                controller.second.eq(sequencer.second),
+                controller.scanning.eq(scanner.busy),
                 sequencer.depthwise.eq(entry.operation == Operation.DEPTHWISE),
                 sequencer.stolen.eq(controller.own),
                 sequencer.swept.eq(sweep.left & controller.same),

@@ -9,10 +9,48 @@ from hdl.config import CoreConfig
 from hdl.layout import Axis, MapPlan
 from hdl.shapes import Memory, membrane_write_shape
 
-__all__ = ["LayerPlan", "Program"]
+__all__ = ["LayerPlan", "Program", "ResidualPlan"]
 
 #: Set bits of every code.
 _POPCOUNT = np.array([code.bit_count() for code in range(256)])
+
+
+def _placed(base, plan):
+    """Neuron of a map at every place of its memory, in which it begins at word ``base``."""
+    return np.concatenate([np.full((base or 0) * plan.codes_per_word, -1), plan.neurons])
+
+
+@dataclasses.dataclass(frozen=True)
+class ResidualPlan:
+    """What a layer adds of a second map: where that lies, and by which weights.
+
+    ``weights`` are the weights of an event by their place behind ``weight_base`` and the channel's
+    number; it meets ``row_taps`` times ``column_taps`` of them, one update each. The axes say which
+    rows and columns have outputs.
+    """
+
+    source: int
+    base: int | None
+    map: MapPlan
+    weight_base: int
+    weight_words: int
+    weights: dict[int, int]
+    row_taps: int
+    column_taps: int
+    row_axis: Axis
+    column_axis: Axis
+
+    @property
+    def neurons(self) -> np.ndarray:
+        """Neuron of the map at every place of the memory that it is in; -1 is none."""
+        return _placed(self.base, self.map)
+
+    @property
+    def updates(self) -> np.ndarray:
+        """Updates that an event of each neuron takes, at least 1."""
+        used = np.outer(self.row_axis.taps, self.column_axis.taps)
+        taps = np.maximum(1, used * self.row_taps * self.column_taps)
+        return np.repeat(taps.reshape(-1), self.map.places.size // taps.size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,8 +60,9 @@ class LayerPlan:
     ``words`` is W, the words of all its neurons if every pixel began a new one; ``packed`` the
     pixels of a membrane word, and ``pixel_words`` the membrane words of so many pixels;
     ``slope_words`` those of slopes, as many in the ``ramp`` datapath and none in others;
+    ``word_step`` the weight words from a membrane word of an event to the next one;
     ``window_rows`` the output rows that the membrane memory holds at a time; ``map_words`` the
-    words of the map it reads; ``bounds`` the exact smallest and largest potential that any input
+    words of the maps it reads; ``bounds`` the exact smallest and largest potential that any input
     can give. ``source_map`` and ``map`` are the layouts of what it reads and of what it fires.
     """
 
@@ -43,6 +82,7 @@ class LayerPlan:
     map_words: int
     weight_base: int
     weight_words: int
+    word_step: int
     bias_base: int
     membrane_base: int
     source_base: int | None
@@ -56,6 +96,7 @@ class LayerPlan:
     row_axis: Axis = dataclasses.field(repr=False)
     column_axis: Axis = dataclasses.field(repr=False)
     column_taps: tuple[int, ...] = dataclasses.field(repr=False)
+    residual: ResidualPlan | None = dataclasses.field(default=None, repr=False)
     packed: int = 1
     datapath: str = "mac"
 
@@ -67,8 +108,7 @@ class LayerPlan:
     @property
     def source_neurons(self) -> np.ndarray:
         """Neuron of the source at every place of the memory that its map is in; -1 is none."""
-        before = (self.source_base or 0) * self.source_map.codes_per_word
-        return np.concatenate([np.full(before, -1), self.source_map.neurons])
+        return _placed(self.source_base, self.source_map)
 
     @property
     def updates(self) -> np.ndarray:
@@ -83,15 +123,20 @@ class LayerPlan:
         channels = self.source_map.shape[2]
         return np.maximum(1, np.repeat(taps.reshape(-1), channels))
 
-    def roofline(self, codes: np.ndarray) -> np.ndarray:
+    def roofline(self, codes: np.ndarray, second: np.ndarray | None = None) -> np.ndarray:
         """Fewest cycles that this layer can take for each of ``codes [images, inputs]``.
 
         An update a cycle; ``serial`` takes each of them once for every set bit of the code.
         ``ramp`` reads all slopes and updates all potentials at every tick besides, though what
-        shares a walk and what comes before the first spike costs less than that.
+        shares a walk and what comes before the first spike costs less than that. ``second`` are the
+        codes ``[images, neurons]`` of a residual's map.
         """
-        times = _POPCOUNT[codes] if self.datapath == "serial" else codes != 0
-        return times @ self.updates + (self.source_ticks + 1) * 2 * self.slope_words
+        def cycles(codes, updates):
+            times = _POPCOUNT[codes] if self.datapath == "serial" else codes != 0
+            return times @ updates
+
+        total = cycles(codes, self.updates) + (self.source_ticks + 1) * 2 * self.slope_words
+        return total if self.residual is None else total + cycles(second, self.residual.updates)
 
     def bound(self, roofline: np.ndarray) -> np.ndarray:
         """Most cycles that we allow ourselves: 1.05 × roofline + W + map words read + 32."""
@@ -223,7 +268,8 @@ class Program:
                 config.membrane_words,
             ),
             "input_map": (
-                max(layer.map_words for layer in layers if layer.source < 0), config.input_words),
+                max(layer.source_map.words for layer in layers if layer.source < 0),
+                config.input_words),
             "map": (
                 max((layer.destination_base + layer.destination_words for layer in fired),
                     default=0),
@@ -233,7 +279,7 @@ class Program:
             "layers": (len(layers), config.layers),
             "table": (1 + max(self.memories[Memory.TABLE]), config.table_words),
         }
-        hidden = ("source_map", "map", "row_axis", "column_axis", "column_taps")
+        hidden = ("source_map", "map", "row_axis", "column_axis", "column_taps", "residual")
         return {
             "config": config.as_dict(),
             "memories": {

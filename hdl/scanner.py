@@ -17,6 +17,7 @@ class Scanner(wiring.Component):
 
     Behind the events of each row comes one transfer with ``end``. Every row begins with a new word.
     A pixel has ``chunk_last + 1`` words, or a word has ``codes_per_word >> slot_shift`` pixels.
+    The scan ends with the map, or with every row, so that another map's may come in between.
 
     Throughput: one transfer a cycle while the words have any, and one word without any a cycle:
     ``Σ_words max(1, events in the word + end)`` cycles if ``o`` is always ready. Latency: the first
@@ -29,13 +30,17 @@ class Scanner(wiring.Component):
 
     Members
     -------
+    seek : In(1), base : In
+        The first word; with ``start`` or before it.
     start : In(1)
         Begin; only while not ``busy``.
-    base, last : In
-        First and last word of the map.
+    single : In(1)
+        End with the row.
+    last : In
+        Last word of the map; not looked at with ``single``.
     row_last, chunk_last, slot_shift : In
-        Layout of the map; see :data:`hdl.table.FIELDS`. These and ``last`` must hold while
-        ``busy``.
+        Layout of the map; see :data:`hdl.table.FIELDS`. These, ``single`` and ``last`` must hold
+        while ``busy``.
     limited, final : In
         While ``limited``, only words before ``final`` may be read: the others are still written.
     map_address, map_enable, map_data
@@ -55,8 +60,10 @@ class Scanner(wiring.Component):
         self._config = config
         widths = field_widths(config)
         super().__init__({
-            "start": In(1),
+            "seek": In(1),
             "base": In(widths["source_base"]),
+            "start": In(1),
+            "single": In(1),
             "last": In(widths["source_last"]),
             "row_last": In(widths["row_last"]),
             "chunk_last": In(widths["chunk_last"]),
@@ -116,7 +123,9 @@ class Scanner(wiring.Component):
             drained.eq((~has_current | (free & ~has_waiting)) & (~self.wipe | self.wiped)),
             self.wipe_word.eq(current_number),
             lost.eq(self.steal & have & ~drained),
-            self.map_enable.eq(fetching & allowed & ~self.steal & (drained | ~have)),
+            self.map_enable.eq(
+                (fetching & allowed & ~(self.single & have & row_ends))
+                & ~self.steal & (drained | ~have)),
             self.map_address.eq(address),
             self.busy.eq(fetching | have | has_current | self.o.valid | self.wipe),
         ]
@@ -176,18 +185,20 @@ class Scanner(wiring.Component):
         with m.If(self.map_enable):
             m.d.sync += [
                 address.eq(address + 1),
-                fetching.eq(address != self.last),
+                fetching.eq(self.single | (address != self.last)),
             ]
         with m.Elif(lost):
             m.d.sync += [address.eq(address - 1), fetching.eq(1)]
+        with m.Elif(self.single & have & row_ends):
+            m.d.sync += fetching.eq(0)
+        with m.If(self.seek):
+            m.d.sync += [address.eq(self.base), number.eq(self.base)]
         with m.If(self.start):
             m.d.sync += [
-                address.eq(self.base),
                 fetching.eq(1),
                 allowed.eq(0),
                 chunk.eq(0),
                 column.eq(0),
-                number.eq(self.base),
                 row_left.eq(self.row_last),
                 row_ends.eq(self.row_last == 0),
             ]

@@ -24,6 +24,9 @@ class Sequencer(wiring.Component):
     The window of output rows rolls: a row is opened by the first input row that reaches it, and
     only when the sweep has left its place; it is ``completed`` when no later input row reaches it.
 
+    Rows of a residual's map come between those of the source. Their events meet one membrane word,
+    the channel's own, and update it once for each tap: with weights whose sum is a power of two.
+
     Throughput: one update a cycle, no bubble between events, but two cycles for an event of one
     update or none. A word must not be updated twice in succession: then one cycle is lost. Latency:
     3 cycles. ``hold`` stops updates for as long as it is high.
@@ -40,6 +43,12 @@ class Sequencer(wiring.Component):
     depthwise, weight_step, weight_row_step, membrane_step, row_step, wrap_step, bias_base,
     last_word, row_table, column_table, window_rows : In
         Fields of the layer table; must hold while events come.
+    begins : Out(1)
+        A row begins: events of it are waited for.
+    row_map : Out(config.map_address_bits)
+        With ``begins``: the ``map`` of its descriptor.
+    second : Out(1)
+        The row that has begun is one of a residual's map.
     i : In(stream.Signature(event_shape(config)))
         Events and ends of rows.
     ask, address, words
@@ -71,6 +80,9 @@ class Sequencer(wiring.Component):
             "start": In(1),
             "depthwise": In(1),
             **{name: In(widths[name]) for name in self.FIELDS},
+            "begins": Out(1),
+            "row_map": Out(config.map_address_bits),
+            "second": Out(1),
             "i": In(stream.Signature(event_shape(config))),
             "ask": Out(1),
             "address": Out(config.table_address_bits),
@@ -94,36 +106,40 @@ class Sequencer(wiring.Component):
 
         # The row, and the next one: its descriptor is read while events of this one come.
         row = Signal(data.StructLayout({
-            "membrane": word, "taps": 3, "wrap": 3, "completes": 4, "last": 1, "weight": weight,
+            "membrane": word, "taps": 3, "wrap": 3, "completes": 4, "second": 1, "last": 1,
+            "weight": weight,
         }))
         coming_row = Signal.like(row)
         opens = Signal(4)
         row_valid, row_ends = Signal(), Signal()
         row_address = Signal.like(self.address)
         asked = Signal(2, init=2)  # words of the descriptor that were asked for
-        coming, second, loaded = Signal(), Signal(), Signal()
+        coming, latter, loaded = Signal(), Signal(), Signal()
         look = Signal()  # a column's descriptor is asked for, which goes first
         fetch = Signal()
         places = Signal(config.row_bits + 1)  # in the window, free for rows to be opened
         room = Signal()  # enough of them: known since the descriptor's first word, with one of two
-        begins = Signal()
+        begins = self.begins
         m.d.comb += [
+            self.second.eq(row.second),
             fetch.eq((asked != 2) & ~look),
             self.ask.eq(look | fetch),
             begins.eq((~row_valid | row_ends) & loaded & room),
         ]
-        m.d.sync += [coming.eq(fetch), second.eq(asked[0]), room.eq(opens <= places)]
+        m.d.sync += [coming.eq(fetch), latter.eq(asked[0]), room.eq(opens <= places)]
         with m.If(fetch):
             m.d.sync += [asked.eq(asked + 1), row_address.eq(row_address + 1)]
-        with m.If(coming & ~second):
+        with m.If(coming & ~latter):
             m.d.sync += opens.eq(part(self.words, ROW_FIELDS["opens"]))
             m.d.sync += [
                 coming_row[name].eq(part(self.words, field))
                 for name, field in ROW_FIELDS.items() if field.word == 0 and name != "opens"
             ]
-        with m.If(coming & second):
+        with m.If(coming & latter):
             m.d.sync += [
-                coming_row.weight.eq(part(self.words, ROW_FIELDS["weight"])), loaded.eq(1),
+                coming_row.weight.eq(part(self.words, ROW_FIELDS["weight"])),
+                self.row_map.eq(part(self.words, ROW_FIELDS["map"])),
+                loaded.eq(1),
             ]
         with m.If(row_ends):
             m.d.sync += row_valid.eq(0)
@@ -140,9 +156,9 @@ class Sequencer(wiring.Component):
         a_column = Signal(config.column_bits)
         a = Signal(data.StructLayout({
             "weight": weight, "membrane": word, "bias": word, "code": config.tick_bits,
-            "taps": 3, "wrap": 3, "completes": 4,
+            "taps": 3, "wrap": 3, "completes": 4, "second": 1,
         }))
-        own_word = Mux(self.depthwise, self.i.p.channel >> config.lane_bits, 0)
+        own_word = Mux(self.depthwise | row.second, self.i.p.channel >> config.lane_bits, 0)
         m.d.comb += [
             self.i.ready.eq(row_valid & ~a_valid),
             take.eq(self.i.valid & self.i.ready),
@@ -161,6 +177,7 @@ class Sequencer(wiring.Component):
                 a.taps.eq(row.taps),
                 a.wrap.eq(row.wrap),
                 a.completes.eq(row.completes),
+                a.second.eq(row.second),
                 a_end.eq(self.i.p.end),
                 a_column.eq(self.i.p.column),
             ]
@@ -192,6 +209,7 @@ class Sequencer(wiring.Component):
         words_left = Signal.like(self.last_word)
         columns_left, rows_left, wrap_left = Signal(3), Signal(3), Signal(3)
         issue = Signal()
+        stays = Signal()  # all of the event's updates are of one word
         again = Signal()  # the word is the one that was updated in the cycle before
         update = self.o.p
         m.d.comb += [
@@ -199,11 +217,11 @@ class Sequencer(wiring.Component):
             self.o.valid.eq(issue),
             b_taken.eq(b_valid & (~walking | (issue & final))),
         ]
-        # Only a new event can begin where the one before it ended.
-        m.d.sync += again.eq(b_taken & walking & (b.membrane == update.word))
-        last_word = Mux(self.depthwise, 0, self.last_word)
+        # A new event can begin where the one before it ended; else words differ, or all are one.
+        m.d.sync += again.eq(Mux(
+            b_taken, walking & (b.membrane == update.word), issue & stays))
         one_word = Signal()
-        m.d.sync += one_word.eq(last_word == 0)
+        m.d.sync += one_word.eq(self.depthwise | (self.last_word == 0))
 
         # One adder for each address: along the row of taps, or to the next row.
         next_row = last_of_pixel & last_column
@@ -215,8 +233,8 @@ class Sequencer(wiring.Component):
                 + Mux(next_row, self.weight_row_step, self.weight_step)),
             word_sum.eq(
                 Mux(next_row, first.membrane, update.word)
-                + Mux(next_row, Mux(wraps, self.wrap_step, self.row_step),
-                      self.membrane_step)),
+                + Mux(stays, 0, Mux(next_row, Mux(wraps, self.wrap_step, self.row_step),
+                                    self.membrane_step))),
         ]
         with m.If(b_taken):
             m.d.sync += [
@@ -226,17 +244,18 @@ class Sequencer(wiring.Component):
                 update.word.eq(b.membrane),
                 update.bias.eq(b.bias),
                 update.code.eq(b.code),
+                stays.eq(b.second),
                 first.weight.eq(b.weight),
                 first.membrane.eq(b.membrane),
                 columns.eq(b_columns - 1),
-                words_left.eq(last_word),
+                words_left.eq(self.last_word),
                 columns_left.eq(b_columns - 1),
                 rows_left.eq(b.taps - 1),
                 wrap_left.eq(b.wrap),
-                last_of_pixel.eq(one_word),
+                last_of_pixel.eq(one_word | b.second),
                 last_column.eq(b_columns == 1),
                 last_row.eq(b.taps == 1),
-                final.eq(one_word & (b_columns == 1) & (b.taps == 1)),
+                final.eq((one_word | b.second) & (b_columns == 1) & (b.taps == 1)),
                 wraps.eq(b.wrap == 0),
             ]
         with m.Elif(issue):
@@ -253,14 +272,16 @@ class Sequencer(wiring.Component):
                     update.bias.eq(update.bias + 1),
                 ]
             with m.Else():
-                m.d.sync += [words_left.eq(last_word), last_of_pixel.eq(one_word)]
-                with m.If(~self.depthwise):
+                m.d.sync += [
+                    words_left.eq(self.last_word), last_of_pixel.eq(one_word | stays),
+                ]
+                with m.If(~(self.depthwise | stays)):
                     m.d.sync += update.bias.eq(self.bias_base)
                 with m.If(~last_column):
                     m.d.sync += [
                         columns_left.eq(columns_left - 1),
                         last_column.eq(columns_left == 1),
-                        final.eq(one_word & (columns_left == 1) & last_row),
+                        final.eq((one_word | stays) & (columns_left == 1) & last_row),
                     ]
                 with m.Else():
                     m.d.sync += [
@@ -268,7 +289,7 @@ class Sequencer(wiring.Component):
                         last_column.eq(columns == 0),
                         rows_left.eq(rows_left - 1),
                         last_row.eq(rows_left == 1),
-                        final.eq(one_word & (columns == 0) & (rows_left == 1)),
+                        final.eq((one_word | stays) & (columns == 0) & (rows_left == 1)),
                         wrap_left.eq(wrap_left - 1),
                         wraps.eq(wrap_left == 1),
                         first.weight.eq(weight_sum),

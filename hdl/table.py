@@ -13,8 +13,9 @@ from amaranth.utils import ceil_log2
 from hdl.config import LAYOUT_VERSION, CoreConfig
 
 __all__ = ["ACCUMULATE_FIELDS", "ACCUMULATE_WORDS", "COLUMN_FIELDS", "ENTRY_WORDS", "FIELDS",
-           "FIRE_FIELDS", "FIRE_WORDS", "HEADER_FIELDS", "HEADER_WORDS", "MAGIC", "MAX_KERNEL",
-           "ROW_FIELDS", "ROW_WORDS", "Field", "Operation", "field_widths", "pack"]
+           "FIRE_FIELDS", "FIRE_WORDS", "HEADER_FIELDS", "HEADER_WORDS", "MAGIC", "MAP_WORDS",
+           "MAX_KERNEL", "ROW_FIELDS", "ROW_WORDS", "SECOND",
+           "SECOND_FIELDS", "Field", "Operation", "field_widths", "pack"]
 
 #: Words from one entry to the next.
 ENTRY_WORDS = 16
@@ -61,29 +62,38 @@ FIELDS = {
     "operation": Field(0, 0, 4),
     "spiking": Field(0, 4, 1),  # the layer fires; otherwise its potentials are the logits
     "last": Field(0, 5, 1),  # no layer follows
-    "source_input": Field(0, 6, 1),  # events come from the input map, not from the map memory
-    "follows": Field(0, 7, 1),  # they come from the layer before, which may still be firing
+    "residual": Field(0, 6, 1),  # a second map is added, row by row between those of the first
     "ticks": Field(0, 8, 8),  # T of the codes that the layer emits
     "check": Field(0, 16, 16),  # MAGIC
     # Accumulation: the source map ...
-    "source_base": Field(1, 0, 16),  # first map word to scan
-    "source_last": Field(1, 16, 16),  # the last one
+    "source_base": Field(8, 0, 16),  # first map word to scan
+    "source_last": Field(8, 16, 16),  # the last one
     "row_last": Field(2, 0, 16),  # map words of a row, less one
     "chunk_last": Field(2, 16, 12),  # map words of a pixel, less one
     "slot_shift": Field(2, 28, 4),  # codes of a pixel within a word, as a power of two
+    "source_input": Field(1, 14, 1),  # events come from the input map, not from the map memory
+    "follows": Field(1, 15, 1),  # they come from the layer before, which may still be firing
+    "clears": Field(1, 16, 1),  # no later layer reads the source map: it is left silent
+    "column_table": Field(1, 17, 15),  # first column descriptor
+    # ... the same of a residual's map, in words whose number is SECOND more ...
+    "second_row_last": Field(6, 0, 16),
+    "second_chunk_last": Field(6, 16, 12),
+    "second_slot_shift": Field(6, 28, 4),
+    "second_input": Field(5, 14, 1),
+    "second_follows": Field(5, 15, 1),
+    "second_clears": Field(5, 16, 1),
+    "second_column_table": Field(5, 17, 15),
     # ... and where its events go.
     "weight_step": Field(3, 0, 24),  # from the weights of a membrane word to the next one's
     "membrane_step": Field(3, 24, 8),  # from a membrane word of an event to the next in its row
     "weight_row_step": Field(4, 0, 24),  # from a row of taps to the next
-    "row_table": Field(5, 0, 16),  # first row descriptor
-    "column_table": Field(5, 16, 16),  # first column descriptor
-    "row_step": Field(6, 0, 16),  # membrane words of an output row
-    "wrap_step": Field(6, 16, 16),  # the same from the window's last row to its first, mod 2**16
+    "row_table": Field(5, 0, 14),  # first row descriptor
+    "row_step": Field(13, 0, 16),  # membrane words of an output row
+    "wrap_step": Field(13, 16, 16),  # the same from the window's last row to its first, mod 2**16
     "bias_base": Field(7, 0, 16),
     "last_word": Field(7, 16, 16),  # membrane words of a pixel, less one
-    "window_rows": Field(8, 0, 16),  # output rows in the membrane memory
-    "clears": Field(8, 16, 1),  # no later layer reads the source map: it is left silent
-    "source_ticks": Field(8, 24, 8),  # T of the codes that the layer reads
+    "window_rows": Field(1, 0, 14),  # output rows in the membrane memory
+    "source_ticks": Field(4, 24, 8),  # T of the codes that the layer reads
     # Firing: the window ...
     "membrane_base": Field(9, 0, 16),
     "membrane_last": Field(9, 16, 16),  # last word of the window
@@ -91,16 +101,16 @@ FIELDS = {
     "rows_last": Field(10, 16, 16),  # output rows, less one
     # ... and where its spikes go.
     "pitch": Field(11, 0, 16),  # codes from a pixel to the next; 0 is a layer without rows
-    "pool_last": Field(11, 16, 4),  # side of the pooling window, less one
+    "pool_last": Field(11, 16, 3),  # side of the pooling window, less one
     # A word may hold two pixels of a pooling window beside each other, channel by channel.
-    "halves": Field(13, 0, 1),
+    "halves": Field(11, 19, 1),
     "across_last": Field(11, 21, 3),  # words of a row of the pooling window, less one
     "per_channel": Field(11, 20, 1),  # a slope for each channel, not one for the layer
     "last_lane": Field(11, 24, 8),  # lane of the last channel in the last word of a pixel
     "destination_base": Field(12, 0, 16),  # first map word to write
     "destination_row": Field(12, 16, 16),  # map words of a row
-    "slope_base": Field(13, 16, 16),
     "final_step": Field(15, 0, 16),  # map words that a row, or a membrane word, makes final
+    "slope_base": Field(15, 16, 16),
     "fire_threshold": Field(14, 0, 32),  # smallest potential that may fire, two's complement
 }
 
@@ -111,8 +121,10 @@ ROW_FIELDS = {
     "wrap": Field(0, 19, 3),  # of these, rows before the window's last one
     "opens": Field(0, 22, 4),  # output rows that it is the first to reach
     "completes": Field(0, 26, 4),  # output rows that no later row reaches
+    "second": Field(0, 30, 1),  # it is one of a residual's map: events stay in one membrane word
     "last": Field(0, 31, 1),  # the layer ends with it
-    "weight": Field(1, 0, 24),  # weights of the first tap and channel 0
+    "weight": Field(1, 0, 20),  # weights of the first tap and channel 0
+    "map": Field(1, 20, 12),  # its first map word, in a layer with a residual
 }
 
 #: A column of the source.
@@ -123,14 +135,20 @@ COLUMN_FIELDS = {
 }
 
 #: Words that the controller reads before a layer accumulates, and before it fires.
-ACCUMULATE_WORDS = tuple(range(9))
-FIRE_WORDS = (0, 7, *range(9, 16))
+ACCUMULATE_WORDS = (0, 3, 4, 5, 7, 8, 13, 2, 1)
+FIRE_WORDS = (0, 7, 9, 10, 11, 12, 14, 15)
+#: So many words at the end of those that a layer accumulates with describe the map that is scanned.
+#: In a layer with a residual they are read again before each row; those of the second map have the
+#: bit SECOND set in their number.
+MAP_WORDS = 2
+SECOND = 4
+SECOND_FIELDS = tuple(name for name in FIELDS if name.startswith("second_"))
 ACCUMULATE_FIELDS = tuple(
     name for name, field in FIELDS.items()
-    if field.word in ACCUMULATE_WORDS and name not in ("ticks", "check")
+    if field.word in ACCUMULATE_WORDS and name not in ("ticks", "check", *SECOND_FIELDS)
 )
 FIRE_FIELDS = ("spiking", "last", "ticks", "bias_base", "last_word",
-               *(name for name, field in FIELDS.items() if field.word >= 9))
+               *(name for name, field in FIELDS.items() if field.word in FIRE_WORDS[2:]))
 
 
 def field_widths(config: CoreConfig) -> dict[str, int]:

@@ -76,8 +76,8 @@ class Comparison:
         self._answered = 0
         self._timed = 0
         # Transfers of images that are not complete: rows of image, reading layer, neuron, code,
-        # cycle; and of image, class, logit, cycle.
-        self._spikes = np.zeros((5, 0), np.int64)
+        # cycle, whether it is read as a residual; and of image, class, logit, cycle.
+        self._spikes = np.zeros((6, 0), np.int64)
         self._logits = np.zeros((4, 0), np.int64)
         self._cut = b""
 
@@ -131,11 +131,16 @@ class Comparison:
             self._reported[layer] = _append(
                 self._ends[:, layer], reported, report["clock"][mine]
             )
-        neuron = np.full(len(places), -1)
-        for layer, neurons in enumerate(self._expected.places):
-            inside = (spike["layer"] == layer) & (spike["place"] < len(neurons))
-            neuron[inside] = neurons[spike["place"][inside]]
-        taken = [image, spike["layer"], neuron, spike["code"], records.cycle[places]]
+        neuron, second = np.full(len(places), -1), np.zeros(len(places), np.int64)
+        for layer in range(len(self._reported)):
+            # The input map's places are not of the map memory.
+            if self._expected.sources[layer] >= 0:
+                inside, neurons = _at(spike, layer, self._expected.places[layer])
+                neuron[inside] = neurons
+            inside, neurons = _at(spike, layer, self._expected.second_places[layer])
+            second[inside] = neuron[inside] < 0
+            neuron[inside] = np.where(second[inside], neurons, neuron[inside])
+        taken = [image, spike["layer"], neuron, spike["code"], records.cycle[places], second]
         self._spikes = np.concatenate([self._spikes, taken], axis=1)
 
     def _take_answers(self, records: Records) -> None:
@@ -160,15 +165,18 @@ class Comparison:
         findings = []
         output = len(golden.layers) - 1
         for layer in range(len(golden.layers)):
-            image, _, neuron, code, _ = spikes[:, spikes[1] == layer]
-            source = golden.sources[layer]
-            fires = source >= 0
-            codes = golden.codes[source] if fires else np.zeros((stop - start, 0), np.uint8)
-            ticks = golden.ticks[source] if fires else 0
-            findings += placed(
-                "spike", source if fires else layer, codes, 0,
-                (code >= 1) & (code <= ticks) & (neuron >= 0), image - start, neuron, code,
-            )
+            if golden.sources[layer] == golden.seconds[layer] >= 0:
+                self._part(spikes, layer)
+            for second, source in enumerate((golden.sources[layer], golden.seconds[layer])):
+                image, _, neuron, code, _, _ = spikes[
+                    :, (spikes[1] == layer) & (spikes[5] == second)]
+                fires = source >= 0
+                codes = golden.codes[source] if fires else np.zeros((stop - start, 0), np.uint8)
+                ticks = golden.ticks[source] if fires else 0
+                findings += placed(
+                    "spike", source if fires else layer, codes, 0,
+                    (code >= 1) & (code <= ticks) & (neuron >= 0), image - start, neuron, code,
+                )
             # Behind the spikes that it counts: they say more.
             findings.append(differing(
                 "event count", layer,
@@ -186,6 +194,13 @@ class Comparison:
         ))
         self._note([finding for finding in findings if len(finding)], start, spikes, logits)
 
+    @staticmethod
+    def _part(spikes: np.ndarray, layer: int) -> None:
+        """Where a map is added to what is made of it: what comes again is read as a residual."""
+        mine = np.flatnonzero(spikes[1] == layer)
+        first = np.unique(spikes[[0, 2]][:, mine], axis=1, return_index=True)[1]
+        spikes[5, np.delete(mine, first)] = 1
+
     def _note(self, findings: list[Finding], start: int, spikes, logits) -> None:
         """Count what was found, and keep the first of it."""
         if not findings:
@@ -199,8 +214,8 @@ class Comparison:
         if self.first is None:
             layer, ticks = earliest.layer, (*self._expected.ticks, 0)
             first = earliest.first(self._expected.layers[layer], ticks[layer])
-            sources = np.array(self._expected.sources)
-            of_layer = spikes[:, sources[spikes[1]] == layer]
+            sources = np.array([self._expected.sources, self._expected.seconds])
+            of_layer = spikes[:, sources[spikes[5], spikes[1]] == layer]
             rows = logits if earliest.kind.endswith("logit") else of_layer[[0, 2, 3, 4]]
             image, neuron, _, cycle = rows
             when = cycle[(image == start + first.image) & (neuron == first.neuron)]
@@ -209,6 +224,12 @@ class Comparison:
                 image=self.first_image + start + first.image,
                 cycle=int(when[-1]) if len(when) else None,
             )
+
+
+def _at(spike: dict[str, np.ndarray], layer: int, neurons: np.ndarray):
+    """Which spikes a layer reads within a map, and of which neurons."""
+    inside = (spike["layer"] == layer) & (spike["place"] < len(neurons))
+    return inside, neurons[spike["place"][inside]]
 
 
 def _append(column: np.ndarray, had: int, values: np.ndarray) -> int:

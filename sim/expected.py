@@ -39,6 +39,9 @@ class Expected:
     places : tuple of :class:`numpy.ndarray`
         For each layer, the neuron at each place of the map memory that it reads; -1 where there is
         none.
+    seconds : tuple of :class:`int`, second_places : tuple of :class:`numpy.ndarray`
+        The same of the map that a residual adds. Without one, a layer is said to add the input, and
+        without any place: what it reads of that is not shown either.
     """
 
     layers: tuple[str, ...]
@@ -49,6 +52,8 @@ class Expected:
     roofline: np.ndarray
     sources: tuple[int, ...]
     places: tuple[np.ndarray, ...]
+    seconds: tuple[int, ...]
+    second_places: tuple[np.ndarray, ...]
 
     @classmethod
     def from_trace(cls, network: Network, trace: Trace, program: Program) -> "Expected":
@@ -59,11 +64,12 @@ class Expected:
 
         events, roofline = [], []
         for layer, plan in zip(network.layers, program.layers, strict=True):
-            count = np.count_nonzero(codes(layer.source), axis=1)
+            read = [codes(layer.source)]
             if layer.second_source is not None:
-                count = count + np.count_nonzero(codes(layer.second_source), axis=1)
-            events.append(count)
-            roofline.append(plan.roofline(codes(layer.source)))
+                read.append(codes(layer.second_source))
+            events.append(sum(np.count_nonzero(each, axis=1) for each in read))
+            roofline.append(plan.roofline(*read))
+        residuals = [plan.residual for plan in program.layers]
         return cls(
             layers=tuple(layer.name for layer in network.layers),
             ticks=tuple(trace.ticks),
@@ -73,6 +79,10 @@ class Expected:
             roofline=np.stack(roofline, axis=1).astype(np.int64),
             sources=tuple(plan.source for plan in program.layers),
             places=tuple(plan.source_neurons for plan in program.layers),
+            seconds=tuple(-1 if each is None else each.source for each in residuals),
+            second_places=tuple(
+                np.zeros(0, np.int64) if each is None or each.source < 0 else each.neurons
+                for each in residuals),
         )
 
     @property
@@ -99,11 +109,13 @@ class Expected:
         """Write everything to the ``.npz`` file ``path``, whole or not at all."""
         arrays = {f"codes{index}": codes for index, codes in enumerate(self.codes)}
         arrays |= {f"places{index}": places for index, places in enumerate(self.places)}
+        arrays |= {f"second{index}": places for index, places in enumerate(self.second_places)}
         with atomic_write(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(
                 file, layers=np.array(self.layers), ticks=np.array(self.ticks, np.int64),
                 logits=self.logits, events=self.events, roofline=self.roofline,
-                sources=np.array(self.sources, np.int64), **arrays,
+                sources=np.array(self.sources, np.int64),
+                seconds=np.array(self.seconds, np.int64), **arrays,
             )
 
     @classmethod
@@ -128,6 +140,9 @@ class Expected:
                     sources=tuple(int(value) for value in file["sources"]),
                     places=tuple(
                         file[f"places{index}"] for index in range(len(file["layers"]))),
+                    seconds=tuple(int(value) for value in file["seconds"]),
+                    second_places=tuple(
+                        file[f"second{index}"] for index in range(len(file["layers"]))),
                 )
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise InputError(f"{path} holds no expected events: {error}") from error

@@ -70,9 +70,12 @@ def rtl_spike_times(
     for index, layer in enumerate(network.layers[:-1]):
         codes = np.zeros(layer.neurons, np.int64)
         # A map is shown whenever a layer reads it, always the same.
-        for reader, source in enumerate(expected.sources):
-            if source == index:
-                mine = spike["layer"] == reader
-                codes[expected.places[reader][spike["place"][mine]]] = spike["code"][mine]
+        for sources, maps in ((expected.sources, expected.places),
+                              (expected.seconds, expected.second_places)):
+            for reader, source in enumerate(sources):
+                if source == index:
+                    mine = (spike["layer"] == reader) & (spike["place"] < len(maps[reader]))
+                    neuron = maps[reader][spike["place"][mine]]
+                    codes[neuron[neuron >= 0]] = spike["code"][mine][neuron >= 0]
         times.append(layer.ticks - codes)
     return times

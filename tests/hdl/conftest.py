@@ -245,14 +245,17 @@ def check(network, program, images, answers, *, on_time=True, encoded=False) -> 
     assert len(answers) == len(images)
     for n, answer in enumerate(answers):
         for index, plan in enumerate(program.layers):
-            seen = [(int(plan.source_neurons[place]), code)
-                    for layer, place, code in answer.spikes if layer == index]
+            seen = sorted((place, code) for layer, place, code in answer.spikes if layer == index)
             # What a layer reads of the input map is not shown.
-            codes = trace.codes[plan.source][n] if plan.source >= 0 else np.zeros(0, int)
-            assert seen == [(int(neuron), int(codes[neuron])) for neuron in np.flatnonzero(codes)]
+            wanted = [
+                (place, code) for source, neurons in maps_read(plan) if source >= 0
+                for place, neuron in enumerate(neurons)
+                if neuron >= 0 and (code := int(trace.codes[source][n][neuron]))]
+            assert seen == sorted(wanted)
         assert answer.logits == trace.logits[n].tolist()
         assert answer.winner == trace.winners[n]
-        events = [int(trace.events[n, 1 + layer.source]) for layer in network.layers]
+        events = [sum(int(trace.events[n, 1 + source]) for source, _ in maps_read(plan))
+                  for plan in program.layers]
         assert [count for _, count, _ in answer.statistics] == events
         assert [layer for layer, _, _ in answer.statistics] == list(range(len(events)))
         # The image ends with its last layer.
@@ -266,19 +269,34 @@ def documented_cycles(network, program, trace, n: int) -> int:
     """Most cycles of image ``n`` by docs/core.md: all layers, as if none overlapped."""
     total = 0
     for plan, layer in zip(program.layers, network.layers, strict=True):
-        codes = (trace.input_codes if plan.source < 0 else trace.codes[plan.source])[n]
+        def times(source, plan=plan):
+            codes = (trace.input_codes if source < 0 else trace.codes[source])[n]
+            times = np.array([code.bit_count() for code in codes.tolist()])
+            return times if plan.datapath == "serial" else codes != 0
+
         # An event without an update, or with one, takes two cycles.
-        times = np.array([code.bit_count() for code in codes.tolist()])
-        times = times if plan.datapath == "serial" else codes != 0
-        updates = int((np.maximum(plan.updates, 2) * times).sum())
+        total += int((np.maximum(plan.updates, 2) * times(plan.source)).sum())
         if plan.datapath == "ramp":
             # Events wait for the map to be scanned; then all slopes and potentials, every tick.
-            updates += np.count_nonzero(codes) + (plan.source_ticks + 1) * 2 * plan.words
+            total += int(times(plan.source).sum()) + (plan.source_ticks + 1) * 2 * plan.words
         rows = len(plan.row_axis.taps)
-        neurons = math.prod(layer.out_shape)
-        total += (updates + plan.map_words + 4 * rows + 3 * plan.words + 2 * neurons
+        total += (plan.map_words + 4 * rows + 3 * plan.words + 2 * math.prod(layer.out_shape)
                   + 3 * plan.rows + 48)
+        residual = plan.residual
+        if residual is not None:
+            # Updates of one word come every other cycle, and a map's description before each row.
+            updates = np.maximum(2 * residual.updates - 1, 2)
+            total += int((updates * times(residual.source)).sum())
+            total += 16 * (rows + len(residual.row_axis.taps))
     return total
+
+
+def maps_read(plan) -> list[tuple[int, np.ndarray]]:
+    """The maps that a layer reads, and the neuron at each place of their memory."""
+    read = [(plan.source, plan.source_neurons)]
+    if plan.residual is not None:
+        read.append((plan.residual.source, plan.residual.neurons))
+    return read
 
 
 def some_images(rng, inputs: int, count: int = 2) -> np.ndarray:

@@ -77,7 +77,7 @@ def draw(name: str, seed: int, count: int):
         rng = np.random.default_rng(key)
         tries += 1
         network = random_network(
-            rng, lanes=config.lanes, residuals=False, max_neurons=800, **options)
+            rng, lanes=config.lanes, max_neurons=800, **options)
         try:
             program = compile_network(network, config)
         except DoesNotFit:
@@ -94,8 +94,10 @@ def check(name: str, seed: int, count: int, verilator) -> None:
     stimulus, watchdog = Stimulus(), 0
     for _, _, program, images in drawn:
         stimulus.writes(program.writes()).images(images).wait()
-        longest = max(layer.bound(layer.roofline(np.full(layer.inputs, config.max_ticks)))
-                      for layer in program.layers)
+        longest = max(
+            layer.bound(layer.roofline(*(
+                np.full(count, config.max_ticks) for count in (layer.inputs, layer.neurons))))
+            for layer in program.layers)
         watchdog = max(watchdog, 20_000 + 2 * int(longest))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "stimulus.bin"

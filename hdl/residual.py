@@ -1,0 +1,121 @@
+"""Residuals: how a second map is added to a layer's potentials, row by row between the source's.
+
+A neuron of the second map adds its code to one potential, times ``2 ** residual_shift``. To the
+core that is a depthwise layer of one tap whose weights are an identity. A weight holds less than
+most powers of two: then the event updates its membrane word more than once, with weights whose sum
+is the power. It walks taps as any event does, a rectangle of at most 7 x 7, and stays where it is.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from hdl.config import CoreConfig
+from hdl.layout import Axis, MapPlan, axis_of
+from hdl.program import LayerPlan, ResidualPlan
+from hdl.table import MAX_KERNEL
+
+__all__ = ["identity", "interleaved", "largest_shift", "plan_residual", "reads"]
+
+
+def reads(layer: Any) -> set[int]:
+    """The maps that a layer reads: one, or with a residual two."""
+    return {layer.source} | ({layer.second_source} - {None})
+
+
+def largest_shift(config: CoreConfig) -> int:
+    """Largest ``residual_shift`` of a core: 49 times the largest weight is to be reached."""
+    return (MAX_KERNEL**2 * ((1 << (config.weight_bits - 1)) - 1)).bit_length() - 1
+
+
+def plan_residual(
+    layer: Any, config: CoreConfig, second: MapPlan, base: int | None, weight_base: int,
+    rows: int, columns: int, steps: tuple[int, int],
+) -> ResidualPlan:
+    """Lay a layer's residual out.
+
+    Parameters
+    ----------
+    layer : ``ttfs_sw.network.Layer`` or alike
+        The layer, with a second source.
+    config : :class:`hdl.CoreConfig`
+        Sizes of the core.
+    second : :class:`hdl.layout.MapPlan`, base : :class:`int` or None
+        Layout of the second map, and its first map word; None in the input map.
+    weight_base : :class:`int`
+        First free word of weights.
+    rows, columns : :class:`int`
+        Outputs that are computed: what would fill no window of pooling is not.
+    steps : tuple of :class:`int`
+        Weight words from a row of taps to the next, and from a tap to the next, in this layer.
+    """
+    row_taps, column_taps, weights = _split(
+        1 << layer.residual_shift, (1 << (config.weight_bits - 1)) - 1, steps)
+    row_axis = axis_of(layer.out_shape[0], rows, 1, 1, 0)
+    column_axis = axis_of(layer.out_shape[1], columns, 1, 1, 0)
+    return ResidualPlan(
+        source=layer.second_source,
+        base=base,
+        map=second,
+        weight_base=weight_base,
+        weight_words=max(weights) + layer.out_shape[2],
+        weights=weights,
+        row_taps=row_taps,
+        column_taps=column_taps,
+        row_axis=row_axis,
+        column_axis=column_axis,
+    )
+
+
+def interleaved(plan: LayerPlan) -> Iterator[tuple[bool, int, int]]:
+    """The rows of both maps in the order in which they are read: (second, row, completes).
+
+    A row of outputs is complete when its row of the second map has been read: right behind the last
+    row of the source that reaches it, so that no more rows are open than without a residual.
+    """
+    axis: Axis = plan.row_axis
+    if plan.residual is None:
+        yield from ((False, row, count) for row, count in enumerate(axis.completes))
+        return
+    added = 0
+    for row, count in enumerate(axis.completes):
+        yield False, row, 0
+        for second in range(added, added + count):
+            yield True, second, 1
+        added += count
+    # Rows that no output needs have events all the same.
+    yield from ((True, row, 0) for row in range(added, len(plan.residual.row_axis.taps)))
+
+
+def identity(plan: LayerPlan, config: CoreConfig) -> np.ndarray:
+    """Weight words of the residual, ``[words, lanes]``: a channel's lane has the weight."""
+    residual = plan.residual
+    words = np.zeros((residual.weight_words, config.lanes), np.int64)
+    channels = np.arange(residual.map.shape[2])
+    for offset, weight in residual.weights.items():
+        words[offset + channels, channels % config.lanes] = weight
+    return words
+
+
+def _split(total: int, most: int, steps: tuple[int, int]) -> tuple[int, int, dict[int, int]]:
+    """Rows and columns of taps, the fewest, and weights up to ``most`` whose sum is ``total``.
+
+    Taps whose weights lie at the same place have the same weight.
+    """
+    shapes = sorted(
+        ((rows, columns) for rows in range(1, MAX_KERNEL + 1)
+         for columns in range(1, MAX_KERNEL + 1)),
+        key=lambda shape: (shape[0] * shape[1], shape[0]))
+    for rows, columns in shapes:
+        if rows * columns * most < total:
+            continue
+        places = [row * steps[0] + column * steps[1]
+                  for row in range(rows) for column in range(columns)]
+        weights, left = {}, total
+        for place in sorted(set(places), key=places.count, reverse=True):
+            weights[place] = min(most, left // places.count(place))
+            left -= weights[place] * places.count(place)
+        if not left:
+            return rows, columns, weights
+    raise ValueError(f"no {MAX_KERNEL} x {MAX_KERNEL} weights up to {most} add up to {total}")
