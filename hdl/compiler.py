@@ -144,6 +144,9 @@ def minimal_config(network: Any, **overrides: int | str) -> CoreConfig:
         "accumulator_bits": max(8, needed),
         "layers": len(layers),
     }
+    shift = max(layer.residual_shift for layer in layers)
+    while sizes["weight_bits"] < 8 and largest_shift(sizes["weight_bits"]) < shift:
+        sizes["weight_bits"] += 1
     while not CoreConfig.loadable(lanes * sizes["weight_bits"]):
         sizes["weight_bits"] += 1
     sizes.update(overrides)
@@ -306,11 +309,17 @@ def _check_layers(network, config, bounds):
                 f"{where} has a residual input, and the ramp datapath adds none; choose the "
                 f"datapath mac or serial"
             )
-        if layer.residual_shift > largest_shift(config):
+        shift = largest_shift(config.weight_bits)
+        if layer.residual_shift > shift:
             raise DoesNotFit(
-                f"{where} adds a residual times 2^{layer.residual_shift}, and the core with its "
-                f"weights of {config.weight_bits} bits at most 2^{largest_shift(config)}; train "
-                f"with larger weight_bits, or choose a core that has them"
+                f"{where} adds its residual {1 << layer.residual_shift} times, and the core's "
+                f"weights of {config.weight_bits} bits can do that {1 << shift} times; train it "
+                f"with residual_shift = {shift} or choose a core with wider weights"
+            )
+            raise DoesNotFit(
+                f"{where} adds its residual {1 << layer.residual_shift} times, and the core's "
+                f"weights of {config.weight_bits} bits can do that {1 << shift} times; train it "
+                f"with residual_shift = {shift} or choose a core with wider weights"
             )
         if max(layer.kernel) > MAX_KERNEL:
             raise DoesNotFit(

@@ -24,9 +24,9 @@ def reads(layer: Any) -> set[int]:
     return {layer.source} | ({layer.second_source} - {None})
 
 
-def largest_shift(config: CoreConfig) -> int:
+def largest_shift(weight_bits: int) -> int:
     """Largest ``residual_shift`` of a core: 49 times the largest weight is to be reached."""
-    return (MAX_KERNEL**2 * ((1 << (config.weight_bits - 1)) - 1)).bit_length() - 1
+    return (MAX_KERNEL**2 * ((1 << (weight_bits - 1)) - 1)).bit_length() - 1
 
 
 def plan_residual(

@@ -38,6 +38,7 @@ def random_network(
     pools: bool = True,
     residuals: bool = True,
     jumps: bool = True,
+    blocks: bool = False,
 ) -> Network:
     """Return a random network; half of them have three layers or more.
 
@@ -70,11 +71,16 @@ def random_network(
     pools, residuals, jumps : :class:`bool`
         Whether there may be max-pools, residuals, and layers that read an earlier map than the last
         one.
+    blocks : :class:`bool`
+        Most networks have three layers or more, most layers keep the shape of the map that they
+        read, many read an earlier one than the last, and most residuals are of another map than the
+        layer reads, where there is one.
     """
     draw = _Draw(rng, lanes, max_channels, max_neurons)
     choices = [value for value in TICKS if value <= max_ticks]
     input_ticks = ticks or int(rng.choice(choices))
-    count = int(rng.integers(3, max_layers + 1)) if max_layers > 2 and rng.random() < 0.5 \
+    deep = 0.9 if blocks else 0.5
+    count = int(rng.integers(3, max_layers + 1)) if max_layers > 2 and rng.random() < deep \
         else int(rng.integers(1, min(max_layers, 2) + 1))
     # Square maps are usual; lines and single pixels are the corner cases.
     height = int(rng.integers(1, max_size + 1))
@@ -84,19 +90,23 @@ def random_network(
     for index in range(count):
         last = index == count - 1
         source = index - 1
-        if jumps and index and rng.random() < 0.15:
+        if jumps and index and rng.random() < (0.4 if blocks else 0.15):
             source = int(rng.integers(-1, index))
         layer_ticks = 0 if last else ticks or int(rng.choice(choices))
         bits = weight_bits or int(rng.integers(2, 9))
         # Most networks end with a dense layer, as classifiers do.
         kind = "dense" if last and "dense" in kinds and rng.random() < 0.8 else rng.choice(kinds)
-        geometry = _geometry(draw, str(kind), shapes[source + 1], max_size, max_kernel, square)
+        geometry = _geometry(
+            draw, str(kind), shapes[source + 1], max_size, max_kernel, square,
+            0.8 if blocks else 0.35)
         out = geometry["out_shape"]
         pool = 1
-        if pools and not last and kind != "dense" and rng.random() < 0.5:
+        if pools and not last and kind != "dense" and rng.random() < (0.25 if blocks else 0.5):
             pool = int(rng.integers(1, min(3, out[0], out[1]) + 1))
         seconds = [at - 1 for at, shape in enumerate(shapes) if shape == out]
         second = None
+        if blocks and rng.random() < 0.8:
+            seconds = [at for at in seconds if at != source] or seconds
         if residuals and seconds and rng.random() < 0.6:
             second = int(rng.choice(seconds))
         layers.append(Layer(
@@ -186,18 +196,18 @@ class _Draw:
 
 def _geometry(
     draw: _Draw, kind: str, source: tuple[int, int, int], max_size: int, max_kernel: int,
-    square: bool,
+    square: bool, same: float,
 ) -> dict[str, tuple[int, ...]]:
     """Draw shapes, kernel, stride and padding of a layer that reads a map of shape ``source``."""
     height, width, c_in = source
     if kind == "dense":
         # Now and then as many as were read, so that a residual may be added.
         inputs = math.prod(source)
-        same = height * width == 1 and draw.rng.random() < 0.3
-        outputs = c_in if same else draw.channels(1)
+        keeps = height * width == 1 and draw.rng.random() < (0.3 if same < 0.5 else same)
+        outputs = c_in if keeps else draw.channels(1)
         return {"in_shape": (1, 1, inputs), "out_shape": (1, 1, outputs), "kernel": (1, 1),
                 "stride": (1, 1), "padding": (0, 0)}
-    if draw.rng.random() < 0.35:
+    if draw.rng.random() < same:
         # The shape that was read, as in the blocks that residuals bridge.
         kernel = int(draw.rng.choice([size for size in (1, 3, 5) if size <= max_kernel]))
         return {"in_shape": source, "out_shape": source, "kernel": (kernel, kernel),

@@ -401,7 +401,7 @@ def shaped_network(
     layers : sequence of :class:`dict`
         For each layer ``kind``, ``channels`` (not of a depthwise one) and, where they are not 1, 1,
         0 and 1, ``kernel``, ``stride``, ``padding`` and ``pool``; ``source`` if it is not the layer
-        before. The last one is the output.
+        before; ``second`` and ``shift`` of a residual. The last one is the output.
     ticks : :class:`int`
         T of all maps.
     slope : :class:`float`
@@ -429,8 +429,9 @@ def shaped_network(
             wanted = slope * (ticks / 2) / (4 * ticks * np.sqrt(fan_in)) * 2**14
             multiplier, shift = np.full(count, max(1, int(wanted))), np.full(count, 14)
         made.append(Layer(
-            name=f"layer{index + 1}", kind=kind, source=spec["source"], second_source=None,
-            residual_shift=0, in_shape=source, out_shape=(*outputs, channels),
+            name=f"layer{index + 1}", kind=kind, source=spec["source"],
+            second_source=spec.get("second"), residual_shift=spec.get("shift", 0),
+            in_shape=source, out_shape=(*outputs, channels),
             kernel=(kernel, kernel), stride=(spec["stride"],) * 2, padding=(spec["padding"],) * 2,
             pool=spec["pool"], spiking=spiking, ticks=ticks if spiking else 0, weight_bits=4,
             weight=rng.integers(-8, 8, weight_shape), bias=rng.integers(-20, 80, channels),

@@ -89,10 +89,29 @@ def test_refuses_a_larger_input_than_the_map_holds(random_network):
         "the network's input needs 136 values and the core's input map holds 128: 8 too many")
 
 
-def test_refuses_a_residual(random_network):
+def test_refuses_a_residual_that_weights_do_not_reach(random_network):
+    def network(shift):
+        return replace_layer(random_network(rng(), (8, 8, 8, 3)), 1, second_source=-1,
+                             residual_shift=shift)
+
+    # 49 weights of 7 are 343.
+    config = dataclasses.replace(CONFIG, accumulator_bits=20, weight_words=1024)
+    compile_network(network(8), config)
+    assert refusal(network(9), config) == (
+        "layer hidden2 adds its residual 512 times, and the core's weights of 4 bits can do that "
+        "256 times; train it with residual_shift = 8 or choose a core with wider weights")
+    # The smallest core has them.
+    assert minimal_config(network(9)).weight_bits == 8
+    assert minimal_config(network(9), lanes=2).weight_bits == 5
+    with pytest.raises(DoesNotFit, match="adds its residual 512 times"):
+        minimal_config(network(9), weight_bits=4)
+
+
+def test_refuses_a_residual_in_ramps(random_network):
     network = replace_layer(random_network(rng(), (8, 8, 8, 3)), 1, second_source=-1)
-    assert refusal(network, CONFIG) == (
-        "layer hidden2 has a residual input, and this core adds none")
+    assert refusal(network, dataclasses.replace(CONFIG, datapath="ramp")) == (
+        "layer hidden2 has a residual input, and the ramp datapath adds none; choose the datapath "
+        "mac or serial")
 
 
 def test_refuses_a_larger_kernel(bench):
@@ -221,7 +240,7 @@ def test_every_memory_fits_to_the_last_word_and_not_one_less(random_network):
 
 
 #: Networks of all kinds, which the core can run.
-NETWORKS = networks(max_channels=9, max_size=9, max_neurons=300, residuals=False)
+NETWORKS = networks(max_channels=9, max_size=9, max_neurons=300)
 
 
 @settings(max_examples=40, deadline=None)
@@ -453,16 +472,20 @@ def test_windows_have_two_spare_rows_where_there_is_room(bench):
 def check_maps(network, plans, map_words):
     """No map is written over another one that is still read; all of them are in the memory."""
     sources = [layer.source for layer in network.layers]
+    reads = [{layer.source, layer.second_source} for layer in network.layers]
     maps = {n: (plan.destination_base, plan.destination_base + plan.destination_words)
             for n, plan in enumerate(plans) if plan.spiking}
     for index, plan in enumerate(plans):
         assert plan.source_base == (None if sources[index] < 0 else maps[sources[index]][0])
+        residual = plan.residual
+        if residual is not None:
+            assert residual.base == (None if residual.source < 0 else maps[residual.source][0])
         if not plan.spiking:
             continue
         assert maps[index][1] <= map_words
         for other in range(index):
             # By this layer, while its spikes are written, or by a later one.
-            if other in sources[index:]:
+            if other in set().union(*reads[index:]):
                 assert not overlap(maps[other], maps[index])
 
 

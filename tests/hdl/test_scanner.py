@@ -45,10 +45,12 @@ class Harness(wiring.Component):
         return m
 
 
-def rtl_scan(bench, config, plan, base, codes, *, pause=0.0, steal=0.0, limited=False, clears=0):
+def rtl_scan(bench, config, plan, base, codes, *, pause=0.0, steal=0.0, limited=False, clears=0,
+             single=False):
     """Transfers (column, channel, place, code) or "end", cycles of each, end; the map after it.
 
-    Cycles count from the one in which ``start`` is set. The map lies at ``base``.
+    Cycles count from the one in which ``start`` is set. The map lies at ``base``. With ``single``
+    its rows are scanned one after another, and the last word has no meaning.
     """
     slots, bits = config.codes_per_word, config.tick_bits
     every = np.zeros(config.map_words * slots, int)
@@ -67,11 +69,24 @@ def rtl_scan(bench, config, plan, base, codes, *, pause=0.0, steal=0.0, limited=
                 ("slot_shift", config.slot_bits if flat else plan.slot_shift),
                 ("limited", int(limited)), ("final", base), ("clears", clears)):
             ctx.set(getattr(scanner, name), value)
-        ctx.set(scanner.start, 1)
-        await ctx.tick()
-        ctx.set(scanner.start, 0)
-        cycle, offered, final, word = 1, None, base, 0
-        while ctx.get(scanner.busy):
+        cycle, offered, final, word = 0, None, base, 0
+        rows = range(base, base + plan.words, plan.row_words) if single else [base]
+        row_words = plan.row_words if single else plan.words
+        left_rows, row = list(rows), base
+        while left_rows or ctx.get(scanner.busy):
+            starts = not ctx.get(scanner.busy)
+            if starts:
+                row = left_rows.pop(0)
+                ctx.set(scanner.base, row)
+                if single:
+                    # Where it is, is known before.
+                    ctx.set(scanner.seek, 1)
+                    await ctx.tick()
+                    ctx.set(scanner.base, 0)
+                    ctx.set(scanner.last, row)
+            ctx.set(scanner.seek, int(starts and not single))
+            ctx.set(scanner.start, int(starts))
+            ctx.set(scanner.single, int(single))
             if limited and rng.random() < 0.1:
                 final += 1
                 # What is final last of all lifts the limit.
@@ -82,6 +97,8 @@ def rtl_scan(bench, config, plan, base, codes, *, pause=0.0, steal=0.0, limited=
             ctx.set(scanner.steal, int(rng.random() < steal))
             ctx.set(dut.grant, int(rng.random() >= steal))
             assert not (ctx.get(scanner.map_enable) and ctx.get(scanner.steal))
+            if ctx.get(scanner.map_enable):
+                assert row <= ctx.get(scanner.map_address) < row + row_words
             if limited and ctx.get(scanner.map_enable) and ctx.get(scanner.limited):
                 assert ctx.get(scanner.map_address) < final
             _, _, valid, event = await ctx.tick().sample(scanner.o.valid, scanner.o.payload)
@@ -146,7 +163,8 @@ def test_equals_walk(bench, shape, flat, tick_bits, density):
 @pytest.mark.parametrize("shape", [(3, 5, 3), (2, 3, 20)])
 @pytest.mark.parametrize("options", [
     {"pause": 0.5}, {"steal": 0.4}, {"limited": True}, {"clears": 1},
-    {"pause": 0.3, "steal": 0.3, "limited": True, "clears": 1},
+    {"pause": 0.3, "steal": 0.3, "limited": True, "clears": 1}, {"single": True},
+    {"pause": 0.3, "steal": 0.3, "limited": True, "clears": 1, "single": True},
 ])
 def test_what_delays_it_loses_nothing(bench, shape, options):
     config = make_config(4)

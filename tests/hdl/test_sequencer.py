@@ -25,6 +25,10 @@ LAYERS = {
     "padding without input": ((3, 3, 1), {
         "kind": "conv2d", "channels": 4, "kernel": 3, "padding": 2}),
     "depthwise": ((6, 5, 9), {"kind": "depthwise", "kernel": 3, "padding": 1}),
+    "residual": ((5, 4, 6), {"kind": "conv2d", "channels": 6, "kernel": 3, "padding": 1,
+                             "second": -1, "shift": 2}),
+    "residual, depthwise": ((3, 4, 9), {"kind": "depthwise", "second": -1, "shift": 5}),
+    "residual, dense": ((1, 1, 9), {"kind": "dense", "channels": 9, "second": -1, "shift": 7}),
 }
 
 
@@ -62,15 +66,29 @@ def compiled(bench, name, spare):
     return network.layers[0], compile_network(network, config, spare=spare)
 
 
-def random_events(rng, shape, density):
-    """(row, column, channel, code) in raster order, and None behind each row."""
-    events = []
+def random_events(rng, shape, density, late=None):
+    """(row, column, channel, code, residual) in raster order, and None behind each row.
+
+    With ``late`` there is a residual: a row of it comes so many rows later than that of the source.
+    """
+    order = []
     for row in range(shape[0]):
-        events += [(row, column, channel, int(rng.integers(1, 16)))
+        order.append((row, False))
+        if late is not None and row >= late:
+            order.append((row - late, True))
+    order += [(row, True) for row in range(shape[0] - (late or 0), shape[0])]
+    events = []
+    for row, second in order:
+        events += [(row, column, channel, int(rng.integers(1, 16)), second)
                    for column in range(shape[1]) for channel in range(shape[2])
                    if rng.random() < density]
         events.append(None)
     return events
+
+
+def late(layer):
+    """Rows from a row of outputs to the last one that it waits for, if it has a residual."""
+    return None if layer.second_source is None else layer.kernel[0] // 2
 
 
 def rtl_sequence(bench, program, events, *, pause=0.0, hold=0.0, steal=0.0, slow=0):
@@ -94,7 +112,7 @@ def rtl_sequence(bench, program, events, *, pause=0.0, hold=0.0, steal=0.0, slow
             offered = bool(left) and rng.random() >= pause
             ctx.set(sequencer.i.valid, int(offered))
             if offered:
-                _, column, channel, code = left[0] or (0, 0, 0, 0)
+                _, column, channel, code, _ = left[0] or (0, 0, 0, 0, 0)
                 ctx.set(sequencer.i.payload, {"column": column, "channel": channel, "code": code,
                                               "end": int(left[0] is None), "place": 0})
             ctx.set(sequencer.hold, int(rng.random() < hold))
@@ -128,7 +146,14 @@ def reference_sequence(layer, program, events):
     config, plan = program.config, program.layers[0]
     lanes, found = config.lanes, []
     for event in filter(None, events):
-        row, column, channel, code = event
+        row, column, channel, code, second = event
+        if second:
+            word, lane = divmod(channel, lanes)
+            own = [0] * lanes
+            own[lane] = 1 << layer.residual_shift
+            place = row % plan.window_rows * plan.row_words + column * plan.pixel_words
+            found.append((own, plan.membrane_base + place + word, plan.bias_base + word, code))
+            continue
         if plan.kind == "dense":
             weight = layer.weight.reshape(1, 1, -1, layer.out_shape[2])
             outputs, geometry = (1, 1), ((1, 1), (1, 1), (0, 0))
@@ -166,6 +191,16 @@ def with_weights(program, updates):
     ]
 
 
+def together(updates):
+    """Updates of one word in succession, by the same code, as one: weights are added."""
+    found = []
+    for weights, *rest in updates:
+        if found and found[-1][1:] == rest:
+            weights = [sum(pair) for pair in zip(found.pop()[0], weights, strict=True)]
+        found.append([weights, *rest])
+    return found
+
+
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("options", [
     {}, {"pause": 0.4, "hold": 0.3}, {"steal": 0.6, "slow": 30}, {"spare": True, "hold": 0.2},
@@ -174,9 +209,30 @@ def test_equals_loops(bench, name, options):
     options = dict(options)
     layer, program = compiled(bench, name, options.pop("spare", False))
     for seed, density in enumerate((0.0, 0.2, 1.0)):
-        events = random_events(np.random.default_rng(seed), LAYERS[name][0], density)
+        events = random_events(
+            np.random.default_rng(seed), LAYERS[name][0], density, late(layer))
         updates, _ = rtl_sequence(bench, program, events, **options)
-        assert with_weights(program, updates) == reference_sequence(layer, program, events)
+        found, wanted = with_weights(program, updates), reference_sequence(layer, program, events)
+        if layer.second_source is None:
+            assert found == wanted
+        else:
+            assert together(found) == together(wanted)
+
+
+def test_weights_of_a_residual_are_few(bench):
+    # 2^2 is a weight; 2^5 takes five of at most 7; 2^7 nineteen, of which there is no rectangle.
+    for name, count in (("residual", 1), ("residual, depthwise", 5), ("residual, dense", 20)):
+        layer, program = compiled(bench, name, True)
+        plan, shape = program.layers[0], LAYERS[name][0]
+        assert (plan.residual.updates == count).all()
+        events = random_events(np.random.default_rng(6), shape, 1.0, late(layer))
+        # The source is silent.
+        events = [event for event in events if event is None or event[4]]
+        updates, cycles = rtl_sequence(bench, program, events)
+        assert len(updates) == count * int(np.prod(shape))
+        # Every other cycle, of one word.
+        if count > 1:
+            assert cycles[:count] == list(range(cycles[0], cycles[0] + 2 * count, 2))
 
 
 @pytest.mark.parametrize("name", ["dense", "conv"])

@@ -1,5 +1,6 @@
 """The layer table: where fields lie, and that what is written is what is read."""
 
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -21,9 +22,12 @@ from hdl.table import (
     HEADER_FIELDS,
     HEADER_WORDS,
     MAGIC,
+    MAP_WORDS,
     MAX_KERNEL,
     ROW_FIELDS,
     ROW_WORDS,
+    SECOND,
+    SECOND_FIELDS,
     field_widths,
     pack,
 )
@@ -56,7 +60,14 @@ def test_either_half_of_a_layer_reads_all_its_fields():
             (ACCUMULATE_WORDS, ACCUMULATE_FIELDS), (FIRE_WORDS, FIRE_FIELDS)):
         assert {FIELDS[name].word for name in names} <= set(words)
         assert len(set(names)) == len(names)
-    assert set(ACCUMULATE_FIELDS) | set(FIRE_FIELDS) | {"check"} == FIELDS.keys()
+    assert {*ACCUMULATE_FIELDS, *FIRE_FIELDS, *SECOND_FIELDS, "check"} == FIELDS.keys()
+    # What describes the second map lies as what describes the first one does.
+    first = ("row_last", "chunk_last", "slot_shift", "source_input", "follows", "clears",
+             "column_table")
+    for name, other in zip(first, SECOND_FIELDS, strict=True):
+        assert FIELDS[name].word in ACCUMULATE_WORDS[-MAP_WORDS:]
+        assert FIELDS[other].word == FIELDS[name].word | SECOND != FIELDS[name].word
+        assert FIELDS[other] == dataclasses.replace(FIELDS[name], word=FIELDS[other].word)
     # Taps of the largest kernel can be counted.
     for fields in (ROW_FIELDS, COLUMN_FIELDS):
         assert 1 << fields["taps"].width > MAX_KERNEL

@@ -77,7 +77,7 @@ def draw(name: str, seed: int, count: int):
         rng = np.random.default_rng(key)
         tries += 1
         network = random_network(
-            rng, lanes=config.lanes, max_neurons=800, **options)
+            rng, lanes=config.lanes, max_neurons=800, blocks=tries % 2 == 0, **options)
         try:
             program = compile_network(network, config)
         except DoesNotFit:
