@@ -246,7 +246,8 @@ NETWORKS = networks(max_channels=9, max_size=9, max_neurons=300)
 @settings(max_examples=40, deadline=None)
 @given(network=NETWORKS, lanes=st.sampled_from([2, 4, 8]), datapath=st.sampled_from(DATAPATHS))
 def test_minimal_config_is_minimal(network, lanes, datapath):
-    if any(layer.kind != "dense" for layer in network.layers) and datapath == "ramp":
+    if datapath == "ramp" and any(
+            layer.kind != "dense" or layer.second_source is not None for layer in network.layers):
         datapath = "mac"
     config = minimal_config(network, lanes=lanes, datapath=datapath)
     used = compile_network(network, config).report()["memories"]

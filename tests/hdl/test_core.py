@@ -98,8 +98,7 @@ def test_windows_all_silent_or_all_saturated(bench, slope, ticks):
 def test_random_networks_of_every_kind(bench, seed):
     rng = np.random.default_rng(100 + seed)
     lanes = (2, 4, 8)[seed % 3]
-    network = random_shapes(rng, lanes=lanes, max_size=7, max_channels=9, max_neurons=120,
-                            )
+    network = random_shapes(rng, lanes=lanes, max_size=7, max_channels=9, max_neurons=120)
     config = minimal_config(network, lanes=lanes, datapath=("mac", "serial")[seed % 5 == 4])
     # With spare rows in the windows, or without any.
     spare = config if seed % 2 else dataclasses.replace(config, membrane_words=1 << 10)

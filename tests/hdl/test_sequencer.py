@@ -20,8 +20,8 @@ LAYERS = {
     "conv": ((7, 5, 3), {"kind": "conv2d", "channels": 6, "kernel": 3, "padding": 1}),
     "stride 2": ((7, 6, 2), {"kind": "conv2d", "channels": 5, "kernel": 3, "stride": 2}),
     "kernel 1, stride 2": ((5, 5, 2), {"kind": "conv2d", "channels": 9, "stride": 2}),
-    "kernel 5, one channel": ((8, 8, 1), {
-        "kind": "conv2d", "channels": 1, "kernel": 5, "padding": 2}),
+    "kernel 5": ((8, 8, 1), {
+        "kind": "conv2d", "channels": 3, "kernel": 5, "padding": 2}),
     "padding without input": ((3, 3, 1), {
         "kind": "conv2d", "channels": 4, "kernel": 3, "padding": 2}),
     "depthwise": ((6, 5, 9), {"kind": "depthwise", "kernel": 3, "padding": 1}),
@@ -98,11 +98,14 @@ def rtl_sequence(bench, program, events, *, pause=0.0, hold=0.0, steal=0.0, slow
     sequencer, plan = dut.sequencer, program.layers[0]
     rng, updates, cycles = np.random.default_rng(3), [], []
 
+    def value(name):
+        field = FIELDS[name]
+        return entry[field.word] >> field.offset & ((1 << field.width) - 1)
+
     async def testbench(ctx):
         for name in FROM_TABLE:
-            field = FIELDS[name]
-            value = entry[field.word] >> field.offset & ((1 << field.width) - 1)
-            ctx.set(getattr(sequencer, name), value & ((1 << len(getattr(sequencer, name))) - 1))
+            port = getattr(sequencer, name)
+            ctx.set(port, value(name) & ((1 << len(port)) - 1))
         ctx.set(sequencer.depthwise, int(plan.kind == "depthwise"))
         ctx.set(sequencer.start, 1)
         await ctx.tick()
@@ -115,6 +118,9 @@ def rtl_sequence(bench, program, events, *, pause=0.0, hold=0.0, steal=0.0, slow
                 _, column, channel, code, _ = left[0] or (0, 0, 0, 0, 0)
                 ctx.set(sequencer.i.payload, {"column": column, "channel": channel, "code": code,
                                               "end": int(left[0] is None), "place": 0})
+            # As for a residual's map, before it is scanned.
+            ctx.set(sequencer.column_table, value(
+                "second_column_table" if ctx.get(sequencer.second) else "column_table"))
             ctx.set(sequencer.hold, int(rng.random() < hold))
             ctx.set(dut.steal, int(rng.random() < steal))
             waited = waited + 1 if ctx.get(sequencer.completed) > swept else 0
