@@ -43,9 +43,10 @@ def perform() -> Callable[[Expected], list[Event]]:
         for image in range(expected.images):
             for layer in range(len(expected.layers)):
                 # A layer shows what it reads, by the place in the map memory.
-                source = expected.sources[layer]
-                if source >= 0:
-                    for place, neuron in enumerate(expected.places[layer].tolist()):
+                for source, places in (
+                        (expected.sources[layer], expected.places[layer]),
+                        (expected.seconds[layer], expected.second_places[layer])):
+                    for place, neuron in enumerate(places.tolist() if source >= 0 else []):
                         code = int(expected.codes[source][image, neuron]) if neuron >= 0 else 0
                         if code:
                             give(Kind.SPIKE, layer=layer, place=place, code=code)

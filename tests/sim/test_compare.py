@@ -1,5 +1,6 @@
 """The comparison: a right core passes however its records are cut, and every fault is found."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -287,6 +288,45 @@ def test_the_first_mismatch_is_the_first_in_the_data_flow(compare, expected):
     comparison = compare(spoil)
     assert comparison.counts == {"spike": 1, "logit": 2}
     assert (comparison.first.image, comparison.first.layer) == (2, "hidden1")
+
+
+@pytest.mark.parametrize(("source", "second"), [(1, 0), (1, 1), (0, 1), (-1, 0)])
+def test_both_maps_of_a_residual_are_compared(
+    config, make_network, make_images, perform, pack, source, second
+):
+    network = make_network((13, 13, 13, 13, 5), ticks=15, seed=3)
+    layers = list(network.layers)
+    layers[2] = dataclasses.replace(
+        layers[2], source=source, second_source=second, residual_shift=1)
+    network = dataclasses.replace(network, layers=tuple(layers))
+    program = compile_network(network, config)
+    expected = Expected.from_trace(network, golden.run(network, make_images(network, 3)), program)
+    events = perform(expected)
+
+    def compared(events):
+        comparison = Comparison(expected, config)
+        comparison.feed(pack(config, [*events, END]))
+        return comparison
+
+    comparison = compared(events)
+    assert comparison.complete and not comparison.counts
+    # The last spike of the layer is one of the second map.
+    place = max(n for n, (kind, fields, _) in enumerate(events)
+                if kind == Kind.SPIKE and fields["layer"] == 2)
+    kind, fields, cycle = events[place]
+    neuron = int(expected.second_places[2][fields["place"]])
+    comparison = compared(events[:place] + events[place + 1:])
+    assert comparison.counts == {"spike": 1}
+    assert comparison.first.neuron == neuron
+    assert comparison.first.layer == network.layers[second].name
+    assert comparison.first.seen is None
+    other = 1 + fields["code"] % 15
+    comparison = compared([*events[:place], (kind, fields | {"code": other}, cycle),
+                           *events[place + 1:]])
+    assert comparison.counts == {"spike": 1}
+    assert comparison.first.seen == 15 - other and comparison.first.cycle == cycle
+    comparison = compared([*events[:place], events[place], *events[place:]])
+    assert comparison.counts == {"repeated spike": 1}
 
 
 def test_an_image_that_does_not_end(config, expected, perform, pack):
