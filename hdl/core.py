@@ -142,14 +142,21 @@ class Core(wiring.Component):
         m.submodules.readout = readout = Readout(config)
         entry, firing = controller.entry, controller.firing
 
+        # Dense layers have no rows, windows or pools: what the table says of them is the same for
+        # all, and as constants it costs no logic.
+        flat = {
+            "chunk_last": -1, "slot_shift": config.slot_bits, "rows_last": 0, "pitch": 0,
+            "pool_last": 0, "across_last": 0, "halves": 0, "destination_row": 0,
+        } if ramp else {}
+
         # Samples in, logits out.
         wiring.connect(m, wiring.flipped(self.i), encoder.i)
         wiring.connect(m, readout.o, wiring.flipped(self.o))
         wiring.connect(m, controller.statistics, wiring.flipped(self.statistics))
         m.d.comb += [
             encoder.last.eq(controller.last_input),
-            encoder.run_last.eq(controller.run_last),
-            encoder.gap.eq(controller.gap),
+            encoder.run_last.eq(0 if ramp else controller.run_last),
+            encoder.gap.eq(0 if ramp else controller.gap),
             encoder.restart.eq(self.restart),
             encoder.release.eq(controller.release),
             self.busy.eq(controller.busy),
@@ -174,8 +181,8 @@ class Core(wiring.Component):
             scanner.start.eq(controller.scan),
             scanner.last.eq(entry.source_last),
             scanner.row_last.eq(entry.row_last),
-            scanner.chunk_last.eq(entry.chunk_last),
-            scanner.slot_shift.eq(entry.slot_shift),
+            *(getattr(scanner, name).eq(flat.get(name, entry[name])) for name in (
+                "chunk_last", "slot_shift")),
             scanner.clears.eq(entry.clears),
             scanner.limited.eq(entry.follows & controller.previous),
             scanner.steal.eq(first_spike.steal & ~entry.source_input),
@@ -258,7 +265,7 @@ class Core(wiring.Component):
         # Fire: potentials to spike times in the layer's map, or to logits.
         m.d.comb += [
             sweep.start.eq(controller.fire),
-            *(getattr(sweep, name).eq(firing[name]) for name in (
+            *(getattr(sweep, name).eq(flat.get(name, firing[name])) for name in (
                 "membrane_base", "membrane_last", "sweep_last", "rows_last", "bias_base",
                 "last_word", "last_lane", "pitch", "pool_last", "across_last", "halves",
                 "destination_base", "destination_row", "spiking")),
