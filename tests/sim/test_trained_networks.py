@@ -58,6 +58,18 @@ def test_all_of_mnist_is_exact_and_in_time(verilator, name, board):
     assert spikes <= 0.45 if "tiny" in name else spikes <= 0.22
 
 
+@pytest.mark.parametrize(("name", "cycles"), [("mnist-mlp", 1450), ("mnist-mlp-256", 2900)])
+def test_all_of_mnist_in_the_order_of_time(verilator, name, cycles):
+    network = Network.load(TRAINED / f"{name}.npz")
+    mnist = datasets.load("mnist")
+    config = BOARDS["icebreaker"].with_datapath("ramp").config
+    report = cosim.run(network, mnist.x_test, mnist.y_test, config=config, jobs=1)
+    assert report["images"] == 10_000
+    assert report["mismatched_events"] == 0, report["first_mismatch"]["message"]
+    assert report["cycles"]["median"] <= cycles
+    assert report["over_bound"] == 0
+
+
 def test_a_convolutional_network_through_the_pins(verilator):
     network = Network.load(TRAINED / "mnist-lenet.npz")
     board = BOARDS["icebreaker"]
