@@ -58,6 +58,7 @@ class RampSequencer(wiring.Component):
 
     #: Fields of the layer table that it works by.
     FIELDS = ("weight_step", "row_step", "bias_base", "last_word", "row_table")
+
     def __init__(self, config: CoreConfig):
         self._config = config
         #: Cycles from the last operation of a tick until what it writes is in the memory.

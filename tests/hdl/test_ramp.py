@@ -58,7 +58,7 @@ def test_lanes_add_weights_or_what_they_have_kept(bench, lanes, weight_bits, acc
 
 
 def run_sequencer(bench, random_network, neurons, transfers, *, pause=0.0, hold=0.0):
-    """Operations of a layer and their cycles, the ticks it has shown and theirs, and its plan."""
+    """Operations of a layer and their cycles, ticks with those of their last one, and its plan."""
     network = random_network(np.random.default_rng(0), (20, 6, neurons))
     config = minimal_config(network, lanes=4, datapath="ramp")
     program = compile_network(network, config)
@@ -88,7 +88,7 @@ def run_sequencer(bench, random_network, neurons, transfers, *, pause=0.0, hold=
                 operations.append((cycle, kind, item.word, item.bias, item.weight, item.keep,
                                    item.peek, item.peek and item.sweep))
             if ticked:
-                ticks.append((cycle, tick))
+                ticks.append((cycle - dut.latency, tick))
 
     async def testbench(ctx):
         for name in RampSequencer.FIELDS:
@@ -101,7 +101,7 @@ def run_sequencer(bench, random_network, neurons, transfers, *, pause=0.0, hold=
         while ctx.get(dut.busy):
             await ctx.tick()
         assert ctx.get(dut.completed) and not ctx.get(dut.walking)
-        await ctx.tick().repeat(4)
+        await ctx.tick().repeat(dut.latency + 1)
 
     bench.run(dut, testbench, background=(memory, monitor))
     return operations, ticks, plan
@@ -144,10 +144,10 @@ def test_sequencer_walks_slopes_then_potentials(
     # No word twice in succession: the second one would not see what the first one writes.
     for (cycle, _, word, *_), (after, _, other, *_) in itertools.pairwise(operations):
         assert word != other or after - cycle >= 2
-    # A tick is shown when its last potential has been in the memory for no or one cycle.
+    # A tick is shown when its last potential is in the memory.
     ends = [cycle for cycle, kind, word, *_ in operations
             if kind == "ramp" and word == base + words - 1]
-    assert ticks == [(end + RampSequencer.LATENCY, 4 + n) for n, end in enumerate(ends)]
+    assert ticks == [(end, 4 + n) for n, end in enumerate(ends)]
 
 
 def test_sequencer_takes_an_event_without_a_bubble(bench, random_network):
