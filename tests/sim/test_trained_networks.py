@@ -70,6 +70,19 @@ def test_all_of_mnist_in_the_order_of_time(verilator, name, cycles):
     assert report["over_bound"] == 0
 
 
+def test_ramps_through_the_pins(verilator):
+    network = Network.load(TRAINED / "mnist-mlp.npz")
+    board = BOARDS["icebreaker"].with_datapath("ramp")
+    pixels = datasets.load("mnist").x_test[:20].reshape(20, -1)
+    trace = golden.run(network, pixels)
+    # Loaded from flash, with biases made by doubling.
+    with switched_on(SimulatedBoard(board, make_image(network, board))) as client:
+        for index, each in enumerate(pixels):
+            result = client.classify(each)
+            assert result.winner == trace.winners[index]
+            assert result.logits == tuple(trace.logits[index].tolist())
+
+
 def test_a_convolutional_network_through_the_pins(verilator):
     network = Network.load(TRAINED / "mnist-lenet.npz")
     board = BOARDS["icebreaker"]
