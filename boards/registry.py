@@ -176,7 +176,9 @@ _HX8K_EVN = Board(
         Programmer("iceprog", bitstream=("{file}",), image=("-o", "{offset}", "{file}")),
         _openfpgaloader("ice40_generic"),
     ),
-    in_registers=(("map", "memory"), ("membrane", "lanes6")),
+    in_registers=(
+        ("map", "memory"), ("membrane", "lanes6"), ("requantiser", "places"),
+    ),
     notes="Its jumpers must be set for programming the flash, as its manual shows; the second port "
     "of its USB chip is the serial line.",
 )

@@ -78,10 +78,16 @@ class Requantiser(wiring.Component):
         ]
 
         valid = [self.i.valid, *(Signal(name=f"valid{n}") for n in range(1, self.latency))]
-        place = [self.i.p.place]
-        for n in range(1, self.latency):
-            place.append(Signal.like(self.i.p.place, name=f"place{n}"))
-            m.d.sync += [valid[n].eq(valid[n - 1]), place[n].eq(place[n - 1])]
+        m.d.sync += [valid[n].eq(valid[n - 1]) for n in range(1, self.latency)]
+        # Places wait for their codes in a memory: registers would be more than all of the shifts.
+        m.submodules.places = places = memory.Memory(shape=len(self.i.p.place), depth=8, init=[])
+        enter, leave = places.write_port(), places.read_port()
+        number = Signal(3)
+        m.d.sync += number.eq(number + 1)
+        m.d.comb += [
+            enter.addr.eq(number), enter.data.eq(self.i.p.place), enter.en.eq(1),
+            leave.addr.eq(number - (self.latency - 2)),
+        ]
 
         # 1: the slope comes out of its memory. A candidate's potential is positive.
         potential_bits = config.accumulator_bits - 1
@@ -137,7 +143,7 @@ class Requantiser(wiring.Component):
         m.d.comb += rounded.eq((result + 1) >> 1)
         m.d.sync += [
             self.o.valid.eq(valid[-1] & (over_result | rounded.any())),
-            self.o.p.place.eq(place[-1]),
+            self.o.p.place.eq(leave.data),
             self.o.p.code.eq(Mux(over_result | (rounded > self.ticks), self.ticks, rounded)),
         ]
         m.d.comb += self.busy.eq(self.o.valid)
