@@ -45,7 +45,7 @@ class Link(wiring.Component):
     identity : :class:`ttfs_sw.protocol.Identity`
         What the board says of itself.
     timeout_bits : :class:`int`
-        By default as many as the core's cycle counter has.
+        By default twice as many as the core takes to give up a layer that comes to no end.
 
     Members
     -------
@@ -69,7 +69,7 @@ class Link(wiring.Component):
         The core did not answer: bring it to its senses.
     """
 
-    def __init__(self, config: CoreConfig, identity: Identity, timeout_bits: int = 24):
+    def __init__(self, config: CoreConfig, identity: Identity, timeout_bits: int = 25):
         self._config = config
         self._identity = identity
         self._timeout_bits = timeout_bits
@@ -289,6 +289,8 @@ class Link(wiring.Component):
                     m.next = "Compute"
                 with m.If(refused):
                     reply(feeder.error)
+                with m.Elif(broken):
+                    reply(Status.CORE_ERROR)
                 with m.Elif(late):
                     m.d.comb += self.core_reset.eq(1)
                     reply(Status.TIMEOUT)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hdl.config import CoreConfig
+from hdl.config import LAYER_CYCLES_BITS, CoreConfig
 from hdl.contents import contents, fire_threshold, packed_kernel, slope_count
 from hdl.layout import Axis, MapPlan, axis_of, plan_map
 from hdl.program import LayerPlan, Program
@@ -122,10 +122,17 @@ def compile_network(network: Any, config: CoreConfig, *, spare: bool = True) -> 
         for plan in plans for each in (plan, plan.residual) if each is not None)
     _require("table", table, config.table_words, "table",
              most(len(plan.row_axis.taps) for plan in plans), 1)
+    for plan in plans:
+        cycles = plan.most_cycles(config.tick_bits)
+        if cycles >= 1 << LAYER_CYCLES_BITS:
+            raise DoesNotFit(
+                f"layer {plan.name} may take {cycles} cycles, and the core gives up a layer that "
+                f"takes {1 << LAYER_CYCLES_BITS}; choose a core with more lanes"
+            )
     try:
         memories = contents(network, config, plans, maps[-1])
     except ValueError as error:
-        raise DoesNotFit(f"the network does not fit the layer table: {error}") from error
+        raise DoesNotFit(str(error)) from error
     return Program(config, math.prod(network.input_shape), network.input_ticks, tuple(plans),
                    memories)
 

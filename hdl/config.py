@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from amaranth.utils import ceil_log2, exact_log2
 
-__all__ = ["DATAPATHS", "CoreConfig"]
+__all__ = ["DATAPATHS", "LAYER_CYCLES_BITS", "LAYOUT_VERSION", "CoreConfig"]
 
 #: Changes whenever the layout of the layer table or of a memory changes, so that an image made for
 #: another layout is refused by its fingerprint.
@@ -15,6 +15,10 @@ LAYOUT_VERSION = 2
 
 #: Ways from an event to the potentials; all give the same spikes and logits.
 DATAPATHS = ("mac", "serial", "ramp")
+
+#: A layer that has come to no end after ``2 ** LAYER_CYCLES_BITS`` cycles is given up: a network in
+#: which one might take so long is not compiled. Half of what the core's counters of cycles hold.
+LAYER_CYCLES_BITS = 23
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,6 +21,9 @@ from hdl.table import (
     ROW_WORDS,
     SECOND_FIELDS,
     Operation,
+    checksum,
+    field_widths,
+    header_widths,
     pack,
 )
 
@@ -41,7 +44,7 @@ def contents(
     input_map : :class:`hdl.layout.MapPlan`
         How an image lies in the input map.
     """
-    table = dict(enumerate(_header(network, plans, input_map)))
+    table = dict(enumerate(_header(plans, input_map, config)))
     slopes: dict[int, int] = {}
     membrane: dict[int, int] = {}
     weights: dict[int, int] = {}
@@ -65,12 +68,17 @@ def contents(
         if plan.residual is not None:
             words = _packed(identity(plan, config), config)
             weights.update(enumerate(words, plan.residual.weight_base * config.weight_parts))
-        rows = [word for words in _rows(layer, plan) for word in words]
-        columns = [word for words in _columns(plan) for word in words]
-        entry = _entry(layer, plan, network.layers, index, free, free + len(rows), count, config)
+        try:
+            rows = [word for words in _rows(layer, plan) for word in words]
+            columns = [word for words in _columns(plan) for word in words]
+            entry = _entry(
+                layer, plan, network.layers, index, free, free + len(rows), count, config)
+        except ValueError as error:
+            raise ValueError(f"layer {layer.name} does not fit the layer table: {error}") from error
         table.update(enumerate(entry, (1 + index) * ENTRY_WORDS))
         table.update(enumerate(rows + columns, free))
         free += len(rows) + len(columns)
+    table[HEADER_FIELDS["checksum"].word] = checksum(table, config.table_words)
     return {
         Memory.TABLE: table,
         Memory.ENCODER: dict(enumerate(network.input_codes.tolist())),
@@ -132,7 +140,7 @@ def _lane_channels(layer, plan):
     return np.array([channel for _, channel in _lanes_of(layer, plan.packed)])
 
 
-def _header(network, plans, input_map):
+def _header(plans, input_map, config):
     """Samples come pixel after pixel; gaps of the input map are behind pixels or behind rows."""
     height, width, channels = input_map.shape
     if (height, width) == (1, 1):
@@ -142,10 +150,14 @@ def _header(network, plans, input_map):
         gap = input_map.row_words * input_map.codes_per_word - run
     else:
         run, gap = channels, input_map.pitch - channels
-    return pack(
-        HEADER_FIELDS, HEADER_WORDS, layers=len(plans), magic=MAGIC,
-        last_input=int(input_map.places[-1]), run_last=run - 1, gap=gap,
-    )
+    try:
+        return pack(
+            HEADER_FIELDS, HEADER_WORDS, header_widths(config), layers=len(plans), magic=MAGIC,
+            last_input=int(input_map.places[-1]), run_last=run - 1, gap=gap, checksum=0,
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"the network's input does not fit the layer table: {error}") from error
 
 
 def _taps(layer, plan):
@@ -210,8 +222,9 @@ def _entry(layer, plan, layers, index, row_table, column_table, slopes, config):
     channels = layer.out_shape[2]
     later = set().union(*(reads(other) for other in layers[index + 1:]))
     second = plan.residual
+    widths = field_widths(config)
     return pack(
-        FIELDS, ENTRY_WORDS,
+        FIELDS, ENTRY_WORDS, widths,
         operation=Operation.DEPTHWISE if depthwise else Operation.FULL,
         spiking=int(layer.spiking),
         last=int(index + 1 == len(layers)),
@@ -240,7 +253,9 @@ def _entry(layer, plan, layers, index, row_table, column_table, slopes, config):
         membrane_last=plan.membrane_base + plan.membrane_words - 1,
         sweep_last=plan.row_words - 1,
         rows_last=plan.rows - 1,
-        pitch=0 if flat or own is None else own.pitch * (1 if layer.pool > 1 else plan.packed),
+        # One that is larger than the core's maps is of a single pixel, and only must not be 0.
+        pitch=0 if flat or own is None else min(
+            own.pitch * (1 if layer.pool > 1 else plan.packed), (1 << widths["pitch"]) - 1),
         pool_last=layer.pool - 1,
         across_last=layer.pool // plan.packed - 1 if layer.pool > 1 else 0,
         halves=int(layer.pool > 1 and plan.packed > 1),

@@ -1,11 +1,11 @@
 """The controller: runs the layers of the layer table, one after another, for each image."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, enum, memory, stream, wiring
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from hdl.config import CoreConfig
+from hdl.config import LAYER_CYCLES_BITS, CoreConfig
 from hdl.shapes import statistics_shape
 from hdl.table import (
     ACCUMULATE_FIELDS,
@@ -14,25 +14,12 @@ from hdl.table import (
     FIELDS,
     FIRE_FIELDS,
     FIRE_WORDS,
-    HEADER_FIELDS,
-    MAGIC,
     MAP_WORDS,
     SECOND,
-    Operation,
     field_widths,
 )
 
-__all__ = ["Controller", "CoreError"]
-
-
-class CoreError(enum.Enum, shape=4):
-    """Why the core refuses to run the network in its memories."""
-
-    NONE = 0
-    #: The layer table is of another version, or there is none.
-    TABLE_VERSION = 1
-    #: An entry of the layer table makes no sense.
-    LAYER = 2
+__all__ = ["Controller"]
 
 
 class Fetcher(wiring.Component):
@@ -46,8 +33,6 @@ class Fetcher(wiring.Component):
         Read port of the table: ``ask`` until ``granted``, data one cycle later.
     again : In(1), second : In(1)
         Read the words that describe a map again, or those of the second map; that must hold.
-    first : Out(1)
-        The first of the words is at ``words``.
     fields : Out
         The fields; not to be looked at before ``complete``.
     complete : Out(1)
@@ -68,7 +53,6 @@ class Fetcher(wiring.Component):
             "again": In(1),
             "second": In(1),
             "fields": Out(data.StructLayout({name: widths[name] for name in names})),
-            "first": Out(1),
             "complete": Out(1),
         })
 
@@ -86,7 +70,6 @@ class Fetcher(wiring.Component):
                     m.d.comb += number.eq(Mux(self.second, word | SECOND, word))
         m.d.comb += [
             self.ask.eq(asked.any()),
-            self.first.eq(coming[0]),
             self.address.eq(((self.layer + 1) << word_bits) | number),
         ]
         m.d.sync += coming.eq(Mux(self.granted, asked, 0))
@@ -122,23 +105,25 @@ class Controller(wiring.Component):
         Sizes.
     init : iterable of :class:`int`
         Initial 32-bit words of the layer table.
+    late_bits : :class:`int`
+        A layer may take ``2 ** late_bits`` cycles: every so many one must have ended.
 
     Members
     -------
     load, load_address, load_data
         Writes one word of the layer table.
-    abandon : Out(1)
-        An image is given up.
     forget : In(1)
-        Memories change: clear ``error`` and whatever was known of the network.
-    valid : Out(1)
-        The layer table has a header of this version and no image has been given up.
-    last_input, run_last, gap : Out
-        How an image lies in the input map; see :data:`hdl.table.HEADER_FIELDS`.
+        Memories change: begin nothing.
     full : In(1), release : Out(1)
-        An image is there; it is no longer needed.
+        An image is there, and the layer table is good; it is no longer needed.
+    waits : In(1)
+        The sink of logits makes us wait.
+    late : Out(1)
+        The layer has taken too long: this component must be reset then.
     ask, address, words
         Another reader of the table, the first to be served: data one cycle later.
+    check, check_address
+        One more, while no image is computed.
     own : Out(1)
         The table is read for the controller itself; never with ``ask``.
     entry : Out(...)
@@ -171,12 +156,11 @@ class Controller(wiring.Component):
         Number of the layer that accumulates.
     clock : Out(24)
         Cycles since the image was there: two before ``full`` was seen, and the next one, included.
-    error : Out(CoreError)
-        Why the last image was given up.
     """
 
-    def __init__(self, config: CoreConfig, init=()):
+    def __init__(self, config: CoreConfig, init=(), late_bits: int = LAYER_CYCLES_BITS):
         self._config = config
+        self._late_bits = late_bits
         self._init = list(init)
         widths = field_widths(config)
 
@@ -188,15 +172,14 @@ class Controller(wiring.Component):
             "load_address": In(config.table_address_bits),
             "load_data": In(32),
             "forget": In(1),
-            "abandon": Out(1),
-            "valid": Out(1),
-            "last_input": Out(config.neuron_bits),
-            "run_last": Out(config.neuron_bits),
-            "gap": Out(config.slot_bits),
             "full": In(1),
             "release": Out(1),
+            "waits": In(1),
+            "late": Out(1),
             "ask": In(1),
             "address": In(config.table_address_bits),
+            "check": In(1),
+            "check_address": In(config.table_address_bits),
             "own": Out(1),
             "words": Out(32),
             "entry": Out(layout(ACCUMULATE_FIELDS)),
@@ -217,7 +200,6 @@ class Controller(wiring.Component):
             "busy": Out(1),
             "layer": Out(config.layer_bits),
             "clock": Out(24),
-            "error": Out(CoreError),
         })
 
     def elaborate(self, platform):
@@ -238,40 +220,16 @@ class Controller(wiring.Component):
             entry.granted.eq(entry.ask & ~self.ask),
             firing.granted.eq(firing.ask & ~self.ask & ~entry.ask),
             read.addr.eq(
-                Mux(self.ask, self.address, Mux(entry.ask, entry.address, firing.address))),
-            read.en.eq(self.ask | entry.ask | firing.ask),
+                Mux(self.ask, self.address, Mux(
+                    entry.ask, entry.address,
+                    Mux(self.check, self.check_address, firing.address)))),
+            read.en.eq(self.ask | entry.ask | firing.ask | self.check),
             self.words.eq(read.data),
             entry.words.eq(read.data),
             firing.words.eq(read.data),
             self.entry.eq(entry.fields),
             self.firing.eq(firing.fields),
         ]
-
-        # The header is needed all the time: it is kept as it is written.
-        widths = {
-            "layers": config.layer_bits, "last_input": config.neuron_bits,
-            "run_last": config.neuron_bits, "gap": config.slot_bits,
-        }
-        header = {}
-        for name, field in HEADER_FIELDS.items():
-            if name == "magic":
-                continue
-            word = self._init[field.word] if self._init else 0
-            header[name] = Signal(
-                widths[name], name=name, init=word >> field.offset & ((1 << widths[name]) - 1))
-            with m.If(self.load & (self.load_address == field.word)):
-                m.d.sync += header[name].eq(
-                    self.load_data[field.offset:field.offset + field.width])
-        m.d.comb += [
-            self.last_input.eq(header["last_input"]),
-            self.run_last.eq(header["run_last"]),
-            self.gap.eq(header["gap"]),
-        ]
-        layers = header["layers"]
-        valid = Signal(init=self._init[0] >> 16 == MAGIC if self._init else 0)
-        m.d.comb += self.valid.eq(valid)
-        with m.If(self.load & (self.load_address == 0)):
-            m.d.sync += valid.eq(self.load_data[16:] == MAGIC)
 
         subject = Signal.like(self.layer)  # the layer whose entry is read
         fires = Signal.like(self.layer)  # the layer that fires
@@ -299,20 +257,17 @@ class Controller(wiring.Component):
         m.d.comb += self.statistics.p.events.eq(fired_events)
         m.d.sync += [self.statistics.valid.eq(0), self.fire.eq(0)]
 
-        # What is wrong with the entry.
-        foreign, senseless = Signal(), Signal()  # known long before all of the entry is there
-        with m.If(entry.first):
-            check = FIELDS["check"]
-            m.d.sync += foreign.eq(
-                (read.data[check.offset:check.offset + check.width] != MAGIC) | (layers == 0))
-        m.d.sync += [
-            self.accumulate.eq(0),
-            senseless.eq(
-                ((entry.fields.operation != Operation.FULL)
-                 & (entry.fields.operation != Operation.DEPTHWISE))
-                | (entry.fields.last != (subject + 1 == layers))
-                | (entry.fields.spiking == entry.fields.last)),
-        ]
+        # A layer without an end: between two looks at the clock none has ended. What the sink has
+        # made it wait for is not its fault.
+        tick, was_tick, progress = self.clock[self._late_bits], Signal(), Signal()
+        m.d.sync += was_tick.eq(tick)
+        with m.If(self.waits | self.statistics.valid | ~self.busy):
+            m.d.sync += progress.eq(1)
+        with m.Elif(tick != was_tick):
+            m.d.sync += progress.eq(0)
+        m.d.comb += self.late.eq((tick != was_tick) & ~progress & self.busy)
+
+        m.d.sync += self.accumulate.eq(0)
         with m.FSM():
             with m.State("Idle"):
                 with m.If(self.full & ~self.forget):
@@ -325,25 +280,11 @@ class Controller(wiring.Component):
             with m.State("Begin"):
                 m.d.sync += self.layer.eq(subject)
                 with m.If(entry.complete):
-                    with m.If(foreign | senseless):
-                        # What fires still belongs to this image.
-                        with m.If(~firing_busy):
-                            m.d.sync += [
-                                self.error.eq(Mux(
-                                    foreign, CoreError.TABLE_VERSION, CoreError.LAYER)),
-                                valid.eq(0),
-                                prefetched.eq(0),
-                                subject.eq(0),
-                            ]
-                            m.d.comb += [self.release.eq(1), self.abandon.eq(1)]
-                            m.d.sync += self.busy.eq(0)
-                            m.next = "Idle"
-                    with m.Else():
-                        m.d.sync += [
-                            self.accumulate.eq(1), unattached.eq(1), attached.eq(0),
-                            self.same.eq(0), settled.eq(0),
-                        ]
-                        m.next = "Accumulate"
+                    m.d.sync += [
+                        self.accumulate.eq(1), unattached.eq(1), attached.eq(0),
+                        self.same.eq(0), settled.eq(0),
+                    ]
+                    m.next = "Accumulate"
 
             with m.State("Accumulate"):
                 # Not before its firing half has its fields: that is long after the statistics of
@@ -406,7 +347,4 @@ class Controller(wiring.Component):
                 with m.If(self.fired & ~self.fire & (settled | ~self.same)):
                     m.d.sync += self.statistics.valid.eq(1)
                     m.next = "Idle"
-
-        with m.If(self.forget):
-            m.d.sync += [self.error.eq(CoreError.NONE), prefetched.eq(0), subject.eq(0)]
         return m

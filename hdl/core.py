@@ -1,14 +1,15 @@
 """The core: one image in, spikes and logits out, driven by the layer table."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from hdl.config import CoreConfig
-from hdl.controller import Controller, CoreError
+from hdl.config import LAYER_CYCLES_BITS, CoreConfig
+from hdl.controller import Controller
 from hdl.encoder import Encoder
 from hdl.first_spike import FirstSpike
+from hdl.guard import CoreError, Guard
 from hdl.mac import MacLanes
 from hdl.maps import SpikeMap
 from hdl.membrane import Membrane
@@ -67,12 +68,15 @@ class Core(wiring.Component):
         Sizes. The same core runs every network that fits them.
     program : :class:`hdl.compiler.Program` or None
         Initial contents of the memories; None leaves them empty, to be loaded.
+    late_bits : :class:`int`
+        A layer that takes ``2 ** late_bits`` cycles is given up. For tests: the compiler takes care
+        that no network does by default.
 
     Members
     -------
     load : In(stream.Signature(load_shape()))
         Writes one word of one memory, in two cycles, while no image is computed. Forgets received
-        images.
+        images; none are taken until the layer table has been looked through.
     restart : In(1)
         Forget the samples of a partly received image.
     i : In(stream.Signature(sample_shape()))
@@ -89,18 +93,19 @@ class Core(wiring.Component):
     cycles : Out(24)
         Of the last image, from its being complete in the input map to the last logit's being valid.
     error : Out(CoreError)
-        Why the last image was given up; cleared by a load.
+        Why the network is refused, or the last image was given up; cleared by a load.
     time : Out(stream.Signature(time_shape(config), always_ready=True))
         Only with ``datapath="ramp"``: one transfer a tick of a layer's input window, when all of
         its potentials in the membrane memory are those at the end of that tick. They stay so for
         this cycle and the next.
     """
 
-    def __init__(self, config: CoreConfig, program=None):
+    def __init__(self, config: CoreConfig, program=None, *, late_bits: int = LAYER_CYCLES_BITS):
         if program is not None and program.config != config:
             raise ValueError("the program was compiled for another CoreConfig")
         self._config = config
         self._program = program
+        self._late_bits = late_bits
         super().__init__({
             "load": In(stream.Signature(load_shape())),
             "restart": In(1),
@@ -127,16 +132,23 @@ class Core(wiring.Component):
         def init(which):
             return () if self._program is None else self._program.memory_words(which)
 
-        m.submodules.controller = controller = Controller(config, init(Memory.TABLE))
+        # Whatever may wait for something is brought back to where it began when memories change and
+        # when an image is given up; the rest has nothing left to do a few cycles later.
+        stop = Signal()
+        startable = ResetInserter(stop)
+        controller = Controller(config, init(Memory.TABLE), self._late_bits)
+        ramp = config.datapath == "ramp"
+        scanner, sweep = Scanner(config), Sweep(config)
+        sequencer = (RampSequencer if ramp else Sequencer)(config)
+        m.submodules.controller = startable(controller)
         m.submodules.encoder = encoder = Encoder(config, init(Memory.ENCODER))
         m.submodules.map = spike_map = SpikeMap(config, config.map_words)
-        m.submodules.scanner = scanner = Scanner(config)
-        ramp = config.datapath == "ramp"
-        m.submodules.sequencer = sequencer = (RampSequencer if ramp else Sequencer)(config)
+        m.submodules.scanner = startable(scanner)
+        m.submodules.sequencer = startable(sequencer)
         m.submodules.weights = weights = WeightMemory(config, init(Memory.WEIGHTS))
         m.submodules.lanes = lanes = LANES[config.datapath](config)
         m.submodules.membrane = membrane = Membrane(config, init(Memory.MEMBRANE))
-        m.submodules.sweep = sweep = Sweep(config)
+        m.submodules.sweep = startable(sweep)
         m.submodules.requantiser = requantiser = Requantiser(config, init(Memory.SLOPES))
         m.submodules.first_spike = first_spike = FirstSpike(config)
         m.submodules.readout = readout = Readout(config)
@@ -154,13 +166,9 @@ class Core(wiring.Component):
         wiring.connect(m, readout.o, wiring.flipped(self.o))
         wiring.connect(m, controller.statistics, wiring.flipped(self.statistics))
         m.d.comb += [
-            encoder.last.eq(controller.last_input),
-            encoder.run_last.eq(0 if ramp else controller.run_last),
-            encoder.gap.eq(0 if ramp else controller.gap),
             encoder.restart.eq(self.restart),
             encoder.release.eq(controller.release),
             self.busy.eq(controller.busy),
-            self.error.eq(controller.error),
         ]
 
         # Accumulate: the source map, event by event, into the membrane.
@@ -168,11 +176,13 @@ class Core(wiring.Component):
         operation = sequencer.o
         events, splitting = scanner.o, Const(0)
         if config.datapath == "serial":
-            m.submodules.pulses = pulses = Pulses(config)
+            pulses = Pulses(config)
+            m.submodules.pulses = startable(pulses)
             wiring.connect(m, events, pulses.i)
             events, splitting = pulses.o, pulses.busy
         elif ramp:
-            m.submodules.ordering = ordering = OrderingQueue(config)
+            ordering = OrderingQueue(config)
+            m.submodules.ordering = startable(ordering)
             wiring.connect(m, events, ordering.i)
             events, splitting = ordering.o, ordering.busy
         wiring.connect(m, events, sequencer.i)
@@ -241,21 +251,43 @@ class Core(wiring.Component):
 
         # Maps are silent before they are written, because whoever reads them last wipes them. After
         # a load, a reset, or when an image was given up, all of the memory is wiped, and the flags
-        # of the membrane memory with it.
+        # of the membrane memory with it. Meanwhile the layer table is looked through.
         slot_bits = config.slot_bits
         purging = Signal(init=1)
         purge_words = max(
-            config.map_words, config.membrane_words, 1 << config.tick_bits if ramp else 0)
+            config.map_words, config.membrane_words, config.table_words,
+            1 << config.tick_bits if ramp else 0)
         purge_word = Signal(range(purge_words))
-        m.d.sync += controller.full.eq(
-            encoder.full & ~(purging | controller.release | controller.forget))
+        m.submodules.guard = guard = Guard(config, purge_words)
+        written = self.load.valid & ~controller.busy
+        m.d.sync += [
+            stop.eq(written | controller.late),
+            controller.full.eq(encoder.full & ~(controller.release | written | controller.late)),
+        ]
         m.d.comb += [
+            controller.forget.eq(written),
+            controller.waits.eq(self.o.valid & ~self.o.ready),
+            controller.check.eq(guard.reading),
+            controller.check_address.eq(purge_word),
+            readout.forget.eq(stop),
             membrane.forget.eq(purging),
             membrane.forget_word.eq(purge_word),
+            guard.forget.eq(written),
+            guard.late.eq(controller.late),
+            guard.start.eq(stop),
+            guard.active.eq(purging),
+            guard.word.eq(purge_word),
+            guard.data.eq(controller.words),
+            encoder.forget.eq(written | controller.late),
+            encoder.allow.eq(guard.valid),
+            encoder.last.eq(guard.last_input),
+            encoder.run_last.eq(0 if ramp else guard.run_last),
+            encoder.gap.eq(0 if ramp else guard.gap),
+            self.error.eq(guard.error),
         ]
         if ramp:
             m.d.comb += [ordering.forget.eq(purging), ordering.forget_code.eq(purge_word)]
-        with m.If(controller.forget | controller.abandon):
+        with m.If(stop):
             m.d.sync += [purging.eq(1), purge_word.eq(0)]
         with m.Elif(purging):
             m.d.sync += [
@@ -294,9 +326,8 @@ class Core(wiring.Component):
             spike_map.clear.eq(scanner.wiped | purging),
             spike_map.code.eq(first_spike.o.code),
             spike_map.neuron.eq(Mux(
-                first_spike.busy, first_spike.o.place,
-                Mux(purging, purge_word[:config.map_address_bits], scanner.wipe_word)
-                << slot_bits)),
+                purging, purge_word[:config.map_address_bits] << slot_bits,
+                Mux(first_spike.busy, first_spike.o.place, scanner.wipe_word << slot_bits))),
         ]
 
         # A row of the map is final when its last candidate has gone all the way.
@@ -349,10 +380,6 @@ class Core(wiring.Component):
         keep = made.keep if ramp else 0
         m.d.comb += [
             load.ready.eq(second),
-            controller.forget.eq(wanted),
-            encoder.forget.eq(wanted),
-            # A header that is about to change does not count any more.
-            encoder.allow.eq(controller.valid & ~which[Memory.TABLE]),
             controller.load.eq(which[Memory.TABLE]),
             controller.load_address.eq(write.address),
             controller.load_data.eq(write.data),

@@ -16,6 +16,9 @@ class Membrane(wiring.Component):
     swept. A word that was not is read at ``bias`` instead, so no pass ever copies biases; sweeping
     a word clears its flag, and after an image all of them are clear again.
 
+    Word 0 is never written, whatever a senseless layer table says: it is the 0 that biases are made
+    from.
+
     Stages: (0) ``valid``, and the flag is read; (1) the flag is written, and tells which word is
     read: in the same cycle, or in the next one if weights take as long (``config.weight_latency``);
     last, ``potentials`` are there, with ``updating`` or ``sweeping``, and ``sums`` are written if
@@ -132,9 +135,11 @@ class Membrane(wiring.Component):
 
         # The word is read, and then there are potentials, and sums.
         updated = Signal.like(word)
+        writing = Signal()
         m.d.comb += [self.coming.eq(stage.sweep), self.busy.eq(busy | self.updating)]
         with m.If(moves):
             m.d.sync += [
+                writing.eq(stage.update & stage.word.any()),
                 self.updating.eq(stage.update), self.sweeping.eq(stage.sweep),
                 updated.eq(stage.word),
             ]
@@ -146,6 +151,6 @@ class Membrane(wiring.Component):
                 Cat(self.potentials[2 * pair], self.potentials[2 * pair + 1]).eq(read.data),
                 write.addr.eq(updated),
                 write.data.eq(Cat(self.sums[2 * pair], self.sums[2 * pair + 1])),
-                write.en.eq(self.updating),
+                write.en.eq(writing),
             ]
         return m

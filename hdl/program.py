@@ -138,6 +138,16 @@ class LayerPlan:
         total = cycles(codes, self.updates) + (self.source_ticks + 1) * 2 * self.slope_words
         return total if self.residual is None else total + cycles(second, self.residual.updates)
 
+    def most_cycles(self, tick_bits: int) -> int:
+        """Cycles that no image can exceed in this layer, be every neuron of its source on."""
+        times = tick_bits if self.datapath == "serial" else 1
+        updates = int(np.maximum(self.updates, 2).sum()) * times
+        updates += (self.source_ticks + 1) * 2 * self.slope_words
+        if self.residual is not None:
+            updates += int(np.maximum(self.residual.updates, 2).sum()) * times
+        return (updates + self.map_words + 4 * len(self.row_axis.taps) + 3 * self.words
+                + 2 * self.neurons + 3 * self.rows + 48)
+
     def bound(self, roofline: np.ndarray) -> np.ndarray:
         """Most cycles that we allow ourselves: 1.05 × roofline + W + map words read + 32."""
         return 1.05 * roofline + self.words + self.map_words + 32
@@ -183,11 +193,12 @@ class Program:
             else:
                 yield from self._bias_writes(word, biases)
         for which, contents in self.memories.items():
-            if which == Memory.MEMBRANE:
-                continue
-            for address, value in sorted(contents.items()):
-                if (which, address) != (Memory.TABLE, 0):
+            if which not in (Memory.MEMBRANE, Memory.TABLE):
+                for address, value in sorted(contents.items()):
                     yield which, address, value
+        # All of it, because the checksum covers what an earlier network may have left behind.
+        for address in range(1, self.config.table_words):
+            yield Memory.TABLE, address, table.get(address, 0)
         yield Memory.TABLE, 0, table[0]
 
     def _biases(self) -> Iterator[tuple[int, np.ndarray]]:

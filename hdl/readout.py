@@ -26,6 +26,8 @@ class Readout(wiring.Component):
     -------
     i : In(stream.Signature(potential_shape(config)))
         Potentials in order, from neuron 0 to the one with ``last``.
+    forget : In(1)
+        The next potential is one of neuron 0.
     o : Out(stream.Signature(logit_shape(config)))
         Logits; ``winner`` is the argmax of those so far.
     """
@@ -34,6 +36,7 @@ class Readout(wiring.Component):
         self._config = config
         super().__init__({
             "i": In(stream.Signature(potential_shape(config))),
+            "forget": In(1),
             "o": Out(stream.Signature(logit_shape(config))),
         })
 
@@ -55,4 +58,6 @@ class Readout(wiring.Component):
                 m.d.sync += index.eq(Mux(self.i.p.last, 0, index + 1))
                 with m.If((index == 0) | (self.i.p.potential > best)):
                     m.d.sync += [best.eq(self.i.p.potential), self.o.p.winner.eq(index)]
+        with m.If(self.forget):
+            m.d.sync += index.eq(0)
         return m

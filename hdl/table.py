@@ -7,6 +7,7 @@ counter with that directly, and a count of zero cannot be said. Entry 0 is the h
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 from amaranth.utils import ceil_log2
 
@@ -14,13 +15,14 @@ from hdl.config import LAYOUT_VERSION, CoreConfig
 
 __all__ = ["ACCUMULATE_FIELDS", "ACCUMULATE_WORDS", "COLUMN_FIELDS", "ENTRY_WORDS", "FIELDS",
            "FIRE_FIELDS", "FIRE_WORDS", "HEADER_FIELDS", "HEADER_WORDS", "MAGIC", "MAP_WORDS",
-           "MAX_KERNEL", "ROW_FIELDS", "ROW_WORDS", "SECOND",
-           "SECOND_FIELDS", "Field", "Operation", "field_widths", "pack"]
+           "MAX_KERNEL", "MODULAR", "NONZERO", "ROW_FIELDS", "ROW_WORDS", "SECOND",
+           "SECOND_FIELDS", "SIGNATURE_INIT", "SIGNATURE_TAPS", "Field", "Operation", "checksum",
+           "field_depths", "field_widths", "forbidden_bits", "header_widths", "pack"]
 
 #: Words from one entry to the next.
 ENTRY_WORDS = 16
 #: Words of the header that mean something.
-HEADER_WORDS = 3
+HEADER_WORDS = 4
 #: Words of a row descriptor.
 ROW_WORDS = 2
 #: First half of a valid header word, so that a memory full of zeros or noise runs nothing.
@@ -55,6 +57,7 @@ HEADER_FIELDS = {
     # Samples lie in the input map in runs, with a gap behind each.
     "run_last": Field(2, 0, 24),
     "gap": Field(2, 24, 8),
+    "checksum": Field(3, 0, 32),  # makes the signature of the whole table 0
 }
 
 #: Every field of a layer's entry. Addresses count words of the memory that they point into.
@@ -151,6 +154,75 @@ FIRE_FIELDS = ("spiking", "last", "ticks", "bias_base", "last_word",
                *(name for name, field in FIELDS.items() if field.word in FIRE_WORDS[2:]))
 
 
+#: Fields that cannot be 0.
+NONZERO = ("window_rows",)
+#: Fields of which a core uses as many bits as its addresses have: those above say nothing.
+MODULAR = ("weight_step", "membrane_step", "weight_row_step", "row_step", "wrap_step",
+           "destination_row", "final_step", "fire_threshold")
+
+#: A signature register: what it begins with, and its feedback, ``x^32 + x^22 + x^2 + x + 1``, which
+#: is primitive.
+SIGNATURE_INIT = 0xFFFFFFFF
+SIGNATURE_TAPS = 0x00400007
+
+
+def checksum(words: Mapping[int, int], depth: int) -> int:
+    """The header's ``checksum`` for a table of so many words; those not given are 0.
+
+    The core's signature register begins with ``SIGNATURE_INIT``; for each word, in order, it is
+    shifted to the left by one, ``SIGNATURE_TAPS`` are added if a one goes out, and the word is.
+    """
+    place = HEADER_FIELDS["checksum"].word
+    before = SIGNATURE_INIT
+    for address in range(place):
+        before = _shifted(before) ^ words.get(address, 0)
+    # From the end, where it is 0, backwards.
+    after = 0
+    for address in range(depth - 1, place, -1):
+        after ^= words.get(address, 0)
+        # The lowest of the taps tells whether a one went out.
+        went = after & 1
+        after = (after ^ SIGNATURE_TAPS * went) >> 1 | went << 31
+    return after ^ _shifted(before)
+
+
+def _shifted(signature: int) -> int:
+    return signature << 1 & 0xFFFFFFFF ^ SIGNATURE_TAPS * (signature >> 31)
+
+
+def header_widths(config: CoreConfig) -> dict[str, int]:
+    """Bits of each field of the header that a core of this size keeps."""
+    return {
+        "layers": config.layer_bits, "last_input": config.neuron_bits,
+        "run_last": config.neuron_bits, "gap": config.slot_bits,
+    }
+
+
+def forbidden_bits(config: CoreConfig) -> list[int]:
+    """Of each word of an entry, bits of fields that a core has no memory for: they must be 0."""
+    words = [0] * ENTRY_WORDS
+    for name, kept in field_widths(config).items():
+        field = FIELDS[name]
+        if name not in MODULAR:
+            words[field.word] |= ((1 << field.width) - (1 << kept)) << field.offset
+    return words
+
+
+def field_depths(config: CoreConfig) -> dict[str, int]:
+    """Fields that are addresses, with the depth of their memory where it is no power of two.
+
+    ``source_base`` and ``source_last`` are left out: which memory they mean depends on the layer.
+    """
+    depths = {
+        "destination_base": config.map_words, "slope_base": config.slopes,
+        "membrane_base": config.membrane_words, "membrane_last": config.membrane_words,
+        "bias_base": config.membrane_words,
+        "row_table": config.table_words, "column_table": config.table_words,
+    }
+    widths = field_widths(config)
+    return {name: depth for name, depth in depths.items() if depth < 1 << widths[name]}
+
+
 def field_widths(config: CoreConfig) -> dict[str, int]:
     """Bits of each field that a core of this size keeps; the compiler checks that values fit."""
     widths = {name: field.width for name, field in FIELDS.items()}
@@ -183,14 +255,21 @@ def field_widths(config: CoreConfig) -> dict[str, int]:
     }
 
 
-def pack(fields: dict[str, Field], count: int, **values: int) -> list[int]:
-    """The ``count`` 32-bit words of an entry or descriptor, from every field by name."""
+def pack(
+    fields: dict[str, Field], count: int, widths: Mapping[str, int] | None = None, /, **values: int
+) -> list[int]:
+    """The ``count`` 32-bit words of an entry or descriptor, from every field by name.
+
+    ``widths`` are the bits that the core keeps of a field, where these are less than it has.
+    """
+    widths = widths or {}
     if values.keys() != fields.keys():
         raise TypeError(f"fields {sorted(values.keys() ^ fields.keys())} are unknown or missing")
     words = [0] * count
     for name, value in values.items():
         field = fields[name]
-        if not 0 <= value < 1 << field.width:
-            raise ValueError(f"{name} = {value} does not fit {field.width} bits")
+        width = field.width if name in MODULAR else widths.get(name, field.width)
+        if not 0 <= value < 1 << width:
+            raise ValueError(f"{name} = {value} does not fit {width} bits")
         words[field.word] |= value << field.offset
     return words

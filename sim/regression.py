@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hdl.controller import CoreError
+from hdl.guard import CoreError
 from hdl.program import Program
 from sim.compare import Comparison
 from sim.expected import Expected

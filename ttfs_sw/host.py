@@ -15,6 +15,7 @@ from ttfs_sw.protocol import (
     REPLY,
     SEQUENCES,
     Command,
+    CoreError,
     Identity,
     LayerStatistics,
     LoadState,
@@ -48,6 +49,19 @@ _NO_NETWORK = {
     "with `ttfs image`",
     LoadState.BAD_CHECKSUM: "the image's checksum is wrong; write it again",
     LoadState.INCOMPLETE: "the image did not arrive whole; load it again",
+}
+
+
+_CORE_ERRORS = {
+    CoreError.TABLE_VERSION: "its layer table is of another version; make the image again with "
+    "`ttfs image`, or build the board's bitstream again",
+    CoreError.LAYER: "its layer table has an operation that the core does not know, or layers out "
+    "of order; make the image again with `ttfs image`",
+    CoreError.CHECKSUM: "its layer table is damaged; write the image again",
+    CoreError.RANGE: "its layer table has an address or a size beyond the core's memories; make "
+    "the image again with `ttfs image`",
+    CoreError.TIMEOUT: "a layer of it came to no end, and the image was given up; make the network "
+    "image again with `ttfs image`",
 }
 
 
@@ -225,6 +239,13 @@ class Client:
                 raise InputError(
                     f"{what} do not fit the network on {self._name}: it has another number of "
                     "inputs"
+                ) from refusal
+            if refusal.status == Status.CORE_ERROR:
+                error = refusal.report.core_error
+                raise RefusedError(
+                    f"the core of {self._name} refuses the network: "
+                    + _CORE_ERRORS.get(error, f"core error {error}"),
+                    refusal.status, refusal.report,
                 ) from refusal
             if refusal.status == Status.NOT_READY:
                 raise RefusedError(

@@ -21,6 +21,7 @@ __all__ = [
     "SEQUENCES",
     "STATISTICS_BYTES",
     "Command",
+    "CoreError",
     "Identity",
     "LayerStatistics",
     "LoadState",
@@ -81,10 +82,26 @@ class Status(enum.IntEnum):
     BAD_SEQUENCE = 9
     #: The image was refused or is not complete; the load state says why.
     LOAD_FAILED = 10
-    #: The core refused the network in its memories; the core error says why.
+    #: The core refuses the network in its memories, or gave an image up; the core error says why.
     CORE_ERROR = 11
     #: The core did not answer in time; it has been reset.
     TIMEOUT = 12
+
+
+class CoreError(enum.IntEnum):
+    """Why the core refuses its network or gave an image up; as ``hdl.guard.CoreError``."""
+
+    NONE = 0
+    #: The layer table is of another version.
+    TABLE_VERSION = 1
+    #: A layer has an unknown operation, or layers are out of order.
+    LAYER = 2
+    #: The layer table and its checksum do not agree.
+    CHECKSUM = 3
+    #: A layer has an address beyond a memory, or a size that cannot be.
+    RANGE = 4
+    #: A layer came to no end.
+    TIMEOUT = 5
 
 
 class LoadState(enum.IntEnum):

@@ -14,6 +14,8 @@ from amaranth.hdl import Assert, Module
 from amaranth.lib import memory
 from amaranth.sim import Simulator
 
+from hdl.shapes import Memory
+from hdl.table import ENTRY_WORDS, FIELDS, HEADER_FIELDS, checksum
 from hdl.testing import watchdog
 from ttfs_sw import golden
 from ttfs_sw.network import Layer, Network, linear_codes
@@ -148,11 +150,12 @@ class CoreBench:
         #: Samples that were taken while an image was computed.
         self.overlapped = 0
 
-    async def load(self, ctx, program, count=None):
-        """Write a program's memories, or only the first ``count`` words of them."""
+    async def load(self, ctx, program, count=None, *, skip=()):
+        """Write a program's memories, or some not, or only the first ``count`` words of them."""
         port = self.core.load
         ctx.set(port.valid, 1)
-        for which, address, value in itertools.islice(program.writes(), count):
+        writes = (write for write in program.writes() if write[0] not in skip)
+        for which, address, value in itertools.islice(writes, count):
             ctx.set(port.payload, {"memory": which, "address": address, "data": value})
             await ctx.tick().until(port.ready)
         ctx.set(port.valid, 0)
@@ -306,12 +309,32 @@ def some_images(rng, inputs: int, count: int = 2) -> np.ndarray:
     return np.concatenate([dense, np.zeros((1, inputs), int), np.full((1, inputs), 255), sparse])
 
 
+def with_words(program, words: dict[int, int], *, sealed: bool = True):
+    """The program with other words in its layer table, and with a checksum that agrees."""
+    table = program.memories[Memory.TABLE] | words
+    if sealed:
+        table[HEADER_FIELDS["checksum"].word] = checksum(table, program.config.table_words)
+    return dataclasses.replace(program, memories=program.memories | {Memory.TABLE: table})
+
+
+def with_fields(program, layer: int | None, *, sealed: bool = True, **values: int):
+    """The program with other fields in a layer's entry, or in the header if it is None."""
+    table, words = program.memories[Memory.TABLE], {}
+    for name, value in values.items():
+        field = HEADER_FIELDS[name] if layer is None else FIELDS[name]
+        word = field.word + (0 if layer is None else ENTRY_WORDS * (1 + layer))
+        kept = words.get(word, table.get(word, 0)) & ~(((1 << field.width) - 1) << field.offset)
+        words[word] = kept | value << field.offset
+    return with_words(program, words, sealed=sealed)
+
+
 @pytest.fixture(scope="session")
 def bench() -> SimpleNamespace:
     """What test modules cannot import from here: testbenches, and runs of a whole core."""
     return SimpleNamespace(
         run=run, Source=Source, Sink=Sink, CoreBench=CoreBench, run_core=run_core, check=check,
-        some_images=some_images, shaped_network=shaped_network)
+        some_images=some_images, shaped_network=shaped_network, with_fields=with_fields,
+        with_words=with_words)
 
 
 def make_network(

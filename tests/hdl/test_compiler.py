@@ -13,7 +13,7 @@ from hdl.compiler import DoesNotFit, compile_network, minimal_config
 from hdl.config import DATAPATHS, CoreConfig
 from hdl.core import Core
 from hdl.shapes import Memory
-from hdl.table import ENTRY_WORDS, FIELDS, HEADER_FIELDS, MAGIC, Operation
+from hdl.table import ENTRY_WORDS, FIELDS, HEADER_FIELDS, MAGIC, Operation, checksum
 from ttfs_sw import golden
 
 CONFIG = CoreConfig(lanes=4, weight_bits=4, tick_bits=4, accumulator_bits=16, weight_words=512,
@@ -143,7 +143,7 @@ def test_refuses_what_the_layer_table_cannot_say(bench):
     with pytest.raises(DoesNotFit) as caught:
         minimal_config(network, lanes=2)
     assert str(caught.value) == (
-        "the network does not fit the layer table: membrane_step = 256 does not fit 8 bits")
+        "layer layer1 does not fit the layer table: membrane_step = 256 does not fit 8 bits")
 
 
 def test_no_core_has_more_than_63_layers(random_network):
@@ -348,7 +348,8 @@ def test_memories_hold_the_network(random_network, core, sizes, per_channel):
               for name, place in HEADER_FIELDS.items()}
     # One run of samples, without gaps.
     assert header == {"layers": len(network.layers), "magic": MAGIC, "last_input": sizes[0] - 1,
-                      "run_last": sizes[0] - 1, "gap": 0}
+                      "run_last": sizes[0] - 1, "gap": 0,
+                      "checksum": checksum(table, config.table_words)}
     assert program.inputs == sizes[0]
     assert list(program.memories[Memory.ENCODER].values()) == network.input_codes.tolist()
     assert [plan.name for plan in program.layers] == [layer.name for layer in network.layers]

@@ -1,10 +1,10 @@
-"""The controller: order and overlap of layers, their fields, statistics, and what it refuses."""
+"""The controller: order and overlap of layers, their fields, statistics, and layers without end."""
 
 import numpy as np
 import pytest
 
 from hdl.compiler import compile_network, minimal_config
-from hdl.controller import Controller, CoreError
+from hdl.controller import Controller
 from hdl.shapes import Memory
 from hdl.table import ENTRY_WORDS, FIELDS, field_widths
 
@@ -24,10 +24,9 @@ def field(program, layer, name):
     return word >> place.offset & ((1 << place.width) - 1)
 
 
-def drive(bench, program, delays, images=2, init=None, cycles=600):
+def drive(bench, program, delays, images=2, cycles=600):
     """Run images; halves of layers end after so many cycles. Gives what happened, in order."""
-    words = program.memory_words(Memory.TABLE) if init is None else init
-    controller = Controller(program.config, words)
+    controller = Controller(program.config, program.memory_words(Memory.TABLE))
     seen = []
 
     async def testbench(ctx):
@@ -37,11 +36,11 @@ def drive(bench, program, delays, images=2, init=None, cycles=600):
             ctx.set(controller.full, int(done < images))
             ctx.set(controller.accumulated, int(left_accumulate == 0))
             ctx.set(controller.fired, int(left_fire == 0))
-            (_, _, accumulate, fire, layer, entry, firing, statistics, valid, release, busy,
-             error) = await ctx.tick().sample(
+            (_, _, accumulate, fire, layer, entry, firing, statistics, valid, release,
+             busy) = await ctx.tick().sample(
                 controller.accumulate, controller.fire, controller.layer, controller.entry,
                 controller.firing, controller.statistics.p, controller.statistics.valid,
-                controller.release, controller.busy, controller.error)
+                controller.release, controller.busy)
             left_accumulate = left_accumulate and left_accumulate - 1
             left_fire = left_fire and left_fire - 1
             if accumulate:
@@ -54,9 +53,8 @@ def drive(bench, program, delays, images=2, init=None, cycles=600):
                 seen.append(("fired", statistics.layer, statistics.clock))
                 left_fire = None
             if release:
-                seen.append(("release", error, busy))
+                seen.append(("release", None, busy))
                 done += 1
-        seen.append(("end", ctx.get(controller.error), ctx.get(controller.valid)))
 
     bench.run(controller, testbench, cycles=cycles + 10)
     return seen
@@ -92,16 +90,33 @@ def test_fields_are_those_of_the_table(bench, program):
                 assert values[name] == field(program, layer, name) & mask, (what, layer, name)
 
 
-@pytest.mark.parametrize(("layer", "word", "bits", "error"), [
-    (0, 0, 0xF, CoreError.LAYER),
-    (1, 0, 0xFFFF0000, CoreError.TABLE_VERSION),
-    (2, 0, 1 << FIELDS["last"].offset, CoreError.LAYER),
-    (3, 0, 1 << FIELDS["spiking"].offset, CoreError.LAYER),
+@pytest.mark.parametrize(("waits", "earliest", "latest"), [
+    (lambda cycle: False, 64, 128),
+    # What the sink makes us wait for counts as progress.
+    (lambda cycle: cycle < 190, 192, 320),
+    (lambda cycle: cycle % 60 == 0 and cycle < 600, 600, 704),
+    (lambda cycle: True, None, None),
 ])
-def test_a_bad_entry_gives_up_the_image(bench, program, layer, word, bits, error):
-    words = program.memory_words(Memory.TABLE)
-    words[(1 + layer) * ENTRY_WORDS + word] ^= bits
-    seen = drive(bench, program, (3, 3), images=1, init=words)
-    assert sum(what == "release" for what, *_ in seen) == 1
-    assert seen[-1] == ("end", error, 0)
-    assert [number for what, number, _ in seen if what == "fired"] == [*range(layer)]
+@pytest.mark.parametrize("idle", [290, 330])
+def test_a_layer_without_an_end_is_late(bench, program, waits, earliest, latest, idle):
+    controller = Controller(program.config, program.memory_words(Memory.TABLE), late_bits=6)
+    late = []
+
+    async def testbench(ctx):
+        # Waiting for an image is not late.
+        for _ in range(idle):
+            await ctx.tick()
+            assert not ctx.get(controller.late)
+        ctx.set(controller.full, 1)
+        await ctx.tick().until(controller.accumulate)
+        for _ in range(900):
+            cycle = ctx.get(controller.clock)
+            ctx.set(controller.waits, int(waits(cycle)))
+            late.extend([cycle] * ctx.get(controller.late))
+            await ctx.tick()
+
+    bench.run(controller, testbench, cycles=2000)
+    if earliest is None:
+        assert late == []
+    else:
+        assert earliest <= late[0] <= latest

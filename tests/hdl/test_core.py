@@ -301,3 +301,14 @@ def test_raw_samples_are_codes(bench, random_network):
         await run.answered(ctx, len(images))
 
     bench.check(network, program, images, run.run(testbench), encoded=True)
+
+
+@pytest.mark.parametrize("channels", [16, 64])
+def test_a_pixel_as_large_as_the_map(bench, channels):
+    rng = np.random.default_rng(22)
+    network = bench.shaped_network(rng, (1, 1, channels), [
+        {"kind": "depthwise"}, {"kind": "dense", "channels": 3}])
+    program = compile_network(network, minimal_config(network, lanes=4))
+    images = bench.some_images(rng, channels)
+    answers = bench.run_core(Core(program.config, program), [(None, images)])
+    bench.check(network, program, images, answers)

@@ -9,13 +9,16 @@ from amaranth.hdl import ResetInserter, Signal
 
 from hdl.compiler import compile_network
 from hdl.config import CoreConfig
-from hdl.controller import CoreError
 from hdl.core import Core
+from hdl.guard import CoreError
 from hdl.shapes import Memory
-from hdl.table import ENTRY_WORDS
+from hdl.table import ENTRY_WORDS, FIELDS, ROW_FIELDS
 
 CONFIG = CoreConfig(lanes=4, weight_bits=4, tick_bits=4, accumulator_bits=16, weight_words=700,
                     membrane_words=64, input_words=16, map_words=16, slopes=128, layers=4)
+
+#: Cycles from the last write until samples are taken.
+LOOKED_THROUGH = 6 + CONFIG.table_words
 
 
 def two_networks(rng, random_network):
@@ -75,13 +78,11 @@ def test_reset_in_the_middle_of_an_image(bench, random_network, loaded):
 
     async def testbench(ctx):
         for answered, cycle in enumerate(cycles):
-            if loaded:
-                # The header, which is kept outside of its memory, is gone with a reset.
-                assert not ctx.get(run.core.i.ready)
+            if loaded and not answered:
                 await run.load(ctx, program)
+            # Its network is still there after a reset.
             await run.send(ctx, image)
             await run.send(ctx, image[:5])
-            # After a reset it begins when all flags and maps have been wiped.
             await ctx.tick().until(run.core.busy)
             await ctx.tick().repeat(cycle)
             assert ctx.get(run.core.busy)
@@ -90,14 +91,10 @@ def test_reset_in_the_middle_of_an_image(bench, random_network, loaded):
             ctx.set(reset, 0)
             run.forget()
             assert not ctx.get(run.core.busy)
-            if loaded:
-                await run.load(ctx, program)
+            # Samples are taken when all flags and maps have been wiped.
+            assert not ctx.get(run.core.i.ready)
             await run.send(ctx, image)
             await run.answered(ctx, 1 + answered)
-            if loaded:
-                ctx.set(reset, 1)
-                await ctx.tick()
-                ctx.set(reset, 0)
 
     answers = run.run(testbench, dut=ResetInserter(reset)(run.core))
     bench.check(network, program, [image] * len(cycles), answers)
@@ -121,13 +118,16 @@ def test_nothing_is_taken_before_a_network_is_whole(bench, random_network):
 
         await deaf()
         await run.load(ctx, programs[0])
-        await ctx.tick()
+        await ctx.tick().repeat(LOOKED_THROUGH)
         assert ctx.get(core.i.ready)
         # The first write of another network makes this one invalid.
         await run.load(ctx, programs[1], 1)
         await deaf()
         await run.load(ctx, programs[1], len(list(programs[1].writes())) - 1)
         await deaf()
+        await ctx.tick().repeat(LOOKED_THROUGH)
+        await deaf()
+        assert ctx.get(core.error) == CoreError.NONE
         await run.load(ctx, programs[0])
         await run.send(ctx, image)
         await run.answered(ctx, 1)
@@ -158,37 +158,46 @@ def test_no_load_while_an_image_is_computed(bench, random_network):
     bench.check(networks[0], programs[0], [image], run.run(testbench))
 
 
-@pytest.mark.parametrize(("flip", "error"), [
-    (1 << 31, CoreError.TABLE_VERSION),
-    (0b01, CoreError.LAYER), (0b10, CoreError.LAYER),  # operations 0 and 3
-    (1 << 4, CoreError.LAYER), (1 << 5, CoreError.LAYER),  # not spiking; the last layer
+async def idle_with_error(ctx, core, error):
+    """Nothing more is taken or computed, and the error stays."""
+    ctx.set(core.i.valid, 1)
+    for _ in range(LOOKED_THROUGH + 50):
+        assert ctx.get(core.error) == error
+        assert not ctx.get(core.busy)
+        assert not ctx.get(core.i.ready)
+        await ctx.tick()
+    ctx.set(core.i.valid, 0)
+
+
+@pytest.mark.parametrize(("fields", "sealed", "error"), [
+    ({"check": 0x7E00}, True, CoreError.TABLE_VERSION),
+    ({"operation": 3}, True, CoreError.LAYER),
+    ({"source_last": CONFIG.map_words}, True, CoreError.RANGE),
+    ({"ticks": 3}, False, CoreError.CHECKSUM),
 ])
-def test_a_bad_table_is_an_error_until_the_next_load(bench, random_network, flip, error):
+@pytest.mark.parametrize("initial", [False, True])
+def test_a_bad_table_is_an_error_until_the_next_load(
+    bench, random_network, fields, sealed, error, initial
+):
     rng = np.random.default_rng(14)
     networks, programs = two_networks(rng, random_network)
     images = bench.some_images(rng, 16)
-    run = bench.CoreBench(Core(CONFIG, programs[0]))
-    core, address = run.core, 2 * ENTRY_WORDS
+    bad = bench.with_fields(programs[0], 1, sealed=sealed, **fields)
+    run = bench.CoreBench(Core(CONFIG, bad if initial else programs[1]))
+    core = run.core
 
     async def testbench(ctx):
-        bad = programs[0].memories[Memory.TABLE][address] ^ flip
-        ctx.set(core.load.valid, 1)
-        ctx.set(core.load.payload, {"memory": Memory.TABLE, "address": address, "data": bad})
-        await ctx.tick().until(core.load.ready)
-        ctx.set(core.load.valid, 0)
-        # The first layer runs, the second one is refused. An image that has begun is lost, too.
-        await run.send(ctx, images[0])
-        await run.send(ctx, images[1][:5])
-        await ctx.tick().until(core.error != CoreError.NONE)
-        ctx.set(core.i.valid, 1)
-        for _ in range(100):
-            assert ctx.get(core.error) == error
-            assert not ctx.get(core.busy)
+        if not initial:
+            await run.send(ctx, rng.integers(0, 256, 24))
+            await run.send(ctx, rng.integers(0, 256, 5))
+            await run.answered(ctx, 1)
+            run.answers.clear()
+            await run.load(ctx, bad)
+        for _ in range(LOOKED_THROUGH):
             assert not ctx.get(core.i.ready)
             await ctx.tick()
-        ctx.set(core.i.valid, 0)
-        assert [layer for layer, _, _ in run.statistics] == [0]
-        run.forget()
+        await idle_with_error(ctx, core, error)
+        assert not (run.statistics or run.spikes or run.logits)
         await run.load(ctx, programs[0])
         assert ctx.get(core.error) == CoreError.NONE
         for image in images:
@@ -196,6 +205,65 @@ def test_a_bad_table_is_an_error_until_the_next_load(bench, random_network, flip
         await run.answered(ctx, len(images))
 
     bench.check(networks[0], programs[0], images, run.run(testbench))
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_a_layer_without_an_end_is_given_up(bench, random_network, layer):
+    rng = np.random.default_rng(20)
+    networks, programs = two_networks(rng, random_network)
+    images = bench.some_images(rng, 16)
+    # Its row opens more rows than there is room for.
+    table = programs[0].memories[Memory.TABLE]
+    row = table[ENTRY_WORDS * (1 + layer) + FIELDS["row_table"].word] & 0xFFFF
+    bad = bench.with_words(programs[0], {row: table[row] | 15 << ROW_FIELDS["opens"].offset})
+    run = bench.CoreBench(Core(CONFIG, late_bits=9))
+    core = run.core
+
+    async def testbench(ctx):
+        for _ in range(2):
+            await run.load(ctx, bad)
+            # The second one waits, and is forgotten.
+            await run.send(ctx, images[0])
+            await run.send(ctx, images[1])
+            await ctx.tick().until(core.error != CoreError.NONE)
+            assert [number for number, _, _ in run.statistics] == [*range(layer)]
+            await ctx.tick()
+            await idle_with_error(ctx, core, CoreError.TIMEOUT)
+            assert not run.logits
+            run.forget()
+        await run.load(ctx, programs[0])
+        for image in images:
+            await run.send(ctx, image)
+        await run.answered(ctx, len(images))
+
+    bench.check(networks[0], programs[0], images, run.run(testbench))
+
+
+def test_a_sink_that_does_not_take_is_no_error(bench, random_network):
+    rng = np.random.default_rng(21)
+    networks, programs = two_networks(rng, random_network)
+    images = bench.some_images(rng, 16)[:2]
+    run = bench.CoreBench(Core(CONFIG, programs[0], late_bits=9), o_pause=1.0)
+    core = run.core
+
+    async def testbench(ctx):
+        for image in images:
+            await run.send(ctx, image)
+        for _ in range(4000):
+            assert ctx.get(core.error) == CoreError.NONE
+            await ctx.tick()
+        assert ctx.get(core.busy) and ctx.get(core.o.valid)
+        run.o_pause = 0.0
+        await run.answered(ctx, len(images))
+        # Nor is one that takes slowly, nor an image that does not come.
+        run.o_pause = 0.998
+        await run.send(ctx, images[0])
+        await run.answered(ctx, 1 + len(images))
+        await ctx.tick().repeat(2000)
+        assert ctx.get(core.error) == CoreError.NONE
+
+    answers = run.run(testbench)
+    bench.check(networks[0], programs[0], [*images, images[0]], answers, on_time=False)
 
 
 def test_refuses_a_program_of_another_core(random_network):

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from hdl.compiler import compile_network
+from hdl.compiler import DoesNotFit, compile_network, minimal_config
 from hdl.config import DATAPATHS, CoreConfig
 from hdl.shapes import Memory
 from hdl.table import MAGIC
@@ -76,7 +76,12 @@ def test_writes_leave_the_initial_contents(random_network, core, bias, datapath)
     assert writes[-1] == (Memory.TABLE, 0, MAGIC << 16 | len(SIZES) - 1)
     assert (Memory.TABLE, 0) not in [write[:2] for write in writes[1:-1]]
     held, membrane = after(program, writes)
-    for which in (Memory.TABLE, Memory.ENCODER, Memory.SLOPES):
+    # All of the layer table is written, because its checksum covers all.
+    table = program.memories[Memory.TABLE]
+    assert held[Memory.TABLE] == {n: table.get(n, 0) for n in range(config.table_words)}
+    assert program.memory_words(Memory.TABLE) == [
+        held[Memory.TABLE][n] for n in range(1 + max(table))]
+    for which in (Memory.ENCODER, Memory.SLOPES):
         assert held[which] == program.memories[which]
         assert program.memory_words(which) == [
             held[which].get(n, 0) for n in range(1 + max(held[which]))]
@@ -148,3 +153,20 @@ def test_report_of_a_network_that_does_not_fire(random_network):
     network = random_network(np.random.default_rng(3), (5, 3))
     used = compile_network(network, CoreConfig()).report()["memories"]
     assert (used["map"]["used"], used["slopes"]["used"]) == (0, 0)
+
+
+def test_refuses_a_layer_that_may_take_longer_than_the_core_waits(bench, monkeypatch):
+    network = bench.shaped_network(np.random.default_rng(6), (8, 8, 4), [
+        {"kind": "conv2d", "channels": 8, "kernel": 3, "padding": 1},
+        {"kind": "dense", "channels": 2}])
+    config = minimal_config(network, lanes=4)
+    first, second = compile_network(network, config).layers
+    cycles = first.most_cycles(config.tick_bits)
+    # 22 taps of two words in each direction, for each of four channels, and a little more.
+    assert 4 * 2 * 22 * 22 < cycles < 6000 and cycles > second.most_cycles(config.tick_bits)
+    monkeypatch.setattr("hdl.compiler.LAYER_CYCLES_BITS", 11)
+    with pytest.raises(DoesNotFit) as caught:
+        compile_network(network, config)
+    assert str(caught.value) == (
+        f"layer layer1 may take {cycles} cycles, and the core gives up a layer that takes 2048; "
+        "choose a core with more lanes")

@@ -18,6 +18,7 @@ from ttfs_sw.protocol import (
     REPLY,
     SEQUENCES,
     Command,
+    CoreError,
     Identity,
     LayerStatistics,
     LoadState,
@@ -44,8 +45,9 @@ class Board:
     ends with "good".
     """
 
-    def __init__(self, faults=(), *, load_state=LoadState.READY):
+    def __init__(self, faults=(), *, load_state=LoadState.READY, core_error=0):
         self.faults = list(faults)
+        self.core_error = core_error
         self.load_state = load_state
         self.image, self.next_chunk = b"", 0
         self.refuse: dict[Command, list[Status]] = {}
@@ -92,7 +94,7 @@ class Board:
 
     def _reply(self, command, tag, status, body=None) -> bytes:
         if body is None:
-            body = StatusReport(self.load_state, Source.LINK, 0, status).pack()
+            body = StatusReport(self.load_state, Source.LINK, self.core_error, status).pack()
         return bytes([command | REPLY, tag, status]) + body
 
     def _carry_out(self, command: Command, request: bytes) -> bytes:
@@ -288,6 +290,16 @@ def test_refusals(status):
     reason = status.name.lower().replace("_", " ")
     with pytest.raises(RefusedError, match=f"refuses result: {reason}"):
         Client(board).result()
+
+
+@pytest.mark.parametrize("error", [*list(CoreError)[1:], 15])
+def test_why_the_core_refuses_a_network(error):
+    board = Board(core_error=error)
+    board.refuse[Command.CLASSIFY_PIXELS] = [Status.CORE_ERROR]
+    with pytest.raises(RefusedError, match="refuses the network: ") as caught:
+        Client(board).classify(b"abcdef")
+    assert caught.value.report.core_error == error
+    assert ("core error 15" in str(caught.value)) == (error == 15)
 
 
 def test_serial_port():

@@ -1,0 +1,222 @@
+"""The guard: no image is computed with a layer table that is damaged or makes no sense."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import enum, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from hdl.config import CoreConfig
+from hdl.table import (
+    ENTRY_WORDS,
+    FIELDS,
+    HEADER_FIELDS,
+    HEADER_WORDS,
+    MAGIC,
+    NONZERO,
+    SIGNATURE_INIT,
+    SIGNATURE_TAPS,
+    Operation,
+    field_depths,
+    forbidden_bits,
+    header_widths,
+)
+
+__all__ = ["CoreError", "Guard"]
+
+
+class CoreError(enum.Enum, shape=4):
+    """Why the core refuses to run the network in its memories, or gave up an image."""
+
+    NONE = 0
+    #: The layer table is of another version.
+    TABLE_VERSION = 1
+    #: An entry of it has an unknown operation, or the last layer is not where the header says.
+    LAYER = 2
+    #: The table is not as it was made: its words and its checksum do not agree.
+    CHECKSUM = 3
+    #: An entry of it says an address beyond a memory, or a size that cannot be.
+    RANGE = 4
+    #: A layer came to no end.
+    TIMEOUT = 5
+
+
+class Guard(wiring.Component):
+    """Looks through the layer table before images are taken, and keeps its header.
+
+    Whoever makes the maps silent counts words meanwhile; the table's words come in the same order.
+    All of them go through a signature register, a shift register with feedback to which every word
+    is added: any one wrong word is found for certain, several but for one chance in 2^32, also if
+    words have changed places; and it costs one LUT a bit, which a CRC of 32 bits a cycle does not.
+    One word of the header makes the signature 0. In passing, entries are checked word by word.
+    Their fields would be wrong only if the compiler were; so what is checked is what can be without
+    remembering anything but the word itself.
+
+    Latency: the verdict comes three cycles after the last word was read.
+
+    Parameters
+    ----------
+    config : :class:`hdl.CoreConfig`
+        Sizes.
+    words : :class:`int`
+        How far ``word`` counts, at least the depth of the table.
+
+    Members
+    -------
+    forget : In(1)
+        Memories change: the next table is another one. ``error`` is cleared.
+    late : In(1)
+        An image is given up: ``TIMEOUT``. None is taken any more until ``forget``.
+    start : In(1)
+        Begin with word 0 in the next cycle.
+    active, word : In
+        Words of the table are read one after another, this one in this cycle.
+    reading : Out(1)
+        It is, because it is there.
+    data : In(32)
+        What was read in the cycle before.
+    valid : Out(1)
+        The table is good. Falls with the cycle after ``forget`` or ``late``.
+    last_input, run_last, gap : Out
+        How an image lies in the input map; see :data:`hdl.table.HEADER_FIELDS`.
+    error : Out(CoreError)
+        What is wrong, when it is known. A table whose header is 0 is none, and no error.
+    """
+
+    def __init__(self, config: CoreConfig, words: int):
+        self._config = config
+        super().__init__({
+            "forget": In(1),
+            "late": In(1),
+            "start": In(1),
+            "active": In(1),
+            "word": In(range(words)),
+            "reading": Out(1),
+            "data": In(32),
+            "valid": Out(1),
+            "last_input": Out(config.neuron_bits),
+            "run_last": Out(config.neuron_bits),
+            "gap": Out(config.slot_bits),
+            "error": Out(CoreError),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, data = self._config, self.data
+        coming = Signal()  # a word of the table is at `data`
+        address = Signal(config.table_address_bits)  # which one
+        m.d.comb += self.reading.eq(self.active & ~self.start & (self.word < config.table_words))
+        m.d.sync += [coming.eq(self.reading), address.eq(self.word)]
+
+        signature = Signal(32, init=SIGNATURE_INIT)
+        with m.If(coming):
+            m.d.sync += signature.eq(
+                (signature << 1) ^ Mux(signature[-1], SIGNATURE_TAPS, 0) ^ data)
+
+        # The header.
+        word_bits = exact_log2(ENTRY_WORDS)
+        number, entry = address[:word_bits], address[word_bits:]
+        widths = header_widths(config)
+        header = {name: Signal(width, name=name) for name, width in widths.items()}
+        there = Signal()  # there is a header
+        for index in range(HEADER_WORDS):
+            with m.If(coming & (address == index)):
+                if index == HEADER_FIELDS["magic"].word:
+                    m.d.sync += there.eq(_part(data, HEADER_FIELDS["magic"]).any())
+                m.d.sync += [
+                    kept.eq(_part(data, HEADER_FIELDS[name]))
+                    for name, kept in header.items() if HEADER_FIELDS[name].word == index
+                ]
+        m.d.comb += [
+            self.last_input.eq(header["last_input"]),
+            self.run_last.eq(header["run_last"]),
+            self.gap.eq(header["gap"]),
+        ]
+
+        # Whatever is checked of a word is checked in one cycle.
+        foreign, senseless, beyond = Signal(), Signal(), Signal()
+        layers = header["layers"]
+        is_header, is_entry = Signal(), Signal()
+        from_input = Signal()  # this entry's events come from there
+        m.d.comb += [
+            is_header.eq(entry == 0),
+            is_entry.eq((entry != 0) & (entry <= layers)),
+        ]
+        first = number == 0
+        operation = _part(data, FIELDS["operation"])
+        last, spiking = _part(data, FIELDS["last"]), _part(data, FIELDS["spiking"])
+        with m.If(coming):
+            with m.If(first & (is_header | is_entry) & (_part(data, FIELDS["check"]) != MAGIC)):
+                m.d.sync += foreign.eq(1)
+            with m.If(first & (is_header & (_part(data, HEADER_FIELDS["layers"]) == 0)
+                               | is_entry & (
+                                   ((operation != Operation.FULL)
+                                    & (operation != Operation.DEPTHWISE))
+                                   | (last != (entry == layers)) | (spiking == last)))):
+                m.d.sync += senseless.eq(1)
+            with m.If(number == FIELDS["source_input"].word):
+                m.d.sync += from_input.eq(_part(data, FIELDS["source_input"]))
+            with m.If(self._beyond(m, data, number, is_entry, from_input)):
+                m.d.sync += beyond.eq(1)
+
+        # The verdict, when the last word has gone through.
+        pending = Signal(init=1)
+        with m.If(pending & ~self.active & ~coming):
+            m.d.sync += pending.eq(0)
+            with m.If(there & (self.error == CoreError.NONE)):
+                with m.If(foreign):
+                    m.d.sync += self.error.eq(CoreError.TABLE_VERSION)
+                with m.Elif(signature.any()):
+                    m.d.sync += self.error.eq(CoreError.CHECKSUM)
+                with m.Elif(senseless):
+                    m.d.sync += self.error.eq(CoreError.LAYER)
+                with m.Elif(beyond):
+                    m.d.sync += self.error.eq(CoreError.RANGE)
+                with m.Else():
+                    m.d.sync += self.valid.eq(1)
+        with m.If(self.start):
+            m.d.sync += [
+                signature.eq(SIGNATURE_INIT), foreign.eq(0), senseless.eq(0), beyond.eq(0),
+                pending.eq(1),
+            ]
+        with m.If(self.late):
+            m.d.sync += [self.valid.eq(0), self.error.eq(CoreError.TIMEOUT)]
+        with m.If(self.forget):
+            m.d.sync += [self.valid.eq(0), self.error.eq(CoreError.NONE)]
+        return m
+
+    def _beyond(self, m, data, number, is_entry, from_input):
+        """Whether the word says an address beyond a memory, or a size that cannot be."""
+        config = self._config
+        # Bits that this core has no use for.
+        forbidden = Signal(32)
+        with m.Switch(number):
+            for index, mask in enumerate(forbidden_bits(config)):
+                with m.Case(index):
+                    m.d.comb += forbidden.eq(mask)
+        found = [is_entry & (data & forbidden).any()]
+
+        def here(*names):
+            return is_entry & number.matches(*{FIELDS[name].word for name in names})
+
+        # Depths that are no power of two.
+        groups: dict[tuple[int, int, int], list[str]] = {}
+        for name, depth in field_depths(config).items():
+            groups.setdefault((FIELDS[name].offset, FIELDS[name].width, depth), []).append(name)
+        found += [
+            here(*names) & (data[offset:offset + width] >= depth)
+            for (offset, width, depth), names in groups.items()
+        ]
+        # Whose depth, is said by a word before.
+        for chosen, depth in ((from_input, config.input_words), (~from_input, config.map_words)):
+            for name in "source_base", "source_last":
+                address = _part(data, FIELDS[name])[:config.map_address_bits]
+                beyond = address >= depth
+                if not depth & (depth - 1):
+                    beyond = address[exact_log2(depth):].any()
+                found.append(here(name) & chosen & beyond)
+        found += [here(name) & (_part(data, FIELDS[name]) == 0) for name in NONZERO]
+        return Cat(found).any()
+
+
+def _part(word, field):
+    return word[field.offset:field.offset + field.width]
