@@ -166,7 +166,7 @@ _HX8K_EVN = Board(
     family="ice40",
     platform_factory=_platform("ice40_hx8k_b_evn", "ICE40HX8KBEVNPlatform"),
     config=CONFIGURATIONS["hx8k-8x4"].core,
-    clock_hz=66_000_000,
+    clock_hz=81_000_000,
     baud=1_000_000,
     flash_bytes=4 << 20,
     # The bitstream of an HX8K has 135 100 bytes, whatever is in it.
