@@ -40,6 +40,9 @@ NO_COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 *core*/t:$memrd_v2"
 #: Takes a memory of the core from block RAM and makes it of registers.
 IN_REGISTERS = 'setattr -set ram_style "logic" *core.{}/m:{}'
 
+#: Takes a memory from block RAM and makes it of LUTs, as small memories of an ECP5 can be.
+IN_LUT_RAM = 'setattr -set ram_style "distributed" *{}/m:{}'
+
 #: Makes the multipliers of a part of the core of LUTs, where the device has too few of its own.
 IN_LUTS = "techmap *core.{}/t:$mul"
 
@@ -123,6 +126,7 @@ def make_plan(board: Board, top: Elaboratable) -> BuildPlan:
         script_after_read="\n".join([
             NO_COLLISIONS,
             *(IN_REGISTERS.format(*name) for name in board.in_registers),
+            *(IN_LUT_RAM.format(*name) for name in board.in_lut_ram),
             *(IN_LUTS.format(part) for part in board.in_luts),
             before,
         ]),

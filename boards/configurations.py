@@ -75,7 +75,11 @@ CONFIGURATIONS: dict[str, Configuration] = {
         ),
         # And 32 here.
         _configuration("LFE5U-25F", 32, 4, weight_words=4096, membrane_words=32),
-        _configuration("LFE5U-25F", 64, 4, weight_words=2048, membrane_words=32),
+        # All of them here: 784-256-10 fits. Everything else is small and made of LUTs.
+        _configuration(
+            "LFE5U-25F", 64, 4, weight_words=3584, membrane_words=32, map_words=64, slopes=16,
+            table_words=64,
+        ),
         # 208 block RAMs, of which the weights take 128.
         _configuration("LFE5U-85F", 64, 4, weight_words=8192, membrane_words=256),
         _configuration("LFE5U-85F", 32, 8, weight_words=8192, membrane_words=256),

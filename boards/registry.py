@@ -74,6 +74,9 @@ class Board:
     in_registers : tuple of pairs of :class:`str`
         Memories of the core that are made of registers, because the device has too few blocks of
         memory: the part of the core, and the memory's name in it.
+    in_lut_ram : tuple of pairs of :class:`str`
+        Memories that are made of LUTs used as RAM, for the same reason: the part of the design that
+        they are in, and their name in it.
     in_luts : tuple of :class:`str`
         Parts of the core whose multipliers are made of LUTs, for the same reason.
     notes : :class:`str`
@@ -96,6 +99,7 @@ class Board:
     synth_opts: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     in_registers: tuple[tuple[str, str], ...] = ()
+    in_lut_ram: tuple[tuple[str, str], ...] = ()
     in_luts: tuple[str, ...] = ()
     notes: str = ""
 
@@ -219,6 +223,13 @@ def _variant(board: Board, configuration: str, **changes) -> Board:
 #: The UP5K has 8 multipliers and the ECP5-25F has 28, and Yosys would take one a lane.
 _LANES_IN_LUTS = {"in_luts": ("lanes",)}
 
+#: All memories but that of weights, which takes all block RAMs of the ECP5-25F.
+_SMALL_MEMORIES = (
+    ("core.controller", "table"), ("core.encoder", "table"), ("core.encoder.map", "memory"),
+    ("core.map", "memory"), ("core.membrane", "*"), ("core.requantiser", "slopes"),
+    ("recorder", "storage"),
+)
+
 BOARDS: dict[str, Board] = {
     board.name: board
     for board in (
@@ -227,7 +238,8 @@ BOARDS: dict[str, Board] = {
         _HX8K_EVN,
         _ULX3S_25F,
         _variant(_ULX3S_25F, "lfe5u-25f-32x4", **_LANES_IN_LUTS),
-        _variant(_ULX3S_25F, "lfe5u-25f-64x4", **_LANES_IN_LUTS),
+        _variant(_ULX3S_25F, "lfe5u-25f-64x4", clock_hz=80_000_000, **_LANES_IN_LUTS,
+                 in_lut_ram=_SMALL_MEMORIES),
         _ULX3S_85F,
         _variant(_ULX3S_85F, "lfe5u-85f-32x8"),
     )

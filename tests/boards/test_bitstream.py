@@ -111,6 +111,9 @@ def test_memories_and_multipliers_are_taken_out_of_blocks():
     script = make_plan(board, Blinker(36e6)).files["top.ys"].splitlines()
     assert 'setattr -set ram_style "logic" *core.map/m:memory' in script
     assert 'setattr -set ram_style "logic" *core.membrane/m:lane7' in script
+    board = dataclasses.replace(BOARD, in_lut_ram=(("recorder", "storage"),))
+    script = make_plan(board, Blinker(36e6)).files["top.ys"].splitlines()
+    assert 'setattr -set ram_style "distributed" *recorder/m:storage' in script
     board = dataclasses.replace(BOARD, in_luts=("lanes",))
     assert "techmap *core.lanes/t:$mul" in make_plan(board, Blinker(36e6)).files["top.ys"]
     assert not any("ram_style" in line or "techmap" in line
