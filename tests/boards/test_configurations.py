@@ -44,7 +44,10 @@ def test_weights_leave_blocks_for_the_rest(configuration):
         return
     depth = bits // width
     columns = -(-core.weight_width // width)
-    assert columns * -(-core.weight_words // depth) <= 0.65 * blocks
+    board, = (board for board in BOARDS.values() if board.config == core)
+    # Where small memories are made of LUTs, weights may have all blocks.
+    share = 1 if board.in_lut_ram else 0.65
+    assert columns * -(-core.weight_words // depth) <= share * blocks
 
 
 def test_configurations_are_told_apart_by_their_images():
