@@ -60,16 +60,15 @@ class FirstSpike(wiring.Component):
         # 0: the word of the map is read, unless it is there already.
         arrived, pooled = Signal(), Signal()
         here = Signal.like(self.i.p)
-        last_word = Signal.like(self.word)
         m.d.comb += [
             self.word.eq(self.i.p.place[slot_bits:]),
             self.steal.eq((self.i.valid | arrived) & self.pooled),
             self.read.eq(self.i.valid & self.pooled
-                         & ~((arrived | self.busy) & (last_word == self.word))),
+                         & ~((arrived | self.busy) & (here.place[slot_bits:] == self.word))),
         ]
-        m.d.sync += [arrived.eq(self.i.valid), pooled.eq(self.pooled), here.eq(self.i.p)]
+        m.d.sync += [arrived.eq(self.i.valid), pooled.eq(self.pooled)]
         with m.If(self.i.valid):
-            m.d.sync += last_word.eq(self.word)
+            m.d.sync += here.eq(self.i.p)
 
         # 1: the larger one of the code and of what its place holds stays; that may be what the code
         # before it has left there. 2: it is written.

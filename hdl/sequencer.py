@@ -123,7 +123,7 @@ class Sequencer(wiring.Component):
         m.d.comb += [
             self.second.eq(row.second),
             fetch.eq((asked != 2) & ~look),
-            self.ask.eq(look | fetch),
+            self.ask.eq(look | (asked != 2)),
             begins.eq((~row_valid | row_ends) & loaded & room),
         ]
         m.d.sync += [coming.eq(fetch), latter.eq(asked[0]), room.eq(opens <= places)]
