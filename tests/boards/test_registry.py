@@ -37,6 +37,7 @@ def test_a_board_with_another_datapath(datapath):
     if datapath == "ramp":
         # The ordering queue has a place for every code of the largest map.
         assert other.config.map_places == 1024 < board.config.map_places
+        assert other.clock_hz == 36_000_000 <= board.clock_hz
     else:
         assert dataclasses.replace(other.config, datapath="mac") == board.config
 
