@@ -97,7 +97,7 @@ def compile_network(network: Any, config: CoreConfig, *, spare: bool = True) -> 
             destination_base=bases[index] if spiking else None,
             destination_words=maps[index].words if spiking else 0,
             slope_base=slope_base if spiking else None,
-            fire_threshold=fire_threshold(layer, config),
+            fire_threshold=fire_threshold(layer, bounds[index][0], config),
             bounds=bounds[index],
             source_map=source,
             map=maps.get(index),
@@ -143,7 +143,8 @@ def minimal_config(network: Any, **overrides: int | str) -> CoreConfig:
     base = CoreConfig()
     lanes = int(overrides.get("lanes", base.lanes))
     ticks = max([network.input_ticks, *(layer.ticks for layer in layers)])
-    needed = 1 + max(max(high, -1 - low, 0).bit_length() for low, high in network.bounds())
+    needed = 1 + max(max(high, -1 - low + _idles(layer, lanes), 0).bit_length()
+                     for layer, (low, high) in zip(layers, network.bounds(), strict=True))
     sizes: dict[str, Any] = {
         "lanes": lanes,
         "weight_bits": max(layer.weight_bits for layer in layers),
@@ -355,13 +356,19 @@ def _check_layers(network, config, bounds):
                 f"{where} has {numbered} {what}, and the core numbers at most {most}"
             )
         limit = 1 << (config.accumulator_bits - 1)
-        if low < -limit or high >= limit:
-            needed = 1 + max((-1 - low).bit_length(), high.bit_length())
+        least = low - _idles(layer, config.lanes)
+        if least < -limit or high >= limit:
+            needed = 1 + max((-1 - least).bit_length(), high.bit_length())
             raise DoesNotFit(
                 f"{where} has potentials from {low} to {high}, which need {needed} bits, and the "
                 f"core's accumulator_bits is {config.accumulator_bits}; train with a penalty on "
                 f"weights or fewer bits"
             )
+
+
+def _idles(layer, lanes):
+    """Whether an output layer has lanes without a channel: they hold one less than any logit."""
+    return not layer.spiking and layer.out_shape[2] % lanes > 0
 
 
 def _require(memory, needed, available, unit, layer, lanes):

@@ -229,6 +229,11 @@ class CoreConfig:
         return ceil_log2(self.map_places)
 
     @property
+    def sample_bits(self) -> int:
+        """Width of a place in the input map."""
+        return ceil_log2(self.input_words * self.codes_per_word)
+
+    @property
     def layer_bits(self) -> int:
         """Width of a layer's number."""
         return ceil_log2(self.layers + 1)

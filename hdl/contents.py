@@ -58,10 +58,12 @@ def contents(
             channel = lanes[n] if count > 1 else 0
             slope = int(layer.multiplier[channel]) | int(layer.shift[channel]) << 16
             slopes[plan.slope_base + n] = slope if read else 1 << 16
-        # Lanes beyond the last channel stay at 0, so that they neither fire nor overflow.
+        # Lanes beyond the last channel stay at 0, so that they neither fire nor overflow; in the
+        # output layer they stay below all logits, so that they are none.
         first = plan.bias_base * config.lanes
-        bias = np.zeros(plan.pixel_words * config.lanes, np.int64)
-        bias[:len(lanes)] = np.where(lanes < 0, 0, layer.bias[lanes])
+        idle = 0 if layer.spiking else plan.fire_threshold - 1
+        bias = np.full(plan.pixel_words * config.lanes, idle, np.int64)
+        bias[:len(lanes)] = np.where(lanes < 0, idle, layer.bias[lanes])
         mask = (1 << config.accumulator_bits) - 1
         membrane.update(enumerate((bias & mask).tolist(), first))
         weights.update(_weights(layer, plan, config))
@@ -88,15 +90,15 @@ def contents(
     }
 
 
-def fire_threshold(layer: Any, config: CoreConfig) -> int:
+def fire_threshold(layer: Any, lowest: int, config: CoreConfig) -> int:
     """Smallest potential that any neuron of the layer may fire at, a sieve before the requantiser.
 
     A code is at least 1 if ``V·m + half >= 2^s``. With a slope for each channel, the lowest of
     theirs; the requantiser decides. A neuron that no potential can make fire needs no candidate.
+    In the output layer every potential is a logit: it is ``lowest``, the least that there can be.
     """
     if not layer.spiking:
-        # Every potential is a logit.
-        return -1 << (config.accumulator_bits - 1)
+        return lowest
     thresholds = [
         -(-((1 << s) - (1 << s >> 1)) // m)
         for m, s in zip(layer.multiplier.tolist(), layer.shift.tolist(), strict=True)
@@ -219,7 +221,6 @@ def _entry(layer, plan, layers, index, row_table, column_table, slopes, config):
     source, own = plan.source_map, plan.map
     depthwise = layer.kind == "depthwise"
     step = plan.word_step
-    channels = layer.out_shape[2]
     later = set().union(*(reads(other) for other in layers[index + 1:]))
     second = plan.residual
     widths = field_widths(config)
@@ -260,7 +261,6 @@ def _entry(layer, plan, layers, index, row_table, column_table, slopes, config):
         across_last=layer.pool // plan.packed - 1 if layer.pool > 1 else 0,
         halves=int(layer.pool > 1 and plan.packed > 1),
         per_channel=int(slopes > 1),
-        last_lane=config.lanes - 1 if plan.packed > 1 else (channels - 1) % config.lanes,
         destination_base=plan.destination_base or 0,
         destination_row=own.row_words if layer.spiking else 0,
         final_step=(0 if own is None else config.lanes // config.codes_per_word if flat

@@ -141,6 +141,8 @@ class Controller(wiring.Component):
         The layer that accumulates is attached to firing: its map will be written anew.
     accumulated, fired : In(1)
         The half has ended. Looked at from the cycle after its start.
+    settled : Out(1)
+        The layer that was attached last has accumulated; its last rows may reach no output.
     same : Out(1)
         The layer that accumulates is attached to firing.
     previous : Out(1)
@@ -193,6 +195,7 @@ class Controller(wiring.Component):
             "attach": Out(1),
             "accumulated": In(1),
             "fired": In(1),
+            "settled": Out(1),
             "same": Out(1),
             "previous": Out(1),
             "event": In(1),
@@ -237,7 +240,7 @@ class Controller(wiring.Component):
         firing_busy = Signal()
         unattached = Signal()  # the layer that accumulates waits for firing
         attached = Signal()  # it is the one that may fire
-        settled = Signal()  # it has accumulated: its last rows may reach no output
+        settled = self.settled
         reading = Signal()  # a map's words are read again
         m.d.comb += [
             entry.layer.eq(subject),

@@ -92,6 +92,7 @@ class Core(wiring.Component):
         An image is being computed.
     cycles : Out(24)
         Of the last image, from its being complete in the input map to the last logit's being valid.
+        There with that logit, and for ten cycles.
     error : Out(CoreError)
         Why the network is refused, or the last image was given up; cleared by a load.
     time : Out(stream.Signature(time_shape(config), always_ready=True))
@@ -294,12 +295,22 @@ class Core(wiring.Component):
                 purge_word.eq(purge_word + 1), purging.eq(purge_word != purge_words - 1),
             ]
 
-        # Fire: potentials to spike times in the layer's map, or to logits.
+        # Fire: potentials to spike times in the layer's map, or to logits. The last logit ends the
+        # image: it waits for rows of the source that reach no output.
+        waits = Signal()
+        # Logits go through the requantiser's adder, and so are there a cycle later.
+        added = Signal()
+        answers = Signal()
+        m.d.sync += added.eq(sweep.o.valid & ~sweep.o.ready)
+        m.d.comb += [
+            waits.eq(~added | (sweep.o.p.last & ~controller.settled)),
+            answers.eq(sweep.o.valid & ~firing.spiking & ~waits),
+        ]
         m.d.comb += [
             sweep.start.eq(controller.fire),
             *(getattr(sweep, name).eq(flat.get(name, firing[name])) for name in (
                 "membrane_base", "membrane_last", "sweep_last", "rows_last", "bias_base",
-                "last_word", "last_lane", "pitch", "pool_last", "across_last", "halves",
+                "last_word", "pitch", "pool_last", "across_last", "halves",
                 "destination_base", "destination_row", "spiking")),
             sweep.threshold.eq(firing.fire_threshold.as_signed()),
             sweep.ready.eq(~controller.same | (sweep.row != sequencer.completed)),
@@ -312,11 +323,10 @@ class Core(wiring.Component):
             requantiser.i.p.eq(sweep.o.p),
             requantiser.i.valid.eq(sweep.o.valid & firing.spiking),
             requantiser.threshold.eq(firing.fire_threshold),
-            # The output layer's threshold is the lowest number there is.
-            readout.i.p.potential.eq(Cat(sweep.o.p.above[:-1], ~sweep.o.p.above[-1])),
+            readout.i.p.potential.eq(requantiser.potential),
             readout.i.p.last.eq(sweep.o.p.last),
-            readout.i.valid.eq(sweep.o.valid & ~firing.spiking),
-            sweep.o.ready.eq(firing.spiking | readout.i.ready),
+            readout.i.valid.eq(answers),
+            sweep.o.ready.eq(firing.spiking | (readout.i.ready & ~waits)),
             first_spike.pooled.eq(sweep.pooled),
             first_spike.i.valid.eq(requantiser.o.valid),
             first_spike.i.p.eq(requantiser.o.p),
@@ -344,12 +354,10 @@ class Core(wiring.Component):
         answered = readout.i.valid & readout.i.ready & readout.i.p.last
         quiet = Signal()
         m.d.sync += quiet.eq(~(controller.fire | sweep.busy | way.any()))
-        all_answered = Signal()
-        m.d.comb += controller.fired.eq(Mux(firing.spiking, quiet, answered | all_answered))
-        with m.If(controller.fire):
-            m.d.sync += all_answered.eq(0)
-        with m.Elif(answered):
-            m.d.sync += [all_answered.eq(1), self.cycles.eq(controller.clock)]
+        m.d.comb += [
+            controller.fired.eq(Mux(firing.spiking, quiet, answered)),
+            self.cycles.eq(controller.statistics.p.clock),
+        ]
 
         self._elaborate_load(
             m, controller, encoder, requantiser, membrane, weights, sequencer, sweep, lanes

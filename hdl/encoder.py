@@ -54,8 +54,8 @@ class Encoder(wiring.Component):
         self._init = list(init)
         super().__init__({
             "allow": In(1),
-            "last": In(config.neuron_bits),
-            "run_last": In(config.neuron_bits),
+            "last": In(config.sample_bits),
+            "run_last": In(config.sample_bits),
             "gap": In(config.slot_bits),
             "restart": In(1),
             "forget": In(1),

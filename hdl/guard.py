@@ -93,8 +93,8 @@ class Guard(wiring.Component):
             "reading": Out(1),
             "data": In(32),
             "valid": Out(1),
-            "last_input": Out(config.neuron_bits),
-            "run_last": Out(config.neuron_bits),
+            "last_input": Out(config.sample_bits),
+            "run_last": Out(config.sample_bits),
             "gap": Out(config.slot_bits),
             "error": Out(CoreError),
         })

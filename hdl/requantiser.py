@@ -1,6 +1,6 @@
 """The requantiser: from a membrane potential to the activation code of its spike time."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -34,6 +34,8 @@ class Requantiser(wiring.Component):
         Fields of the layer table: where the slope lies, whether each channel has its own, and T.
     threshold : In
         What candidates are above of: at least 1, because a potential of 0 never fires.
+    potential : Out(signed(config.accumulator_bits))
+        That of the candidate at ``i`` in the cycle before, valid or not.
     i : In(stream.Signature(candidate_shape(config), always_ready=True))
         Candidates.
     o : Out(stream.Signature(code_shape(config), always_ready=True))
@@ -53,8 +55,9 @@ class Requantiser(wiring.Component):
             "slope_base": In(config.slope_address_bits),
             "per_channel": In(1),
             "ticks": In(config.tick_bits),
-            "threshold": In(config.accumulator_bits - 1),
+            "threshold": In(config.accumulator_bits),
             "i": In(stream.Signature(candidate_shape(config), always_ready=True)),
+            "potential": Out(signed(config.accumulator_bits)),
             "o": Out(stream.Signature(code_shape(config), always_ready=True)),
             "busy": Out(1),
             "load": In(1),
@@ -91,15 +94,14 @@ class Requantiser(wiring.Component):
 
         # 1: the slope comes out of its memory. A candidate's potential is positive.
         potential_bits = config.accumulator_bits - 1
-        potential = Signal(potential_bits)
-        m.d.sync += potential.eq(self.i.p.above + self.threshold)
+        m.d.sync += self.potential.eq(self.i.p.above + self.threshold)
 
         # 2: registers at the multiplier's inputs, which DSP blocks have inside, as they have the
         # product's: not with a reset.
         factor = Signal(potential_bits, reset_less=True)
         slope = Signal(16, reset_less=True)
         shift = Signal(5)
-        m.d.sync += [factor.eq(potential), slope.eq(read.data[:16]), shift.eq(read.data[16:])]
+        m.d.sync += [factor.eq(self.potential), slope.eq(read.data[:16]), shift.eq(read.data[16:])]
 
         # 3: the product, in two steps if that is too much for one.
         multiplied = Signal(potential_bits + 16, reset_less=True)

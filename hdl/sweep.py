@@ -16,7 +16,8 @@ class Sweep(wiring.Component):
     """Sweeps the output rows of a layer, each when its input window has closed.
 
     One comparison a lane, ``V >= threshold``, tells which neurons may fire; a priority encoder
-    emits them in raster order. In the output layer the threshold is so low that all are emitted.
+    emits them in raster order. In the output layer the threshold is so low that all are emitted,
+    but lanes beyond the last channel, whose bias is lower still.
     The word is kept here meanwhile, so that the membrane memory goes on with other updates.
 
     With pooling, the neurons of a window have the same ``place``: with ``halves`` neurons ``2c``
@@ -35,7 +36,7 @@ class Sweep(wiring.Component):
     -------
     start : In(1)
         A new layer begins; only while not ``busy``.
-    membrane_base, membrane_last, sweep_last, rows_last, bias_base, last_word, last_lane, pitch,
+    membrane_base, membrane_last, sweep_last, rows_last, bias_base, last_word, pitch,
     pool_last, across_last, halves, destination_base, destination_row, spiking : In
         Fields of the layer table. They and ``threshold`` must hold until ``busy`` falls.
     threshold : In
@@ -72,7 +73,7 @@ class Sweep(wiring.Component):
             "start": In(1),
             **{name: In(widths[name]) for name in (
                 "membrane_base", "membrane_last", "sweep_last", "rows_last", "bias_base",
-                "last_word", "last_lane", "pitch", "pool_last", "across_last", "halves",
+                "last_word", "pitch", "pool_last", "across_last", "halves",
                 "destination_base", "destination_row", "spiking")},
             "threshold": In(signed(config.accumulator_bits)),
             "ready": In(1),
@@ -124,20 +125,10 @@ class Sweep(wiring.Component):
         leaving = Signal()  # the last candidate of the word leaves, or it has none
         gone = Signal()  # it has left
 
-        # Lanes of a pixel's last word beyond the last channel hold nothing.
-        final_lanes = Signal(lanes)
-        with m.Switch(self.last_lane):
-            for n in range(lanes):
-                with m.Case(n):
-                    m.d.sync += final_lanes.eq((2 << n) - 1)
-        # Known before the word comes, because the comparison takes long enough.
-        lane_mask = Signal(lanes)
-        with m.If(~self.stall):
-            m.d.sync += lane_mask.eq(Mux(coming.pixel, final_lanes, ~0))
         above = [(potential - self.threshold)[:config.accumulator_bits + 1]
                  for potential in self.potentials]
         candidates = Signal(lanes)
-        m.d.comb += candidates.eq(~Cat(difference[-1] for difference in above) & lane_mask)
+        m.d.comb += candidates.eq(~Cat(difference[-1] for difference in above))
 
         m.d.sync += [self.pooled.eq(self.pool_last != 0), self.left.eq(arrived & here.end)]
         rest = Signal(lanes)  # pending without its first one

@@ -109,7 +109,6 @@ FIELDS = {
     "halves": Field(11, 19, 1),
     "across_last": Field(11, 21, 3),  # words of a row of the pooling window, less one
     "per_channel": Field(11, 20, 1),  # a slope for each channel, not one for the layer
-    "last_lane": Field(11, 24, 8),  # lane of the last channel in the last word of a pixel
     "destination_base": Field(12, 0, 16),  # first map word to write
     "destination_row": Field(12, 16, 16),  # map words of a row
     "final_step": Field(15, 0, 16),  # map words that a row, or a membrane word, makes final
@@ -193,8 +192,8 @@ def _shifted(signature: int) -> int:
 def header_widths(config: CoreConfig) -> dict[str, int]:
     """Bits of each field of the header that a core of this size keeps."""
     return {
-        "layers": config.layer_bits, "last_input": config.neuron_bits,
-        "run_last": config.neuron_bits, "gap": config.slot_bits,
+        "layers": config.layer_bits, "last_input": config.sample_bits,
+        "run_last": config.sample_bits, "gap": config.slot_bits,
     }
 
 
@@ -247,7 +246,6 @@ def field_widths(config: CoreConfig) -> dict[str, int]:
         "pool_last": 3,
         "across_last": 3,
         "pitch": min(16, config.neuron_bits),
-        "last_lane": config.lane_bits,
         "fire_threshold": config.accumulator_bits,
         "slope_base": config.slope_address_bits,
         "ticks": config.tick_bits,

@@ -59,6 +59,9 @@ module harness;
     wire statistics__valid;
     wire busy;
     wire [23:0] cycles;
+    // Its value when the logit that is offered appeared: later it is another image's.
+    reg [23:0] seen_cycles;
+    reg seen = 0;
     wire [3:0] error;
 
     core core (
@@ -147,10 +150,12 @@ module harness;
             // What the core gave in the cycle that ends now.
             if (spikes__valid) put(SPIKE, spikes__payload);
             if (statistics__valid) put(STATISTICS, statistics__payload);
+            if (o__valid && !seen) seen_cycles = cycles;
+            seen = o__valid && !o__ready;
             if (o__valid && o__ready) begin
                 put(LOGIT, o__payload);
                 if (o__payload[LOGIT_LAST]) begin
-                    put(CYCLES, cycles);
+                    put(CYCLES, seen_cycles);
                     images = images + 1;
                 end
             end

@@ -180,7 +180,7 @@ class CoreBench:
     async def monitor(self, ctx):
         """Take answers for ever."""
         core = self.core
-        cycle = complete = appeared = 0
+        cycle = complete = appeared = counted = 0
         ports = (core.spikes.valid, core.spikes.payload, core.statistics.valid,
                  core.statistics.payload, core.o.valid, core.o.payload, core.cycles,
                  core.i.valid & core.i.ready)
@@ -200,7 +200,7 @@ class CoreBench:
             if offered is not None:
                 assert valid and logit == offered
             elif valid:
-                appeared = cycle
+                appeared, counted = cycle, cycles
                 if logit.last:
                     # While this logit waits the next image may be computed already.
                     done = self.spikes, self.statistics
@@ -211,7 +211,7 @@ class CoreBench:
                 self.logits.append(logit.value)
                 if logit.last:
                     self.answers.append(Answer(done[0], self.logits, logit.winner, done[1],
-                                               cycles, complete, appeared))
+                                               counted, complete, appeared))
                     self.logits = []
             cycle += 1
 

@@ -177,12 +177,13 @@ def test_refuses_more_neurons_or_channels_than_the_core_numbers(bench, random_ne
     (-7, -32768 + 1050, -32768, -31718), (7, 32767 - 1050, 31717, 32767),
 ])
 def test_potentials_fill_the_accumulator_exactly(random_network, weight, bias, low, high):
-    network = replace_layer(random_network(rng(), (10, 1)), 0, weight=np.full((10, 1), weight),
-                            bias=np.array([bias]))
+    # As many outputs as lanes: otherwise the others would hold one less.
+    network = replace_layer(random_network(rng(), (10, 4)), 0, weight=np.full((10, 4), weight),
+                            bias=np.full(4, bias))
     plan, = compile_network(network, CONFIG).layers
     assert plan.bounds == (low, high)
     step = 1 if weight > 0 else -1
-    wider = replace_layer(network, 0, bias=np.array([bias + step]))
+    wider = replace_layer(network, 0, bias=np.full(4, bias + step))
     low, high = low + step, high + step
     assert refusal(wider, CONFIG) == (
         f"layer output has potentials from {low} to {high}, which need 17 bits, and the core's "
@@ -370,8 +371,8 @@ def test_memories_hold_the_network(random_network, core, sizes, per_channel):
         base = field(table, index - 1, "destination_base") if index else 0
         assert value("source_base") == base
         assert value("source_last") == base - (-layer.inputs // config.codes_per_word) - 1
-        assert value("last_word") * config.lanes + value("last_lane") == layer.outputs - 1
-        # Weights of event j for word u, and the bias, lane by lane; 0 beyond the last neuron.
+        assert value("last_word") == (layer.outputs - 1) // config.lanes
+        # Weights of event j for word u, and the bias, lane by lane.
         for u, lane in itertools.product(range(value("last_word") + 1), range(config.lanes)):
             neuron = u * config.lanes + lane
             first = program.layers[index].weight_base + u * value("weight_step")
@@ -381,7 +382,9 @@ def test_memories_hold_the_network(random_network, core, sizes, per_channel):
                           config.accumulator_bits)
             inside = neuron < layer.outputs
             assert found == (layer.weight[:, neuron].tolist() if inside else [0] * layer.inputs)
-            assert bias == (layer.bias[neuron] if inside else 0)
+            # Lanes without a class are below all logits.
+            idle = 0 if layer.spiking else program.layers[index].bounds[0] - 1
+            assert bias == (layer.bias[neuron] if inside else idle)
         if layer.spiking:
             count = layer.outputs if value("per_channel") else 1
             found = [slopes[value("slope_base") + n] for n in range(count)]

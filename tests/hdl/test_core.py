@@ -185,7 +185,7 @@ def test_every_neuron_fires(bench, random_network, sizes, datapath):
 def test_potentials_at_the_ends_of_the_accumulator(bench, random_network, end, datapath):
     # The widest bound that the compiler takes, reached in the output layer.
     rng = np.random.default_rng(4)
-    network = random_network(rng, (9, 5, 3), bias=0)
+    network = random_network(rng, (9, 5, 4), bias=0)
     output = network.layers[1]
     reach = np.stack([15 * np.minimum(output.weight, 0).sum(0, dtype=int),
                       15 * np.maximum(output.weight, 0).sum(0, dtype=int)])

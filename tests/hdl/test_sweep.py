@@ -133,7 +133,6 @@ def rtl_sweeps(bench, potentials, layers, *, quiet=1.0, pause=0.0, late=0.0, con
                 "membrane_last": layer.base + layer.window_rows * layer.row_words - 1,
                 "sweep_last": layer.row_words - 1, "rows_last": layer.rows - 1,
                 "bias_base": layer.bias_base, "last_word": layer.pixel_words - 1,
-                "last_lane": (layer.channels * layer.packed - 1) % CONFIG.lanes,
                 "pitch": layer.pitch, "pool_last": layer.pool - 1,
                 "across_last": layer.pool // layer.packed - 1, "halves": layer.packed - 1,
                 "destination_base": layer.destination,
@@ -192,7 +191,7 @@ def reference_sweep(potentials, layer):
             before = len(emitted)
             for lane in range(CONFIG.lanes):
                 channel, potential = part * CONFIG.lanes + lane, int(potentials[word, lane])
-                if channel < layer.channels * layer.packed and potential >= layer.threshold:
+                if potential >= layer.threshold:
                     place = ((layer.destination + row // layer.pool * layer.destination_row) * slots
                              + column // layer.pool * layer.pitch + channel // layer.packed)
                     emitted.append((place, channel, potential - layer.threshold))
@@ -256,27 +255,30 @@ def test_logits_wait_until_they_are_taken(bench, quiet, config):
 @pytest.mark.parametrize("value", [-2048, -1, 0, 1, 2047])
 def test_equal_potentials_meet_an_inclusive_threshold(bench, value):
     potentials = np.full((CONFIG.membrane_words, CONFIG.lanes), value)
-    layers = [Layer(channels=10, threshold=threshold) for threshold in (value - 1, value, value + 1)
+    layers = [Layer(channels=12, threshold=threshold) for threshold in (value - 1, value, value + 1)
               if LOWEST <= threshold < -LOWEST]
     results = rtl_sweeps(bench, potentials, layers)
     for layer, seen in zip(layers, results, strict=True):
         check(potentials, layer, seen)
-        assert len(seen.emitted) == (10 if value >= layer.threshold else 0)
+        assert len(seen.emitted) == (12 if value >= layer.threshold else 0)
 
 
-def test_lanes_beyond_the_last_channel_stay_out(bench):
+@pytest.mark.parametrize("channels", range(1, 9))
+def test_lanes_below_the_threshold_stay_out_of_the_logits(bench, channels):
+    # So the compiler keeps lanes beyond the last channel out.
+    layer = Layer(channels=channels, spiking=False, threshold=LOWEST + 1)
     potentials = np.full((CONFIG.membrane_words, CONFIG.lanes), 2047)
-    layers = [Layer(columns=2, channels=channels, pitch=8, destination_row=2)
-              for channels in range(1, 9)]
-    results = rtl_sweeps(bench, potentials, layers)
-    for layer, seen in zip(layers, results, strict=True):
-        check(potentials, layer, seen)
-        assert len(seen.emitted) == 2 * layer.channels
+    lanes = np.arange(layer.row_words * CONFIG.lanes).reshape(layer.row_words, CONFIG.lanes)
+    potentials[layer.base:layer.base + layer.row_words][lanes >= channels] = LOWEST
+    seen, = rtl_sweeps(bench, potentials, [layer])
+    check(potentials, layer, seen)
+    assert [channel for _, channel, _, _ in seen.emitted] == list(range(channels))
 
 
 def test_pooled_codes_of_one_place_are_three_cycles_apart(bench):
     # What hdl.first_spike relies on.
-    potentials = np.full((CONFIG.membrane_words, CONFIG.lanes), 2047)
+    potentials = np.full((CONFIG.membrane_words, CONFIG.lanes), LOWEST)
+    potentials[:, 0] = 2047
     layer = Layer(rows=4, columns=4, channels=1, window_rows=4, pool=2, pitch=1, destination_row=1)
     seen, = rtl_sweeps(bench, potentials, [layer])
     assert len(seen.emitted) == 16

@@ -164,7 +164,6 @@ def test_every_core_keeps_no_more_of_a_field_than_the_table_has(config):
         "ticks": config.max_ticks,
         "source_base": config.map_words - 1,
         "source_last": max(config.map_words, config.input_words) - 1,
-        "last_lane": config.lanes - 1,
         "last_word": config.membrane_words - 1,
         "weight_step": config.weight_words - 1,
         "rows_last": config.table_words // 2,
