@@ -26,6 +26,7 @@ from hdl.config import CoreConfig
 from hdl.core import Core
 from hdl.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS
 from ttfs_sw.errors import FailureError, InputError, ToolError
+from ttfs_sw.files import write_json
 
 _USED = re.compile(r"Info:\s+(\w+):\s+(\d+)/\s*(\d+)")
 
@@ -65,6 +66,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("configuration", nargs="?", default="up5k-16x4", metavar="CONFIGURATION")
     parser.add_argument("--limit", type=int, default=3300, help="logic cells (default: 3300)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="the report, to FILE too")
     options = parser.parse_args()
     if options.configuration not in CONFIGURATIONS:
         parser.error(f"unknown configuration: choose one of {', '.join(CONFIGURATIONS)}")
@@ -77,15 +79,17 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     used = cells["ICESTORM_LC"]["used"]
-    json.dump({
+    report = {
         "configuration": options.configuration,
         "config": config.as_dict(),
         "toolchain": toolchain.identity,
         "cells": cells,
         "logic_cells": used,
         "limit": options.limit,
-    }, sys.stdout, indent=2)
-    print()
+    }
+    print(json.dumps(report, indent=2))
+    if options.json:
+        write_json(options.json, report)
     return 0 if used <= options.limit else 1
 
 

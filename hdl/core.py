@@ -172,7 +172,10 @@ class Core(wiring.Component):
             self.busy.eq(controller.busy),
         ]
 
-        # Accumulate: the source map, event by event, into the membrane.
+        # Accumulate: the source map, event by event, into the membrane. Which map that is, is known
+        # long before its first word comes: a copy for the data alone is not far from them.
+        from_input = Signal()
+        m.d.sync += from_input.eq(entry.source_input)
         taken = scanner.o.valid & scanner.o.ready & ~scanner.o.p.end
         operation = sequencer.o
         events, splitting = scanner.o, Const(0)
@@ -202,7 +205,7 @@ class Core(wiring.Component):
             spike_map.address.eq(Mux(first_spike.steal, first_spike.word, scanner.map_address)),
             spike_map.enable.eq(
                 first_spike.read | (scanner.map_enable & ~entry.source_input)),
-            scanner.map_data.eq(Mux(entry.source_input, encoder.data, spike_map.data)),
+            scanner.map_data.eq(Mux(from_input, encoder.data, spike_map.data)),
             controller.event.eq(taken),
             sequencer.start.eq(controller.accumulate),
             controller.ask.eq(sequencer.ask),
@@ -297,15 +300,10 @@ class Core(wiring.Component):
 
         # Fire: potentials to spike times in the layer's map, or to logits. The last logit ends the
         # image: it waits for rows of the source that reach no output.
-        waits = Signal()
         # Logits go through the requantiser's adder, and so are there a cycle later.
         added = Signal()
-        answers = Signal()
-        m.d.sync += added.eq(sweep.o.valid & ~sweep.o.ready)
-        m.d.comb += [
-            waits.eq(~added | (sweep.o.p.last & ~controller.settled)),
-            answers.eq(sweep.o.valid & ~firing.spiking & ~waits),
-        ]
+        m.d.sync += added.eq(sweep.o.valid & ~sweep.o.ready
+                             & (~sweep.o.p.last | controller.settled))
         m.d.comb += [
             sweep.start.eq(controller.fire),
             *(getattr(sweep, name).eq(flat.get(name, firing[name])) for name in (
@@ -325,8 +323,8 @@ class Core(wiring.Component):
             requantiser.threshold.eq(firing.fire_threshold),
             readout.i.p.potential.eq(requantiser.potential),
             readout.i.p.last.eq(sweep.o.p.last),
-            readout.i.valid.eq(answers),
-            sweep.o.ready.eq(firing.spiking | (readout.i.ready & ~waits)),
+            readout.i.valid.eq(added & ~firing.spiking),
+            sweep.o.ready.eq(firing.spiking | (readout.i.ready & added)),
             first_spike.pooled.eq(sweep.pooled),
             first_spike.i.valid.eq(requantiser.o.valid),
             first_spike.i.p.eq(requantiser.o.p),

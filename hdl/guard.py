@@ -51,7 +51,7 @@ class Guard(wiring.Component):
     Their fields would be wrong only if the compiler were; so what is checked is what can be without
     remembering anything but the word itself.
 
-    Latency: the verdict comes three cycles after the last word was read.
+    Latency: the verdict comes four cycles after the last word was read.
 
     Parameters
     ----------
@@ -160,12 +160,14 @@ class Guard(wiring.Component):
 
         # The verdict, when the last word has gone through.
         pending = Signal(init=1)
-        with m.If(pending & ~self.active & ~coming):
+        damaged, came = Signal(), Signal()
+        m.d.sync += [damaged.eq(signature.any()), came.eq(coming)]
+        with m.If(pending & ~self.active & ~coming & ~came):
             m.d.sync += pending.eq(0)
             with m.If(there & (self.error == CoreError.NONE)):
                 with m.If(foreign):
                     m.d.sync += self.error.eq(CoreError.TABLE_VERSION)
-                with m.Elif(signature.any()):
+                with m.Elif(damaged):
                     m.d.sync += self.error.eq(CoreError.CHECKSUM)
                 with m.Elif(senseless):
                     m.d.sync += self.error.eq(CoreError.LAYER)

@@ -20,8 +20,7 @@ def tables(monkeypatch):
     spec = importlib.util.spec_from_file_location("benchmarks_table", FOLDER / "table.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    yield module
-    sys.modules.pop("figures", None)
+    return module
 
 
 def test_every_figure_has_a_command_and_every_page_its_place(tables, tmp_path):

@@ -27,7 +27,9 @@ def load(path):
     return module
 
 
+TABLES = load(ROOT / "benchmarks" / "figures.py").TABLES
 bench = load(ROOT / "benchmarks" / "table.py")
+REPORTS = Path("runs/bench")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PACKAGES = ("hdl", "ttfs_sw", "sim", "boards")
@@ -71,7 +73,9 @@ def ttfs_lines():
         for line in code_lines(page.read_text(encoding="utf-8"))
         if line.startswith("ttfs ")
     }
-    return sorted(lines | set(bench.COMMANDS.values()))
+    for table in TABLES.values():
+        lines |= {bench.command(table, key, REPORTS) for key in table.commands}
+    return sorted(line for line in lines if line.startswith("ttfs "))
 
 
 @pytest.mark.parametrize("line", ttfs_lines())
@@ -89,13 +93,17 @@ def test_readme_make_targets_exist():
     assert {"demo", "test"} <= named <= targets
 
 
-def test_readme_table_is_that_of_the_benchmark():
-    rows = README.partition(bench.BEGIN)[2].partition(bench.END)[0].strip().splitlines()
-    ours = bench.table({}).strip().splitlines()
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_are_those_of_the_benchmark(name):
+    table = TABLES[name]
+    page = (ROOT / table.page).read_text(encoding="utf-8")
+    begin, end = bench.BEGIN.format("table.py"), bench.END.format("table.py")
+    rows = page.partition(begin)[2].partition(end)[0].strip().splitlines()
+    ours = bench.markdown(bench.rows(table, {}, REPORTS)).strip().splitlines()
     assert len(rows) == len(ours)
 
     def without_measured(line):
-        what, wanted, _, command = line.strip("|").split("|")
+        what, wanted, _, _, command = line.strip("|").split("|")
         return what, wanted, command
 
     for row, mine in zip(rows, ours, strict=True):
