@@ -199,6 +199,11 @@ _ULX3S_25F = Board(
     family="ecp5",
     platform_factory=_platform("ulx3s", "ULX3S_25F_Platform"),
     config=CONFIGURATIONS["lfe5u-25f-16x4"].core,
+    # The weights and the potentials leave few blocks.
+    in_lut_ram=(
+        ("core.requantiser", "places"), ("core.requantiser", "slopes"), ("core.encoder", "table"),
+        ("core.controller", "table"), ("recorder", "storage"),
+    ),
     clock_hz=50_000_000,
     baud=1_000_000,
     flash_bytes=16 << 20,
