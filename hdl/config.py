@@ -11,7 +11,7 @@ __all__ = ["DATAPATHS", "LAYER_CYCLES_BITS", "LAYOUT_VERSION", "CoreConfig"]
 
 #: Changes whenever the layout of the layer table or of a memory changes, so that an image made for
 #: another layout is refused by its fingerprint.
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 
 #: Ways from an event to the potentials; all give the same spikes and logits.
 DATAPATHS = ("mac", "serial", "ramp")

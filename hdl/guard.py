@@ -1,10 +1,11 @@
 """The guard: no image is computed with a layer table that is damaged or makes no sense."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from hdl import signature
 from hdl.config import CoreConfig
 from hdl.table import (
     ENTRY_WORDS,
@@ -13,8 +14,6 @@ from hdl.table import (
     HEADER_WORDS,
     MAGIC,
     NONZERO,
-    SIGNATURE_INIT,
-    SIGNATURE_TAPS,
     Operation,
     field_depths,
     forbidden_bits,
@@ -44,10 +43,10 @@ class Guard(wiring.Component):
     """Looks through the layer table before images are taken, and keeps its header.
 
     Whoever makes the maps silent counts words meanwhile; the table's words come in the same order.
-    All of them go through a signature register, a shift register with feedback to which every word
-    is added: any one wrong word is found for certain, several but for one chance in 2^32, also if
-    words have changed places; and it costs one LUT a bit, which a CRC of 32 bits a cycle does not.
-    One word of the header makes the signature 0. In passing, entries are checked word by word.
+    All of them go through a signature register (:mod:`hdl.signature`): any one wrong word is found
+    for certain, several at random but for one chance in 2^32, also if words have changed places;
+    and it costs one LUT a bit, which a CRC of 32 bits a cycle does not. One word of the header
+    makes the signature 0. In passing, entries are checked word by word.
     Their fields would be wrong only if the compiler were; so what is checked is what can be without
     remembering anything but the word itself.
 
@@ -107,10 +106,9 @@ class Guard(wiring.Component):
         m.d.comb += self.reading.eq(self.active & ~self.start & (self.word < config.table_words))
         m.d.sync += [coming.eq(self.reading), address.eq(self.word)]
 
-        signature = Signal(32, init=SIGNATURE_INIT)
+        cells = Signal(signature.BITS, init=signature.INIT)
         with m.If(coming):
-            m.d.sync += signature.eq(
-                (signature << 1) ^ Mux(signature[-1], SIGNATURE_TAPS, 0) ^ data)
+            m.d.sync += cells.eq(signature.step(cells, data))
 
         # The header.
         word_bits = exact_log2(ENTRY_WORDS)
@@ -161,7 +159,7 @@ class Guard(wiring.Component):
         # The verdict, when the last word has gone through.
         pending = Signal(init=1)
         damaged, came = Signal(), Signal()
-        m.d.sync += [damaged.eq(signature.any()), came.eq(coming)]
+        m.d.sync += [damaged.eq(cells.any()), came.eq(coming)]
         with m.If(pending & ~self.active & ~coming & ~came):
             m.d.sync += pending.eq(0)
             with m.If(there & (self.error == CoreError.NONE)):
@@ -177,7 +175,7 @@ class Guard(wiring.Component):
                     m.d.sync += self.valid.eq(1)
         with m.If(self.start):
             m.d.sync += [
-                signature.eq(SIGNATURE_INIT), foreign.eq(0), senseless.eq(0), beyond.eq(0),
+                cells.eq(signature.INIT), foreign.eq(0), senseless.eq(0), beyond.eq(0),
                 pending.eq(1),
             ]
         with m.If(self.late):

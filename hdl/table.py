@@ -11,13 +11,14 @@ from collections.abc import Mapping
 
 from amaranth.utils import ceil_log2
 
+from hdl import signature
 from hdl.config import LAYOUT_VERSION, CoreConfig
 
 __all__ = ["ACCUMULATE_FIELDS", "ACCUMULATE_WORDS", "COLUMN_FIELDS", "ENTRY_WORDS", "FIELDS",
            "FIRE_FIELDS", "FIRE_WORDS", "HEADER_FIELDS", "HEADER_WORDS", "MAGIC", "MAP_WORDS",
-           "MAX_KERNEL", "MODULAR", "NONZERO", "ROW_FIELDS", "ROW_WORDS", "SECOND",
-           "SECOND_FIELDS", "SIGNATURE_INIT", "SIGNATURE_TAPS", "Field", "Operation", "checksum",
-           "field_depths", "field_widths", "forbidden_bits", "header_widths", "pack"]
+           "MAX_KERNEL", "MODULAR", "NONZERO", "ROW_FIELDS", "ROW_WORDS", "SECOND", "SECOND_FIELDS",
+           "Field", "Operation", "checksum", "field_depths", "field_widths", "forbidden_bits",
+           "header_widths", "pack"]
 
 #: Words from one entry to the next.
 ENTRY_WORDS = 16
@@ -159,34 +160,9 @@ NONZERO = ("window_rows",)
 MODULAR = ("weight_step", "membrane_step", "weight_row_step", "row_step", "wrap_step",
            "destination_row", "final_step", "fire_threshold")
 
-#: A signature register: what it begins with, and its feedback, ``x^32 + x^22 + x^2 + x + 1``, which
-#: is primitive.
-SIGNATURE_INIT = 0xFFFFFFFF
-SIGNATURE_TAPS = 0x00400007
-
-
 def checksum(words: Mapping[int, int], depth: int) -> int:
-    """The header's ``checksum`` for a table of so many words; those not given are 0.
-
-    The core's signature register begins with ``SIGNATURE_INIT``; for each word, in order, it is
-    shifted to the left by one, ``SIGNATURE_TAPS`` are added if a one goes out, and the word is.
-    """
-    place = HEADER_FIELDS["checksum"].word
-    before = SIGNATURE_INIT
-    for address in range(place):
-        before = _shifted(before) ^ words.get(address, 0)
-    # From the end, where it is 0, backwards.
-    after = 0
-    for address in range(depth - 1, place, -1):
-        after ^= words.get(address, 0)
-        # The lowest of the taps tells whether a one went out.
-        went = after & 1
-        after = (after ^ SIGNATURE_TAPS * went) >> 1 | went << 31
-    return after ^ _shifted(before)
-
-
-def _shifted(signature: int) -> int:
-    return signature << 1 & 0xFFFFFFFF ^ SIGNATURE_TAPS * (signature >> 31)
+    """The header's ``checksum`` for a table of so many words; those not given are 0."""
+    return signature.closing_word(words, HEADER_FIELDS["checksum"].word, depth)
 
 
 def header_widths(config: CoreConfig) -> dict[str, int]:

@@ -148,6 +148,6 @@ def test_corrupted_tables(bench, plain_memories):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2, 9))
+@pytest.mark.parametrize("seed", range(2, 11))
 def test_many_corrupted_tables(bench, plain_memories, seed):
     check(bench, seed, 60)

@@ -29,9 +29,6 @@ from hdl.table import (
     ROW_WORDS,
     SECOND,
     SECOND_FIELDS,
-    SIGNATURE_INIT,
-    SIGNATURE_TAPS,
-    checksum,
     field_widths,
     pack,
 )
@@ -107,28 +104,6 @@ def test_pack_refuses_what_this_core_has_no_bits_for():
     # Steps are reckoned in as many bits as there are.
     for name in MODULAR:
         assert pack(FIELDS, ENTRY_WORDS, widths, **values | {name: (1 << FIELDS[name].width) - 1})
-
-
-def signature(words):
-    """As the core reckons it, with polynomials over one bit."""
-    modulus = 1 << 32 | SIGNATURE_TAPS
-    value = SIGNATURE_INIT
-    for word in words:
-        value <<= 1
-        value = min(value, value ^ modulus) ^ word
-    return value
-
-
-@given(st.lists(st.integers(0, 2**32 - 1), min_size=5, max_size=40), st.integers(0, 20))
-def test_the_checksum_makes_the_signature_0(words, more):
-    table = dict(enumerate(words))
-    place = HEADER_FIELDS["checksum"].word
-    words[place] = checksum(table, len(words) + more)
-    assert signature(words + [0] * more) == 0
-    # Nothing else does, and it does not matter what was there.
-    assert checksum(table | {place: 1}, len(words) + more) == words[place]
-    words[-1] ^= 1 << more
-    assert signature(words + [0] * more) != 0
 
 
 @pytest.mark.parametrize("name", sorted(FIELDS))
