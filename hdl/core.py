@@ -301,9 +301,15 @@ class Core(wiring.Component):
         # Fire: potentials to spike times in the layer's map, or to logits. The last logit ends the
         # image: it waits for rows of the source that reach no output.
         # Logits go through the requantiser's adder, and so are there a cycle later.
-        added = Signal()
-        m.d.sync += added.eq(sweep.o.valid & ~sweep.o.ready
-                             & (~sweep.o.p.last | controller.settled))
+        added, added_last, passes = Signal(), Signal(), Signal()
+        m.d.comb += passes.eq(sweep.o.valid & (~sweep.o.p.last | controller.settled))
+        with m.If(readout.i.ready):
+            m.d.sync += [
+                added.eq(~firing.spiking & passes),
+                added_last.eq(sweep.o.p.last),
+            ]
+        with m.If(stop):
+            m.d.sync += added.eq(0)
         m.d.comb += [
             sweep.start.eq(controller.fire),
             *(getattr(sweep, name).eq(flat.get(name, firing[name])) for name in (
@@ -321,10 +327,11 @@ class Core(wiring.Component):
             requantiser.i.p.eq(sweep.o.p),
             requantiser.i.valid.eq(sweep.o.valid & firing.spiking),
             requantiser.threshold.eq(firing.fire_threshold),
+            requantiser.hold.eq(~firing.spiking & ~readout.i.ready),
             readout.i.p.potential.eq(requantiser.potential),
-            readout.i.p.last.eq(sweep.o.p.last),
-            readout.i.valid.eq(added & ~firing.spiking),
-            sweep.o.ready.eq(firing.spiking | (readout.i.ready & added)),
+            readout.i.p.last.eq(added_last),
+            readout.i.valid.eq(added),
+            sweep.o.ready.eq(firing.spiking | (readout.i.ready & passes)),
             first_spike.pooled.eq(sweep.pooled),
             first_spike.i.valid.eq(requantiser.o.valid),
             first_spike.i.p.eq(requantiser.o.p),

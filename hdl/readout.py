@@ -14,8 +14,7 @@ class Readout(wiring.Component):
     """Passes on the output layer's potentials as logits and keeps the argmax.
 
     Ties go to the lowest index: a later logit must be larger to win. Latency: one cycle.
-    Throughput: one logit in two cycles, which is how fast the sweep of a single word gives them;
-    in return ``i.ready`` does not wait for ``o.ready``, whose source is far away.
+    Throughput: one logit a cycle.
 
     Parameters
     ----------
@@ -44,9 +43,7 @@ class Readout(wiring.Component):
         m = Module()
         best = Signal(signed(self._config.accumulator_bits))
         index = Signal.like(self.o.p.index)  # potentials come in order: counting them will do
-        m.d.comb += self.i.ready.eq(~self.o.valid)
-        with m.If(self.o.ready):
-            m.d.sync += self.o.valid.eq(0)
+        m.d.comb += self.i.ready.eq(~self.o.valid | self.o.ready)
         with m.If(self.i.ready):
             m.d.sync += [
                 self.o.valid.eq(self.i.valid),

@@ -34,8 +34,9 @@ class Requantiser(wiring.Component):
         Fields of the layer table: where the slope lies, whether each channel has its own, and T.
     threshold : In
         What candidates are above of: at least 1, because a potential of 0 never fires.
-    potential : Out(signed(config.accumulator_bits))
-        That of the candidate at ``i`` in the cycle before, valid or not.
+    potential : Out(signed(config.accumulator_bits)), hold : In(1)
+        That of the candidate at ``i`` in the cycle before, valid or not, or with ``hold`` the one
+        that it was; not while potentials come at ``i``.
     i : In(stream.Signature(candidate_shape(config), always_ready=True))
         Candidates.
     o : Out(stream.Signature(code_shape(config), always_ready=True))
@@ -58,6 +59,7 @@ class Requantiser(wiring.Component):
             "threshold": In(config.accumulator_bits),
             "i": In(stream.Signature(candidate_shape(config), always_ready=True)),
             "potential": Out(signed(config.accumulator_bits)),
+            "hold": In(1),
             "o": Out(stream.Signature(code_shape(config), always_ready=True)),
             "busy": Out(1),
             "load": In(1),
@@ -94,7 +96,8 @@ class Requantiser(wiring.Component):
 
         # 1: the slope comes out of its memory. A candidate's potential is positive.
         potential_bits = config.accumulator_bits - 1
-        m.d.sync += self.potential.eq(self.i.p.above + self.threshold)
+        with m.If(~self.hold):
+            m.d.sync += self.potential.eq(self.i.p.above + self.threshold)
 
         # 2: registers at the multiplier's inputs, which DSP blocks have inside, as they have the
         # product's: not with a reset.
