@@ -4,6 +4,7 @@
 #   make test    linter and tests
 #   make lint    linter alone
 #   make bench   measures the figures of the README's table (needs the MNIST files: TTFS_DATA)
+#   make experiments    reruns the published claims on digits and writes docs/experiments
 #   make clean   forgets results and caches; "make distclean" forgets .venv too
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ bin := $(VENV)/bin
 installed := $(VENV)/.installed
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test lint bench install clean distclean
+.PHONY: demo test lint bench experiments install clean distclean
 
 demo: $(installed)
 	$(bin)/ttfs demo
@@ -32,6 +33,10 @@ bench: $(installed)
 	$(bin)/python benchmarks/table.py --write
 	$(bin)/python benchmarks/table.py core --write
 	$(bin)/python benchmarks/datapaths.py --write
+
+experiments: $(installed)
+	for name in $$($(bin)/python -c 'from ttfs_sw.experiments import *; print(*EXPERIMENTS)'); do \
+	  $(bin)/ttfs experiment $$name -o docs/experiments || exit; done
 
 install: $(installed)
 

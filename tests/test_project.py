@@ -34,11 +34,13 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PACKAGES = ("hdl", "ttfs_sw", "sim", "boards")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+#: Made by ``ttfs experiment``; an index of their own.
+EXPERIMENT_PAGES = sorted((ROOT / "docs" / "experiments").glob("*.md"))
 
 #: What DESIGN promises.
 VERBS = {
     "demo", "train", "evaluate", "cosim", "verilog", "build", "image", "flash", "infer", "boards",
-    "doctor", "report",
+    "doctor", "report", "experiment",
 }
 
 
@@ -69,7 +71,7 @@ def test_readme_names_every_verb(verb):
 def ttfs_lines():
     lines = {
         line
-        for page in PAGES
+        for page in PAGES + EXPERIMENT_PAGES
         for line in code_lines(page.read_text(encoding="utf-8"))
         if line.startswith("ttfs ")
     }
@@ -110,7 +112,7 @@ def test_tables_are_those_of_the_benchmark(name):
         assert without_measured(row) == without_measured(mine)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES + EXPERIMENT_PAGES, ids=lambda page: page.stem)
 def test_links_lead_somewhere(page):
     text = page.read_text(encoding="utf-8")
     for link in re.findall(r"\]\(([^)#]+)\)", text):

@@ -17,7 +17,10 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodF
 
 from ttfs_sw.files import atomic_write
 
-__all__ = ["learning_curve", "raster", "spike_histogram"]
+__all__ = [
+    "BLUE", "GREEN", "GREY", "ORANGE", "learning_curve", "raster", "save", "spike_histogram",
+    "tidy",
+]
 
 #: Colours that stay apart in print and for the colour-blind (Okabe and Ito).
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#8a8a8a"
@@ -85,7 +88,7 @@ def learning_curve(
         if len(set(stages)) == 2:
             axes.axvline((stages == "float").sum() + 0.5, color=GREY, linewidth=0.8, linestyle=":")
         axes.grid(axis="y", color="#e6e6e6", linewidth=0.6)
-        _plain(axes)
+        tidy(axes)
     # One legend below the panels covers no line. Held-out and training loss are told apart by
     # style, whatever their colour, so two black lines stand for them.
     handles = [line for line in accuracy.lines if not line.get_label().startswith("_")]
@@ -96,7 +99,7 @@ def learning_curve(
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     if title:
         figure.suptitle(title)
-    _save(figure, path)
+    save(figure, path)
 
 
 def raster(
@@ -151,7 +154,7 @@ def raster(
                       frameon=False)
     if title:
         figure.suptitle(title)
-    _save(figure, path)
+    save(figure, path)
 
 
 def spike_histogram(
@@ -177,10 +180,10 @@ def spike_histogram(
         axes.set(title=f"{layer['name']}: {100 * shares[ticks]:.1f} % silent",
                  xlabel="spike time (ticks)", ylabel="neurons (%)")
         _time_axis(axes, ticks)
-        _plain(axes)
+        tidy(axes)
     if title:
         figure.suptitle(title)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _draw_spikes(axes: Axes, layer: Mapping[str, Any]) -> None:
@@ -203,7 +206,7 @@ def _draw_spikes(axes: Axes, layer: Mapping[str, Any]) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="x", color="#e6e6e6", linewidth=0.6)
     axes.set_axisbelow(True)
-    _plain(axes)
+    tidy(axes)
 
 
 def _draw_logits(axes: Axes, logits: np.ndarray, label: int | None) -> None:
@@ -217,7 +220,7 @@ def _draw_logits(axes: Axes, logits: np.ndarray, label: int | None) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(nbins=20, integer=True))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=3))
     axes.axvline(0, color="black", linewidth=0.8)
-    _plain(axes)
+    tidy(axes)
 
 
 def _time_axis(axes: Axes, ticks: int) -> None:
@@ -225,10 +228,12 @@ def _time_axis(axes: Axes, ticks: int) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
 
 
-def _plain(axes: Axes) -> None:
+def tidy(axes: Axes) -> None:
+    """Leave away the lines of the frame that say nothing."""
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _save(figure: Figure, path: str | os.PathLike) -> None:
+def save(figure: Figure, path: str | os.PathLike) -> None:
+    """Write a figure to ``path``, whole or not at all; the ending decides the format."""
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=DOTS_PER_INCH)

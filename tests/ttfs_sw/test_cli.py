@@ -22,7 +22,7 @@ from ttfs_sw.errors import FailureError, InputError, ToolError
 from ttfs_sw.network import dense_network
 
 VERBS = ("demo", "train", "evaluate", "cosim", "verilog", "build", "image", "flash", "infer",
-         "boards", "doctor", "report")
+         "boards", "doctor", "report", "experiment")
 
 
 def command(*words, **arguments):

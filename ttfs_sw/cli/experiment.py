@@ -1,0 +1,71 @@
+"""The verb ``experiment``: a published claim, measured again."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from ttfs_sw.cli.inputs import known_name
+from ttfs_sw.cli.options import add_dataset, common
+from ttfs_sw.cli.tables import Outcome, seconds
+from ttfs_sw.errors import InputError
+from ttfs_sw.experiments import EXPERIMENTS, Options
+from ttfs_sw.files import output_folder
+from ttfs_sw.progress import bar
+
+__all__ = ["register"]
+
+#: Where experiments go unless ``-o`` says otherwise, each into a folder of its name.
+FOLDER = Path("runs") / "experiments"
+
+
+def register(verbs) -> None:
+    """Add the verb to the command line."""
+    width = max(map(len, EXPERIMENTS)) + 2
+    shown = "\n".join(f"  {name:{width}}{entry.title}" for name, entry in EXPERIMENTS.items())
+    parser = verbs.add_parser(
+        "experiment",
+        help="measure a published claim again: figures, a picture, a page",
+        description="Measure a published claim again, and write NAME.json, NAME.png and NAME.md.\n"
+        f"Exit code 1 says that a claim does not hold.\n\nexperiments:\n{shown}",
+        parents=[common(output=f"folder for the files (default: {FOLDER}/NAME)")],
+    )
+    parser.add_argument("name", metavar="NAME", help="which experiment, see above")
+    parser.add_argument(
+        "--run", metavar="DIR", type=Path, action="append", default=[], dest="runs",
+        help="folder of a training run to look at too (may be repeated): "
+        + ", ".join(name for name, entry in EXPERIMENTS.items() if entry.takes_runs),
+    )
+    add_dataset(parser, "experiment")
+    parser.set_defaults(run=experiment)
+
+
+def experiment(options: Namespace) -> Outcome:
+    """``ttfs experiment``."""
+    name = known_name("experiment", options.name, EXPERIMENTS)
+    if options.runs and not EXPERIMENTS[name].takes_runs:
+        raise InputError(f"the experiment {name} looks at no training runs; leave --run away")
+    folder = output_folder(options.output or FOLDER / name)
+
+    from ttfs_sw import datasets
+
+    dataset = datasets.load(
+        options.dataset or "digits", data_dir=options.data_dir, download=options.download
+    )
+
+    from ttfs_sw.experiments import pages, running
+
+    with bar(name, "step", quiet=options.quiet) as progress:
+        report = running.run(
+            name,
+            Options(dataset, options.seed or 0, running.device(), tuple(options.runs), progress),
+            folder,
+        )
+    rows = [tuple(cell.replace("**", "") for cell in row)
+            for row in pages.claim_rows(report["claims"])]
+    missed = [entry["claim"] for entry in report["claims"] if entry["met"] is False]
+    return Outcome(
+        report,
+        [*rows, ("time", seconds(report["seconds"]), "", "")],
+        header=("claim", "measured", "limit", "met"),
+        title=f"{name} on {dataset.name}, seed {report['seed']}: {folder / name}.md",
+        failure=f"{pages.verdict(report['claims'])}, the first: {missed[0]}" if missed else None,
+    )

@@ -1,0 +1,101 @@
+"""The published claims, each rerun by one command: ``ttfs experiment NAME``.
+
+An experiment is a module with
+
+``run(options) -> dict``
+    Measures. Its plain data has ``claims``, a list made with :func:`claim`, and whatever else the
+    figure and the page need.
+``figure(path, report)``
+    Draws, from the report alone.
+``page(report) -> str``
+    What was done and what came out, in plain words: the middle of the Markdown page.
+
+and a line in :data:`EXPERIMENTS`. :func:`ttfs_sw.experiments.running.run` adds what every report
+has, and writes ``NAME.json``, ``NAME.png`` and ``NAME.md``.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ttfs_sw.datasets import Dataset
+
+__all__ = ["EXPERIMENTS", "Experiment", "Options", "claim"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What is known of an experiment before it is imported.
+
+    Parameters
+    ----------
+    title : :class:`str`
+        What it shows, in one line.
+    module : :class:`str`
+        Where it is.
+    takes_runs : :class:`bool`
+        Whether ``--run DIR`` gives it trained networks to look at as well.
+    """
+
+    title: str
+    module: str
+    takes_runs: bool = False
+
+
+#: By name, in the order in which a reader should meet them.
+EXPERIMENTS = {
+    "trajectory": Experiment(
+        "training with spike times goes the way of training a ReLU network",
+        "ttfs_sw.experiments.trajectory",
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What an experiment is run with.
+
+    Parameters
+    ----------
+    dataset : :class:`ttfs_sw.datasets.Dataset`
+        Images. An experiment on digits takes at most 3 minutes, on MNIST at most 30, on two cores.
+    seed : :class:`int`
+        Start of every random choice.
+    device : :class:`str`
+        Of torch.
+    runs : tuple of paths
+        Folders of training runs, for an experiment that takes them.
+    progress : callable or ``None``
+        Called as ``progress(done, total)``, in units of the experiment's own.
+    """
+
+    dataset: "Dataset"
+    seed: int = 0
+    device: str = "cpu"
+    runs: tuple[Path, ...] = ()
+    progress: Callable[[int, int], None] | None = None
+
+    def step(self, done: int, total: int) -> None:
+        """Report progress, if anyone wants to know."""
+        if self.progress is not None:
+            self.progress(done, total)
+
+
+def claim(
+    text: str, measured: float, *, at_most: float | None = None, at_least: float | None = None
+) -> dict[str, Any]:
+    """One claim as a report has it: ``claim``, ``measured``, ``at_most`` or ``at_least``, ``met``.
+
+    Without a limit it is a figure that was measured, and ``met`` is ``None``. A measurement that is
+    not a number meets nothing.
+    """
+    if at_most is not None and at_least is not None:
+        raise ValueError("a claim has one limit; make two claims")
+    entry: dict[str, Any] = {"claim": text, "measured": measured, "met": None}
+    if at_most is not None:
+        entry |= {"at_most": at_most, "met": bool(measured <= at_most)}
+    if at_least is not None:
+        entry |= {"at_least": at_least, "met": bool(measured >= at_least)}
+    return entry
