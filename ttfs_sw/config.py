@@ -36,7 +36,7 @@ PRESETS = importlib.resources.files("ttfs_sw") / "presets"
 MAX_TEXT = 200
 
 #: How messages call the type of a value.
-KINDS = {str: "a string", int: "an integer", float: "a number"}
+KINDS = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}
 
 
 def _limited(default: Any, low: float, high: float, *, many: bool = False) -> Any:
@@ -62,6 +62,12 @@ class NetworkShape:
         Max-pools are no layers.
     input_ticks : :class:`int`
         T of the pixels.
+    per_channel : :class:`bool`
+        Whether each channel of a hidden layer has its own weight scale, and so its own slope.
+    window : :class:`float`
+        The part of each layer's window that is kept: at 1 it covers 99.9 % of the positive
+        membranes of the ReLU network. What is beyond fires at tick 0. Fewer ticks are a shorter
+        wait for the next layer; a smaller part keeps them fine.
     dead_zone : :class:`int`
         Pixels with a byte below this are silent, however the code table would round them. Faint
         pixels cost the hardware as much as bright ones and say little.
@@ -75,6 +81,8 @@ class NetworkShape:
     weight_bits: int | tuple[int, ...] = _limited(4, 2, 8, many=True)
     ticks: int | tuple[int, ...] = _limited(15, 1, 255, many=True)
     input_ticks: int = _limited(15, 1, 255)
+    per_channel: bool = False
+    window: float = _limited(1.0, 0.01, 1.0)
     dead_zone: int = _limited(0, 0, 255)
     accumulator_bits: int = _limited(16, 8, 32)
 
@@ -129,6 +137,8 @@ class Training:
     activity_penalty : :class:`float` or tuple of :class:`float`
         Cost of a spike: the more, the fewer neurons fire. One for all hidden layers, or one a
         layer: the hardware pays for a spike as much as it has fan-out.
+    jitter : :class:`float`
+        Standard deviation, in ticks, by which spikes come too early or too late in training.
     average : :class:`float`
         Decay of the running mean of all parameters that becomes the network; 0 takes the last.
     """
@@ -143,6 +153,7 @@ class Training:
     weight_decay: float = _limited(0.0, 0.0, 100.0)
     label_smoothing: float = _limited(0.0, 0.0, 0.99)
     activity_penalty: float | tuple[float, ...] = _limited(0.0, 0.0, 1e6, many=True)
+    jitter: float = _limited(0.0, 0.0, 255.0)
     average: float = _limited(0.0, 0.0, 0.999999)
 
     def penalties(self, layers: int) -> tuple[float, ...]:

@@ -182,7 +182,9 @@ def encode(network: Network, pixels: np.ndarray) -> np.ndarray:
     return np.take(network.input_codes, pixels)
 
 
-def forward(network: Network, codes: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+def forward(
+    network: Network, codes: np.ndarray, move: Callable[[np.ndarray, int], np.ndarray] | None = None
+) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
     """Compute the codes of every spiking layer, and the logits, from input codes.
 
     Parameters
@@ -191,8 +193,11 @@ def forward(network: Network, codes: np.ndarray) -> tuple[tuple[np.ndarray, ...]
         Layers of any kind.
     codes : :class:`numpy.ndarray`
         uint8 ``[images, inputs]``, each at most ``network.input_ticks``.
+    move : callable or ``None``
+        Called as ``move(codes, T)`` with each map of spikes, the input's too; what it returns is
+        what arrives (see :mod:`ttfs_sw.jitter`).
     """
-    maps = {-1: codes}
+    maps = {-1: codes if move is None else move(codes, network.input_ticks)}
     for index, layer in enumerate(network.layers):
         potential = membrane(layer, maps[layer.source], network.map_ticks(layer.source))
         potential += layer.bias
@@ -200,7 +205,8 @@ def forward(network: Network, codes: np.ndarray) -> tuple[tuple[np.ndarray, ...]
             residual = maps[layer.second_source].reshape(potential.shape).astype(np.int64)
             potential += residual << layer.residual_shift
         found = pool(fire(potential, layer), layer.pool) if layer.spiking else potential
-        maps[index] = found.reshape(-1, layer.neurons)
+        found = found.reshape(-1, layer.neurons)
+        maps[index] = move(found, layer.ticks) if move and layer.spiking else found
     *hidden, logits = (maps[index] for index in range(len(network.layers)))
     return tuple(hidden), logits
 

@@ -6,7 +6,7 @@ that its weights need no permutation.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -107,34 +107,49 @@ class QuantisedNetwork(nn.Module):
         One a layer with weights to learn.
     ticks : sequence of :class:`int`
         T of the input, then of each hidden layer.
+    per_channel : :class:`bool`
+        Whether each channel of a hidden layer has a weight scale of its own, and so m and s. The
+        read-out has one for all classes, because its membranes are compared. A layer that adds a
+        residual, and an average pool, have none.
     """
 
     def __init__(
-        self, topology: Topology, weight_bits: Sequence[int], ticks: Sequence[int]
+        self, topology: Topology, weight_bits: Sequence[int], ticks: Sequence[int], *,
+        per_channel: bool = False,
     ):
         super().__init__()
         self.input_shape = topology.input_shape
-        bits = iter(weight_bits)
+        bits, last = iter(weight_bits), len(topology.layers) - 1
         self.layers = nn.ModuleList(
             QuantisedLayer(
                 plan, weight_bits=next(bits) if plan.learned else 2, source_ticks=source,
                 second_ticks=0 if plan.second_source is None else ticks[plan.second_source + 1],
+                per_channel=per_channel and index < last,
             )
-            for plan, source in zip(topology.layers, ticks, strict=True)
+            for index, (plan, source) in enumerate(zip(topology.layers, ticks, strict=True))
         )
         self.fires = nn.ModuleList(Fire(layer_ticks) for layer_ticks in ticks[1:])
         # Not a parameter: an image is worth 0 to 1, as it is for the ReLU network.
         self.register_buffer("input_scale", torch.tensor(1 / ticks[0]))
 
-    def forward(self, codes: torch.Tensor) -> Activity:
-        """Classify input codes, ``[images, inputs]`` as floats in raster order."""
+    def forward(
+        self, codes: torch.Tensor,
+        move: Callable[[torch.Tensor, int], torch.Tensor] | None = None,
+    ) -> Activity:
+        """Classify input codes, ``[images, inputs]`` as floats in raster order.
+
+        ``move(codes, T)``, if given, moves the spikes of every map on their way to the next layer,
+        the image's too. Gradients pass as if it had not, and the result's codes are those before.
+        """
+        codes = codes if move is None else move(codes, self.layers[0].source_ticks)
         maps, scales = _Maps(codes, self.input_shape), [self.input_scale]
         hidden, active = [], []
         for index, (layer, fire) in enumerate(zip(self.layers, self.fires, strict=False)):
             membrane, unit = self._membrane(index, maps, scales)
             # The largest code of a window is that of its largest membrane: they rise together.
             codes, scale, spikes = fire(_pooled(membrane, layer.plan), unit)
-            maps.add(codes)
+            sent = codes if move is None else codes + (move(codes, fire.ticks) - codes).detach()
+            maps.add(sent)
             scales.append(scale)
             hidden.append(_raster(codes))
             active.append(_raster(spikes))
@@ -154,8 +169,11 @@ class QuantisedNetwork(nn.Module):
         return None if second is None else scales[second + 1]
 
     @torch.no_grad()
-    def start_from(self, relu: ReluNetwork, codes: torch.Tensor) -> None:
-        """Take over a ReLU network's weights, and set every scale from how it treats ``codes``."""
+    def start_from(self, relu: ReluNetwork, codes: torch.Tensor, window: float = 1.0) -> None:
+        """Take over a ReLU network's weights, and set every scale from how it treats ``codes``.
+
+        Each layer's window is the share ``window`` of what covers nearly all of its membranes.
+        """
         maps, scales = _Maps(codes, self.input_shape), [self.input_scale]
         for index, (layer, source) in enumerate(zip(self.layers, relu.layers, strict=True)):
             if layer.plan.learned:
@@ -165,7 +183,7 @@ class QuantisedNetwork(nn.Module):
             if index < len(self.fires):
                 membrane, unit = self._membrane(index, maps, scales)
                 membrane = _pooled(membrane, layer.plan)
-                self.fires[index].calibrate(membrane, unit)
+                self.fires[index].calibrate(membrane, unit, window)
                 codes, scale, _ = self.fires[index](membrane, unit)
                 maps.add(codes)
                 scales.append(scale)
@@ -183,14 +201,17 @@ class QuantisedNetwork(nn.Module):
                 "weight": quantise.stored(weight, layer.plan.kind).astype("int8"),
                 "bias": bias.astype("int32"),
                 "weight_bits": layer.weight_bits,
-                "weight_scale": layer.weight_scale(*source).item(),
+                # Of scales that differ between channels, their geometric mean.
+                "weight_scale": layer.weight_scale(*source).log().mean().exp().item()
+                if unit.ndim else layer.weight_scale(*source).item(),
             }
             if layer.plan.second_source is not None:
                 fields["residual_shift"] = layer.residual_shift.item()
             scale = unit
             if index < len(self.fires):
                 fire = self.fires[index]
-                multiplier, shift = quantise.slope(fire.ratio(unit).item())
+                slopes = [quantise.slope(ratio) for ratio in fire.ratio(unit).view(-1).tolist()]
+                multiplier, shift = zip(*slopes, strict=True)
                 scale = fire.log_scale.exp()
                 fields |= {"ticks": fire.ticks, "multiplier": multiplier, "shift": shift}
             scales.append(scale)

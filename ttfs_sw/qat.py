@@ -12,6 +12,7 @@ tick ``T - hT/λ`` of its window: ``λ = T s_y``.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -50,7 +51,8 @@ class _Round(torch.autograd.Function):
 class _Staircase(torch.autograd.Function):
     """Codes of integer membranes, with the gradients of the clipped ramp ``V ratio``.
 
-    Given twice, with a ratio each: both have the same value, but not the same gradients.
+    Given twice, with a ratio each: both have the same value, but not the same gradients. A ratio is
+    one number, or one a channel; channels are the second axis of the membranes.
     """
 
     @staticmethod
@@ -58,31 +60,50 @@ class _Staircase(torch.autograd.Function):
         ctx.save_for_backward(membrane, ratio)
         ctx.ticks = ticks
         ctx.set_materialize_grads(False)
-        if not 0 < ratio.item() < math.inf:
+        if not all(0 < value < math.inf for value in ratio.view(-1).tolist()):
             # Training has diverged. The loss becomes NaN, and that is where it is looked for.
             return torch.full_like(membrane, math.nan), torch.full_like(membrane, math.nan)
-        multiplier, shift = quantise.slope(ratio.item())
+        multiplier, half, step = _slopes(ratio, membrane.ndim)
         # V m stays below 2^53, the limit of exact integers in float64, up to V = 2^37.
         scaled = membrane.clamp(min=0).double().mul_(multiplier)
-        half = (1 << shift) >> 1
-        scaled = scaled.add_(half).mul_(2.0**-shift).floor_().clamp_(max=ticks)
+        scaled = scaled.add_(half).mul_(step).floor_().clamp_(max=ticks)
         codes = scaled.to(membrane.dtype)
         return codes, codes.clone()
 
     @staticmethod
     def backward(ctx, *gradients):
         membrane, ratio = ctx.saved_tensors
-        inside = (membrane >= 0) & (membrane * ratio <= ctx.ticks)
+        others = [axis for axis in range(membrane.ndim) if axis != 1]
+        each = _along_channels(ratio, membrane.ndim, 1)
+        inside = (membrane >= 0) & (membrane * each <= ctx.ticks)
         of_membrane, of_ratios = None, []
         for gradient in gradients:
             if gradient is None:
                 of_ratios.append(None)
                 continue
             gradient = gradient * inside
-            of_ratios.append((gradient * membrane).sum())
-            gradient = gradient * ratio
+            product = gradient * membrane
+            of_ratios.append(product.sum(others) if ratio.ndim else product.sum())
+            gradient = gradient * each
             of_membrane = gradient if of_membrane is None else of_membrane + gradient
         return of_membrane, *of_ratios, None
+
+
+def _along_channels(values: torch.Tensor, axes: int, channel: int) -> torch.Tensor:
+    """One number, or one a channel, so that it broadcasts over tensors of so many axes."""
+    if not values.ndim:
+        return values
+    return values.view([-1 if axis == channel else 1 for axis in range(axes)])
+
+
+def _slopes(ratio: torch.Tensor, axes: int) -> tuple[Any, Any, Any]:
+    """``m``, ``2^(s-1)`` (0 for s = 0) and ``2^-s`` of a ratio or of one a channel."""
+    found = [quantise.slope(value) for value in ratio.view(-1).tolist()]
+    numbers = [(multiplier, (1 << shift) >> 1, 2.0**-shift) for multiplier, shift in found]
+    if not ratio.ndim:
+        return numbers[0]
+    columns = torch.tensor(numbers, dtype=torch.float64, device=ratio.device).T
+    return tuple(_along_channels(column, axes, 1) for column in columns)
 
 
 class QuantisedLayer(nn.Module):
@@ -103,18 +124,21 @@ class QuantisedLayer(nn.Module):
         2 to 8; weights are symmetric about zero.
     source_ticks, second_ticks : :class:`int`
         Largest code that arrives from the source, and from the second source.
+    per_channel : :class:`bool`
+        Whether each output channel has a weight scale of its own, as far as the layer has any.
 
     Members
     -------
     weight, bias : real parameters, rounded on each use: ``[outputs, inputs]``, or ``[c_out, c_in,
         ky, kx]``, or depthwise ``[c, 1, ky, kx]``; and ``[c_out]``.
-    log_scale : logarithm of the weight scale, learned too. Steps in it are relative, as they are
-        for the weights, whatever the scale is.
+    log_scale : logarithm of the weight scale, or of one a channel; learned too. Steps in it are
+        relative, as they are for the weights, whatever the scale is.
     residual_shift : r, found by calibration.
     """
 
     def __init__(
-        self, plan: LayerPlan, *, weight_bits: int, source_ticks: int, second_ticks: int = 0
+        self, plan: LayerPlan, *, weight_bits: int, source_ticks: int, second_ticks: int = 0,
+        per_channel: bool = False,
     ):
         super().__init__()
         self.plan = plan
@@ -127,7 +151,8 @@ class QuantisedLayer(nn.Module):
             self.weight = nn.Parameter(torch.zeros(weight_shape(plan)))
             self.bias = nn.Parameter(torch.zeros(plan.out_shape[2]))
             if not self._residual:
-                self.log_scale = nn.Parameter(torch.zeros(()))
+                scales = (plan.out_shape[2],) if per_channel else ()
+                self.log_scale = nn.Parameter(torch.zeros(scales))
         if self._residual:
             self.register_buffer("residual_shift", torch.tensor(0))
         reach = plan.fan_in * source_ticks * self.limit + MAX_BIAS
@@ -137,7 +162,7 @@ class QuantisedLayer(nn.Module):
     def unit(
         self, source_scale: torch.Tensor, second_scale: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Real value of one unit of the membrane."""
+        """Real value of one unit of the membrane, or of each channel's membranes."""
         if self._residual:
             return second_scale * 2.0 ** -self.residual_shift.item()
         if not self.plan.learned:
@@ -147,7 +172,7 @@ class QuantisedLayer(nn.Module):
     def weight_scale(
         self, source_scale: torch.Tensor, second_scale: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Real value of one step of a weight."""
+        """Real value of one step of a weight, or of each channel's weights."""
         if self.plan.learned and not self._residual:
             return self.log_scale.exp()
         return self.unit(source_scale, second_scale) / source_scale
@@ -163,7 +188,8 @@ class QuantisedLayer(nn.Module):
                 torch.zeros(channels, device=source_scale.device),
             )
         scale = self.weight_scale(source_scale, second_scale)
-        weight = _Round.apply((self.weight / scale).clamp(-self.limit, self.limit))
+        weight_step = _along_channels(scale, self.weight.ndim, 0)
+        weight = _Round.apply((self.weight / weight_step).clamp(-self.limit, self.limit))
         bias = _Round.apply((self.bias / (scale * source_scale)).clamp(-MAX_BIAS, MAX_BIAS))
         return weight, bias
 
@@ -202,19 +228,24 @@ class QuantisedLayer(nn.Module):
             scales = second_scale / source_scale * 2.0 ** -torch.arange(
                 MAX_RESIDUAL_SHIFT + 1.0, device=source_scale.device
             )
-            self.residual_shift.copy_(self._errors(scales).argmin())
+            errors = torch.stack([self._errors(scale).sum() for scale in scales])
+            self.residual_shift.copy_(errors.argmin())
             return
-        top = self.weight.abs().max().clamp(min=1e-8) / self.limit
-        scales = top * torch.linspace(0.2, 1.0, 33, device=top.device)
-        self.log_scale.copy_(scales[self._errors(scales).argmin()].log())
+        weights = self.weight.abs()
+        top = weights.flatten(1).amax(1) if self.log_scale.ndim else weights.max()
+        top = top.clamp(min=1e-8) / self.limit
+        shares = torch.linspace(0.2, 1.0, 33, device=top.device)
+        scales = top * _along_channels(shares, top.ndim + 1, 0)
+        errors = torch.stack([self._errors(scale) for scale in scales])
+        best = errors.argmin(0, keepdim=True)
+        self.log_scale.copy_(scales.gather(0, best).squeeze(0).log())
 
-    def _errors(self, scales: torch.Tensor) -> torch.Tensor:
-        """Squared error of the rounded weights for each of ``scales``."""
-        return torch.stack([
-            ((self.weight / scale).round().clamp(-self.limit, self.limit) * scale - self.weight)
-            .square().sum()
-            for scale in scales
-        ])
+    def _errors(self, scale: torch.Tensor) -> torch.Tensor:
+        """Squared error of the weights rounded with ``scale``; one a channel if that has any."""
+        step = _along_channels(scale, self.weight.ndim, 0)
+        rounded = (self.weight / step).round().clamp(-self.limit, self.limit) * step
+        squares = (rounded - self.weight).square()
+        return squares.flatten(1).sum(1) if scale.ndim else squares.sum()
 
     def extra_repr(self) -> str:
         return f"{self.plan}, weight_bits={self.weight_bits}, ticks={self.source_ticks}"
@@ -247,7 +278,10 @@ class Fire(nn.Module):
         self.log_scale = nn.Parameter(torch.zeros(()))
 
     def ratio(self, unit: torch.Tensor) -> torch.Tensor:
-        """Codes per unit of the membrane, the real number that ``m / 2^s`` stands for."""
+        """Codes per unit of the membrane, the real number that ``m / 2^s`` stands for.
+
+        One for the layer, or one a channel, as the ``unit`` is.
+        """
         return unit / self.log_scale.exp()
 
     def forward(
@@ -264,12 +298,18 @@ class Fire(nn.Module):
         return codes, self.log_scale.exp(), spikes
 
     @torch.no_grad()
-    def calibrate(self, membrane: torch.Tensor, unit: torch.Tensor) -> None:
-        """Set the window so that it covers nearly all positive membranes."""
+    def calibrate(
+        self, membrane: torch.Tensor, unit: torch.Tensor, share: float = 1.0
+    ) -> None:
+        """Set the window to a ``share`` of what covers nearly all positive membranes."""
+        # Channels whose units differ are compared in the largest of them.
+        largest = unit.max()
+        membrane = membrane * _along_channels(unit / largest, membrane.ndim, 1)
         positive = membrane[membrane > 0]
         positive = positive[::len(positive) // MAX_QUANTILE + 1].double()
         window = torch.quantile(positive, WINDOW_QUANTILE) if len(positive) else 1.0
-        self.log_scale.copy_(torch.as_tensor(window / self.ticks).log() + unit.log())
+        window = share * window / self.ticks
+        self.log_scale.copy_(torch.as_tensor(window).log() + largest.log())
 
     def extra_repr(self) -> str:
         return f"ticks={self.ticks}"

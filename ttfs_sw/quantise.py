@@ -91,11 +91,13 @@ class LayerIntegers:
     weight_bits : :class:`int`
         Declared width of a weight.
     weight_scale : :class:`float`
-        Real value of one step of a weight.
+        Real value of one step of a weight; a mean where channels differ.
     output_scale : :class:`float`
         Real value of one step of the layer's codes, or of its logits.
-    ticks, multiplier, shift : :class:`int`
-        T, m and s; all 0 in the read-out.
+    ticks : :class:`int`
+        T; 0 in the read-out.
+    multiplier, shift : tuple of :class:`int`
+        m and s: one for all channels, or one a channel; empty in the read-out.
     residual_shift : :class:`int`
         r; 0 without a residual.
     """
@@ -107,8 +109,8 @@ class LayerIntegers:
     weight_scale: float
     output_scale: float
     ticks: int = 0
-    multiplier: int = 0
-    shift: int = 0
+    multiplier: tuple[int, ...] = ()
+    shift: tuple[int, ...] = ()
     residual_shift: int = 0
 
 
@@ -149,7 +151,8 @@ def network(layers: Sequence[LayerIntegers], **fields) -> Network:
                 pool=plan.pool,
                 spiking=layer.ticks > 0, ticks=layer.ticks, weight_bits=layer.weight_bits,
                 weight=layer.weight, bias=layer.bias,
-                multiplier=np.full(slopes, layer.multiplier), shift=np.full(slopes, layer.shift),
+                multiplier=np.full(slopes, layer.multiplier, np.int64),
+                shift=np.full(slopes, layer.shift, np.int64),
                 weight_scale=layer.weight_scale, output_scale=layer.output_scale,
             )
         )

@@ -104,11 +104,14 @@ def train(
     relu = ReluNetwork(layers, torch.Generator().manual_seed(config.seed)).to(device)
     run.relu(relu)
     quantised = QuantisedNetwork(
-        layers, config.network.layer_bits, (config.network.input_ticks, *config.network.layer_ticks)
+        layers, config.network.layer_bits,
+        (config.network.input_ticks, *config.network.layer_ticks),
+        per_channel=config.network.per_channel,
     ).to(device)
     largest = max(math.prod(layer.out_shape) for layer in layers.layers)
     count = min(CALIBRATION, max(CALIBRATION_MEMBRANES // largest, 1))
-    quantised.start_from(relu, data.encode(data.x[:count].float()))
+    start = data.encode(data.x[:count].float())
+    quantised.start_from(relu, start, config.network.window)
     best = run.quantised(quantised)
 
     network = data.export(quantised)
@@ -179,7 +182,7 @@ class _Run:
         penalties = training.penalties(len(model.fires))
 
         def loss(pixels, labels):
-            result = model(data.encode(pixels))
+            result = model(data.encode(pixels), data.move)
             cost = sum(
                 penalty / len(labels) * (codes.clamp(max=FULL_PRICE).sum() / FULL_PRICE)
                 for penalty, codes in zip(penalties, result.spikes, strict=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from ttfs_sw import datasets, quantise, topology
+from ttfs_sw import datasets, jitter, quantise, topology
 from ttfs_sw.augment import Augmenter
 from ttfs_sw.config import Config
 from ttfs_sw.datasets import Dataset
@@ -33,6 +33,7 @@ class Data:
     -------
     x, y, x_heldout, y_heldout : tensors; pixels are bytes.
     maximum : the brightest pixel of the training images, worth 1 and encoded as T.
+    move : moves spikes by random ticks, or ``None``; see :mod:`ttfs_sw.jitter`.
     """
 
     def __init__(self, config: Config, dataset: Dataset, device: torch.device):
@@ -48,6 +49,7 @@ class Data:
         self._generator = torch.Generator(device).manual_seed(config.seed)
         self._augmenter = Augmenter(config.augmentation, dataset.shape, self._generator)
         self._batch = config.training.batch
+        self.move = jitter.mover(config.training.jitter, self._generator)
         # What the file says of its origin. A path that it cannot hold is left out.
         name = dataset.name if len(dataset.name) <= 200 and dataset.name.isprintable() else ""
         self._origin = {

@@ -26,7 +26,7 @@ def write(tmp_path, text):
 def test_presets_are_there():
     assert set(config.presets()) == {
         "cifar10-vgg-small", "digits-mlp", "mnist-lenet", "mnist-mlp", "mnist-mlp-256",
-        "mnist-mlp-tiny",
+        "mnist-mlp-3bit", "mnist-mlp-sparse", "mnist-mlp-tiny",
     }
 
 
@@ -47,6 +47,11 @@ def test_shapes_of_the_presets():
     assert mnist.network.input_ticks == 15
     assert config.load("mnist-mlp-256").network.hidden == (256,)
     assert config.load("mnist-mlp-tiny").network.texts == ("24",)
+    coarse = config.load("mnist-mlp-3bit").network
+    assert (coarse.texts, coarse.layer_bits, coarse.layer_ticks) == (("128",), (3, 3), (7,))
+    sparse = config.load("mnist-mlp-sparse")
+    assert sparse.network == mnist.network
+    assert sparse.training.activity_penalty > mnist.training.activity_penalty
     lenet = config.load("mnist-lenet")
     assert lenet.network.texts == ("8c5", "p2", "16c5", "p2", "64")
     assert lenet.network.layer_bits == (4, 4, 4, 4)
@@ -121,6 +126,10 @@ def test_overrides():
         ({"ticks": [15, 15]}, "ticks has 2 entries, but the network has 1 layers"),
         ({"ticks": 256}, "from 1 to 255, not 256"),
         ({"dead_zone": -1}, "from 0 to 255, not -1"),
+        ({"per_channel": 1}, "network.per_channel must be true or false, not 1"),
+        ({"perchannel": True}, r"did you mean network\.per_channel\?"),
+        ({"window": 0}, "window must be a number from 0.01 to 1.0, not 0"),
+        ({"jitter": -0.5}, "training.jitter must be a number from 0.0 to 255.0, not -0.5"),
         ({"layers": "8c5"}, "layers must be a list of strings of at most 200 printable"),
         ({"layers": [64]}, "layers must be a list of strings"),
         ({"layers": []}, "layers must be a list of strings"),
@@ -190,6 +199,8 @@ def values(field):
     """A strategy for legal values of a key."""
     if field.metadata.get("items") is str:
         return st.lists(st.sampled_from(["9", "8c5", "d3s2", "a2"]), max_size=1).map(tuple)
+    if isinstance(field.default, bool):
+        return st.booleans()
     low, high = field.metadata["low"], field.metadata["high"]
     default = field.default[0] if isinstance(field.default, tuple) else field.default
     numbers = st.floats(low, high) if isinstance(default, float) else st.integers(low, high)

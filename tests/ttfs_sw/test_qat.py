@@ -20,10 +20,10 @@ def dense(*sizes):
     return topology.plan([str(size) for size in sizes[1:-1]], (1, 1, sizes[0]), sizes[-1])
 
 
-def build(layers, bits, ticks, seed=0, spread=2.0):
+def build(layers, bits, ticks, seed=0, spread=2.0, per_channel=False):
     """A quantised network with random weights, biases and windows, so that every case occurs."""
     generator = torch.Generator().manual_seed(seed)
-    model = QuantisedNetwork(layers, bits, ticks)
+    model = QuantisedNetwork(layers, bits, ticks, per_channel=per_channel)
     with torch.no_grad():
         for layer in model.layers:
             if layer.plan.learned:
@@ -68,10 +68,10 @@ layers = st.integers(0, 2).flatmap(
 )
 
 
-@given(layers, st.integers(0, 10**6))
-def test_forward_is_the_golden_model(shape, seed):
+@given(layers, st.integers(0, 10**6), st.booleans())
+def test_forward_is_the_golden_model(shape, seed, per_channel):
     sizes, bits, ticks = shape
-    model = build(dense(*sizes), bits, ticks, seed)
+    model = build(dense(*sizes), bits, ticks, seed, per_channel=per_channel)
     network = export(model, ticks)
     pixels = np.random.default_rng(seed).integers(0, 256, (50, sizes[0]), np.uint8)
     check_equal(model, network, pixels)
@@ -196,7 +196,7 @@ def test_forward_of_any_layers_is_the_golden_model(layers, data, seed):
     count = len(layers.layers)
     ticks = data.draw(st.lists(st.sampled_from([1, 3, 15, 255]), min_size=count, max_size=count))
     bits = data.draw(st.lists(st.integers(2, 8), min_size=count, max_size=count))
-    model = build(layers, bits, ticks, seed)
+    model = build(layers, bits, ticks, seed, per_channel=data.draw(st.booleans()))
     network = export(model, ticks)
     pixels = np.random.default_rng(seed).integers(0, 256, (10, network.inputs), np.uint8)
     check_equal(model, network, pixels)
@@ -294,6 +294,81 @@ def test_gradients_of_firing_are_those_of_the_clipped_ramp(ticks, step, membrane
     expected = torch.where(inside, outputs - values, torch.where(values > 0, window, 0.0))
     if not edge.any():
         assert fire.log_scale.grad.item() == pytest.approx(expected.sum().item(), abs=1e-6 * window)
+
+
+@given(st.integers(1, 4), st.sampled_from([(), (3,), (2, 2)]), st.integers(0, 10**6))
+@settings(max_examples=25)
+def test_slopes_of_channels_are_those_of_layers_of_one_channel(channels, places, seed):
+    """Codes and gradients of each channel do not depend on the units of the others."""
+    generator = torch.Generator().manual_seed(seed)
+    units = torch.rand(channels, generator=generator, dtype=torch.float64) * 3 + 0.01
+    units.requires_grad_()
+    membrane = torch.randint(-50, 200, (5, channels, *places), generator=generator).double()
+    weights = torch.rand(membrane.shape, generator=generator, dtype=torch.float64)
+    together = Fire(7).double()
+    with torch.no_grad():
+        together.log_scale.fill_(1.0)
+    membrane.requires_grad_()
+    codes, _, _ = together(membrane, units)
+    (codes * weights).sum().backward()
+    steps = []
+    for channel in range(channels):
+        alone = Fire(7).double()
+        alone.load_state_dict(together.state_dict())
+        inner = membrane.detach()[:, channel].requires_grad_()
+        unit = units.detach()[channel].requires_grad_()
+        expected, _, _ = alone(inner, unit)
+        (expected * weights[:, channel]).sum().backward()
+        assert (codes[:, channel] == expected).all()
+        assert membrane.grad[:, channel].numpy() == pytest.approx(inner.grad.numpy())
+        assert units.grad[channel].item() == pytest.approx(unit.grad.item())
+        steps.append(alone.log_scale.grad)
+    assert together.log_scale.grad.item() == pytest.approx(torch.stack(steps).sum().item())
+
+
+def test_scales_of_channels_round_better_and_mean_the_same():
+    """Channels of very different sizes: one scale for all rounds the small ones to nothing."""
+    layers = topology.plan(["6c3", "p2", "12"], (8, 8, 1), 10)
+    relu = ReluNetwork(layers, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for layer in relu.layers[:-1]:
+            sizes = torch.logspace(-1.2, 0, len(layer.weight))
+            layer.weight *= sizes.view(-1, *(1,) * (layer.weight.ndim - 1))
+    pixels = torch.from_numpy(datasets.load("digits").x_train).float()
+    codes, errors = (pixels * 15 / 16).round(), {}
+    for per_channel in (False, True):
+        model = QuantisedNetwork(layers, (4, 4, 8), (15, 255, 255), per_channel=per_channel)
+        model.start_from(relu, codes)
+        with torch.no_grad():
+            hidden = model(codes).codes[0] * model.fires[0].log_scale.exp()
+            maps = (codes / 15).view(-1, 1, 8, 8)
+            received = torch.nn.functional.conv2d(maps, relu.layers[0].weight, padding=1)
+            expected = torch.nn.functional.max_pool2d(received.relu(), 2).permute(0, 2, 3, 1)
+        # The smallest channel alone, by its own size.
+        small = expected[..., 0]
+        errors[per_channel] = ((hidden.view(expected.shape)[..., 0] - small).square().mean()
+                               / small.square().mean()).sqrt()
+    assert errors[True] < 0.5 < errors[False]
+    # The read-out's membranes are compared with each other: one scale.
+    assert [layer.log_scale.ndim for layer in model.layers] == [1, 1, 0]
+    first, _, last = export(model, (15,)).layers
+    assert len(set(zip(first.multiplier, first.shift, strict=True))) == 6
+    assert last.multiplier.size == 0
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5])
+def test_a_smaller_window_saturates_earlier(share):
+    digits = datasets.load("digits")
+    relu = ReluNetwork(dense(64, 20, 10), torch.Generator().manual_seed(0))
+    codes = (torch.from_numpy(digits.x_train).float() * 15 / 16).round()
+    whole, part = (QuantisedNetwork(dense(64, 20, 10), (4, 4), (15, 15)) for _ in range(2))
+    whole.start_from(relu, codes)
+    part.start_from(relu, codes, share)
+    scales = [model.fires[0].log_scale.exp().item() for model in (part, whole)]
+    assert scales[0] == pytest.approx(share * scales[1], rel=1e-5)
+    with torch.no_grad():
+        first = [(model(codes).codes[0] == 15).sum() for model in (part, whole)]
+    assert first[0] > 5 * first[1]
 
 
 def test_rounding_passes_gradients_straight_through():
