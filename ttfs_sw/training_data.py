@@ -49,7 +49,8 @@ class Data:
         self._generator = torch.Generator(device).manual_seed(config.seed)
         self._augmenter = Augmenter(config.augmentation, dataset.shape, self._generator)
         self._batch = config.training.batch
-        self.move = jitter.mover(config.training.jitter, self._generator)
+        self._noise = torch.Generator(device)
+        self.move = jitter.mover(config.training.jitter, self._noise)
         # What the file says of its origin. A path that it cannot hold is left out.
         name = dataset.name if len(dataset.name) <= 200 and dataset.name.isprintable() else ""
         self._origin = {
@@ -67,6 +68,11 @@ class Data:
         device = self.x.device
         order = torch.randperm(len(self.x), generator=self._generator, device=device)
         for batch in order.split(self._batch):
+            if self.move is not None:
+                # How many moves are drawn depends on the network. That there is one draw here,
+                # whatever it is, keeps images and distortions the same for every process.
+                seed = torch.randint(1 << 62, (), generator=self._generator, device=device)
+                self._noise.manual_seed(seed.item())
             yield self._augmenter(self.x[batch].float()), self.y[batch]
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
