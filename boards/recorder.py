@@ -72,7 +72,7 @@ class Recorder(wiring.Component):
     clear : In(1)
         A new result begins.
     logits : In(stream.Signature(logit_shape(config)))
-        From the core.
+        From the core; ``winner`` stays for at least five cycles after the last one.
     statistics : In(stream.Signature(statistics_shape(config), always_ready=True))
         From the core, which keeps the payload for long enough to write it down.
     cycles : In(24)
@@ -153,27 +153,41 @@ class Recorder(wiring.Component):
                 m.d.comb += write.en.eq(1)
                 m.d.sync += [word.eq(word + 1), full.eq(word == last_word)]
 
+        # Registers, because the link has much to decide with the one, and the core with the other.
+        ready = self.logits.ready
+        m.d.sync += [self.done.eq(0), ready.eq(0)]
+
+        def idle():
+            # A logit of one word is taken while there is nothing else to write.
+            if places.logit_bytes == 2:
+                m.d.sync += ready.eq(1)
+            m.next = "Idle"
+
         def after_logit():
+            # Counters and the trailer can wait: what they are made of stays.
             with m.If(logit.last):
                 m.next = "Trailer"
+            with m.Elif(counted):
+                m.d.sync += counted.eq(0)
+                m.next = "Counters"
             with m.Else():
-                m.d.comb += self.logits.ready.eq(1)
-                m.next = "Idle"
+                idle()
 
-        # A register, because the link has much to decide with it.
-        m.d.sync += self.done.eq(0)
         with m.FSM():
             with m.State("Idle"):
                 m.d.sync += step.eq(0)
-                with m.If(counted):
-                    m.d.sync += counted.eq(0)
-                    m.next = "Counters"
-                with m.Elif(self.logits.valid):
+                with m.If(self.logits.valid & (ready | (places.logit_bytes == 4))):
                     put_logit()
                     if places.logit_bytes == 2:
                         after_logit()
                     else:
+                        m.d.sync += ready.eq(1)
                         m.next = "High"
+                with m.Elif(counted):
+                    m.d.sync += counted.eq(0)
+                    m.next = "Counters"
+                with m.Else():
+                    idle()
             if places.logit_bytes == 4:
                 with m.State("High"):
                     m.d.comb += write.data.eq(logit.value >> 16)
@@ -183,14 +197,13 @@ class Recorder(wiring.Component):
                 m.d.comb += [recording.eq(1), write.en.eq(1)]
                 m.d.sync += [step.eq(step + 1), word.eq(word + 1)]
                 with m.If(last_of_trailer):
-                    m.d.comb += self.logits.ready.eq(1)
                     m.d.sync += [self.done.eq(1), word.eq(word)]
-                    m.next = "Idle"
+                    idle()
             with m.State("Counters"):
                 m.d.comb += [recording.eq(1), counting.eq(1), write.en.eq(1)]
                 m.d.sync += step.eq(step + 1)
                 with m.If(step == 3):
-                    m.next = "Idle"
+                    idle()
         with m.If(self.clear):
             m.d.sync += [word.eq(places.result // 2), full.eq(0)]
         return m

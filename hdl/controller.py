@@ -121,7 +121,8 @@ class Controller(wiring.Component):
     late : Out(1)
         The layer has taken too long: this component must be reset then.
     ask, address, words
-        Another reader of the table, the first to be served: data one cycle later.
+        Another reader of the table, the first to be served: data one cycle later. While nobody asks
+        it has what is at ``address``.
     check, check_address
         One more, while no image is computed.
     own : Out(1)
@@ -222,11 +223,13 @@ class Controller(wiring.Component):
             self.own.eq(~self.ask & (entry.ask | firing.ask)),
             entry.granted.eq(entry.ask & ~self.ask),
             firing.granted.eq(firing.ask & ~self.ask & ~entry.ask),
-            read.addr.eq(
-                Mux(self.ask, self.address, Mux(
+            # The first of them reads also when it does not ask: it keeps its word by that, and no
+            # read enable hangs on who asks.
+            read.addr.eq(Mux(
+                self.ask | ~(entry.ask | firing.ask | self.check), self.address, Mux(
                     entry.ask, entry.address,
                     Mux(self.check, self.check_address, firing.address)))),
-            read.en.eq(self.ask | entry.ask | firing.ask | self.check),
+            read.en.eq(~self.load),
             self.words.eq(read.data),
             entry.words.eq(read.data),
             firing.words.eq(read.data),

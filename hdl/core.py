@@ -82,7 +82,7 @@ class Core(wiring.Component):
     i : In(stream.Signature(sample_shape()))
         Samples in raster order; the last one of an image starts it.
     o : Out(stream.Signature(logit_shape(config)))
-        Logits in order of their index.
+        Logits in order of their index; the last ``winner`` stays until the next image's first.
     spikes : Out(stream.Signature(spike_shape(config), always_ready=True))
         Every spike of a hidden layer when a layer reads it, in raster order of its map.
     statistics : Out(stream.Signature(statistics_shape(config), always_ready=True))
@@ -201,7 +201,7 @@ class Core(wiring.Component):
             scanner.limited.eq(entry.follows & controller.previous),
             scanner.steal.eq(first_spike.steal & ~entry.source_input),
             encoder.address.eq(scanner.map_address),
-            encoder.enable.eq(scanner.map_enable & entry.source_input),
+            encoder.enable.eq(scanner.map_enable),
             spike_map.address.eq(Mux(first_spike.steal, first_spike.word, scanner.map_address)),
             spike_map.enable.eq(
                 first_spike.read | (scanner.map_enable & ~entry.source_input)),
@@ -298,18 +298,18 @@ class Core(wiring.Component):
                 purge_word.eq(purge_word + 1), purging.eq(purge_word != purge_words - 1),
             ]
 
-        # Fire: potentials to spike times in the layer's map, or to logits. The last logit ends the
-        # image: it waits for rows of the source that reach no output.
-        # Logits go through the requantiser's adder, and so are there a cycle later.
+        # Fire: potentials to spike times in the layer's map, or to logits. These go through the
+        # requantiser's adder, and so are there a cycle later. The last one ends the image: it waits
+        # there for rows of the source that reach no output.
         added, added_last, passes = Signal(), Signal(), Signal()
-        m.d.comb += passes.eq(sweep.o.valid & (~sweep.o.p.last | controller.settled))
-        with m.If(readout.i.ready):
+        m.d.comb += passes.eq(readout.i.ready & (~added_last | controller.settled))
+        with m.If(passes):
             m.d.sync += [
-                added.eq(~firing.spiking & passes),
-                added_last.eq(sweep.o.p.last),
+                added.eq(sweep.o.valid & ~firing.spiking),
+                added_last.eq(sweep.o.valid & ~firing.spiking & sweep.o.p.last),
             ]
         with m.If(stop):
-            m.d.sync += added.eq(0)
+            m.d.sync += [added.eq(0), added_last.eq(0)]
         m.d.comb += [
             sweep.start.eq(controller.fire),
             *(getattr(sweep, name).eq(flat.get(name, firing[name])) for name in (
@@ -327,11 +327,11 @@ class Core(wiring.Component):
             requantiser.i.p.eq(sweep.o.p),
             requantiser.i.valid.eq(sweep.o.valid & firing.spiking),
             requantiser.threshold.eq(firing.fire_threshold),
-            requantiser.hold.eq(~firing.spiking & ~readout.i.ready),
+            requantiser.hold.eq(~firing.spiking & ~passes),
             readout.i.p.potential.eq(requantiser.potential),
             readout.i.p.last.eq(added_last),
-            readout.i.valid.eq(added),
-            sweep.o.ready.eq(firing.spiking | (readout.i.ready & passes)),
+            readout.i.valid.eq(added & (~added_last | controller.settled)),
+            sweep.o.ready.eq(firing.spiking | readout.i.ready),
             first_spike.pooled.eq(sweep.pooled),
             first_spike.i.valid.eq(requantiser.o.valid),
             first_spike.i.p.eq(requantiser.o.p),

@@ -164,10 +164,12 @@ class Sequencer(wiring.Component):
             take.eq(self.i.valid & self.i.ready),
             row_ends.eq(take & self.i.p.end),
             look.eq(take | (a_valid & ~a_fresh)),
+            # While nothing is asked for, what was read for this event is read again.
             self.address.eq(Mux(
-                look, self.column_table + Mux(a_valid, a_column, self.i.p.column), row_address)),
+                look | (asked == 2),
+                self.column_table + Mux(a_valid, a_column, self.i.p.column), row_address)),
         ]
-        m.d.sync += a_fresh.eq(look | (a_fresh & ~self.ask & ~self.stolen))
+        m.d.sync += a_fresh.eq(look | ~(self.ask | self.stolen))
         with m.If(take):
             m.d.sync += [
                 a.weight.eq(row.weight + self.i.p.channel),
