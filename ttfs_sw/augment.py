@@ -41,10 +41,20 @@ class Augmenter:
 
         Values stay between zero and the largest of the input, but for float rounding.
         """
+        return self.bend(images, self.draw(len(images)))
+
+    def draw(self, count: int) -> torch.Tensor:
+        """Draw how each of ``count`` images is to be distorted, ``[count, ...]``."""
+        if not self._config.active:
+            return torch.empty(count, 0, device=self._generator.device)
+        return self._coefficients(count)
+
+    def bend(self, images: torch.Tensor, distortions: torch.Tensor) -> torch.Tensor:
+        """Return the images, distorted as :meth:`draw` has drawn for each."""
         if not self._config.active:
             return images
         height, width, channels = self._shape
-        fields = self._coefficients(len(images)) @ self._fields
+        fields = distortions @ self._fields
         # grid_sample wants x before y, in units in which the image reaches from -1 to 1.
         grid = fields.view(-1, 2, height, width).permute(0, 2, 3, 1)
         planes = images.view(-1, height, width, channels).permute(0, 3, 1, 2)

@@ -1,7 +1,6 @@
 """The images that a training run sees: held-out part, batches, distortion, encoding."""
 
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -14,7 +13,11 @@ from ttfs_sw.errors import InputError
 from ttfs_sw.models import QuantisedNetwork
 from ttfs_sw.network import Network
 
-__all__ = ["Data", "check"]
+__all__ = ["Data", "check", "in_parts"]
+
+#: Images classified together, where nothing is learned from them.
+BATCH = 1000
+
 
 
 class Data:
@@ -59,21 +62,43 @@ class Data:
         }
 
     @property
-    def steps(self) -> int:
-        """Batches in one pass over the training images."""
-        return math.ceil(len(self.x) / self._batch)
+    def sizes(self) -> list[int]:
+        """Images in each batch of one pass over the training images."""
+        whole, rest = divmod(len(self.x), self._batch)
+        return [self._batch] * whole + [rest] * (rest > 0)
 
-    def batches(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Give the training images once, in random order, as distorted float pixels, and labels."""
+    @property
+    def random_state(self) -> torch.Tensor:
+        """Where the random numbers of order and distortion stand."""
+        return self._generator.get_state()
+
+    @random_state.setter
+    def random_state(self, state: torch.Tensor) -> None:
+        self._generator.set_state(state)
+
+    def batches(
+        self, share: Callable[[int], slice] = slice
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Give the training images once, in random order, as distorted float pixels, and labels.
+
+        Parameters
+        ----------
+        share : callable
+            Given the size of a batch, which part of it to give. Order and distortions are those of
+            whole batches, whatever the part.
+        """
         device = self.x.device
         order = torch.randperm(len(self.x), generator=self._generator, device=device)
         for batch in order.split(self._batch):
+            part = share(len(batch))
             if self.move is not None:
-                # How many moves are drawn depends on the network. That there is one draw here,
-                # whatever it is, keeps images and distortions the same for every process.
+                # How many moves are drawn depends on the network and on the part. That there is one
+                # draw here, whatever they are, keeps images and distortions the same for all.
                 seed = torch.randint(1 << 62, (), generator=self._generator, device=device)
-                self._noise.manual_seed(seed.item())
-            yield self._augmenter(self.x[batch].float()), self.y[batch]
+                self._noise.manual_seed(seed.item() + (part.start or 0))
+            distortions = self._augmenter.draw(len(batch))
+            chosen = batch[part]
+            yield self._augmenter.bend(self.x[chosen].float(), distortions[part]), self.y[chosen]
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return the input codes of float pixels, rounded to bytes first, as floats."""
@@ -82,6 +107,14 @@ class Data:
     def export(self, model: QuantisedNetwork) -> Network:
         """Return the integers of ``model`` as a network for these images."""
         return quantise.network(model.integers(), **self._origin)
+
+
+@torch.no_grad()
+def in_parts(
+    classify: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor
+) -> torch.Tensor:
+    """Return the logits of many images, of which only so many are computed at a time."""
+    return torch.cat([classify(part.float()) for part in images.split(BATCH)])
 
 
 def check(config: Config, dataset: Dataset) -> None:

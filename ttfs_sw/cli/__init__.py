@@ -90,7 +90,10 @@ def _run(options: Namespace) -> int:
     if options.json:
         # Before the work: nobody wants to hear after five minutes that the folder is read-only.
         output_folder(options.json.parent)
-    outcome: Outcome = options.run(options)
+    outcome: Outcome | None = options.run(options)
+    if outcome is None:
+        # One of several processes that did this together; another one reports.
+        return 0
     report = report_of(options.verb, outcome)
     if outcome.folder:
         write_json(outcome.folder / f"{options.verb}.json", report)

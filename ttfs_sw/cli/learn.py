@@ -34,6 +34,11 @@ def register(verbs) -> None:
         "--set", metavar="KEY=VALUE", type=setting, action="append", default=[],
         help="replace a value of the configuration, as in epochs=20 (may be repeated)",
     )
+    parser.add_argument(
+        "--resume", action="store_true",
+        help="go on from the last epoch of an interrupted run, which must have had the same "
+        "configuration and folder",
+    )
     parser.set_defaults(run=train)
 
     parser = verbs.add_parser(
@@ -50,8 +55,8 @@ def register(verbs) -> None:
     parser.set_defaults(run=evaluate)
 
 
-def train(options: Namespace) -> Outcome:
-    """``ttfs train``."""
+def train(options: Namespace) -> Outcome | None:
+    """``ttfs train``; of processes that train together, the first has the outcome."""
     from ttfs_sw import config as configuration
     from ttfs_sw import datasets
 
@@ -63,10 +68,14 @@ def train(options: Namespace) -> Outcome:
     )
 
     # Only now: torch takes seconds to import, and a wrong name should be refused at once.
+    from ttfs_sw import distributed
     from ttfs_sw.train import train as run
 
-    with bar("train", quiet=options.quiet) as progress:
-        report = run(config, dataset, folder, progress)
+    leader = distributed.leading()
+    with bar("train", quiet=options.quiet or not leader) as progress:
+        report = run(config, dataset, folder, progress, resume=options.resume)
+    if not leader:
+        return None
     return Outcome(
         report,
         describe("train", report),
