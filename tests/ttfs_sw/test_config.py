@@ -25,8 +25,9 @@ def write(tmp_path, text):
 
 def test_presets_are_there():
     assert set(config.presets()) == {
-        "cifar10-vgg-small", "digits-mlp", "mnist-lenet", "mnist-mlp", "mnist-mlp-256",
-        "mnist-mlp-3bit", "mnist-mlp-sparse", "mnist-mlp-tiny",
+        "cifar10-resnet", "cifar10-vgg", "cifar10-vgg-small", "digits-mlp", "fashion-lenet",
+        "fashion-mlp", "mnist-lenet", "mnist-mlp", "mnist-mlp-256", "mnist-mlp-3bit",
+        "mnist-mlp-sparse", "mnist-mlp-tiny",
     }
 
 
