@@ -9,6 +9,17 @@ import pytest
 from ttfs_sw.network import Network, dense_network
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the tests of a module run in one worker, which makes the module's fixtures once.
+
+    But those that are slow go to whoever is free, and those that share a slow fixture say so.
+    """
+    for item in items:
+        if not any(item.iter_markers("xdist_group")) and not item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{item.path.stem}"))
+
+
 @pytest.fixture(scope="session")
 def make_network() -> Callable[..., Network]:
     """Make a random dense network; the same arguments make the same one.

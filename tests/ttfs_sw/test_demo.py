@@ -45,6 +45,7 @@ def run(board, tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.verilator
 @pytest.mark.synthesis
+@pytest.mark.xdist_group("demo")
 class TestDemo:
     def test_rtl_equals_integers(self, run):
         report, _ = run
