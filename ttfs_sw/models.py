@@ -86,12 +86,20 @@ class ReluNetwork(nn.Module):
         self.input_shape = topology.input_shape
         self.layers = nn.ModuleList(ReluLayer(plan, generator) for plan in topology.layers)
 
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """Logits of inputs from 0 to 1, ``[images, inputs]`` in raster order."""
+    def forward(
+        self, values: torch.Tensor, fire: Callable[[int, torch.Tensor], torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """Logits of inputs from 0 to 1, ``[images, inputs]`` in raster order.
+
+        ``fire(index, received)``, if given, stands for the ReLU of hidden layer ``index``: it gets
+        what the neurons receive, after pooling, and returns what they send.
+        """
+        fire = fire or (lambda index, received: functional.relu(received))
         maps = _Maps(values, self.input_shape)
         for index, layer in enumerate(self.layers):
             received = layer(*maps.read(index, layer.plan))
-            maps.add(functional.relu(_pooled(received, layer.plan)))
+            if index < len(self.layers) - 1:
+                maps.add(fire(index, _pooled(received, layer.plan)))
         # The last layer is dense, and has no ReLU.
         return received
 

@@ -5,6 +5,7 @@ import pytest
 
 from hdl.config import CoreConfig
 from hdl.pulses import Pulses
+from ttfs_sw.neighbours.few_spike import pulses
 
 
 def events(config, count, *, seed=0):
@@ -63,3 +64,17 @@ def test_busy_until_the_last_pulse_has_left(bench):
         assert not ctx.get(dut.busy) and not ctx.get(dut.o.valid)
 
     bench.run(dut, testbench)
+
+
+def test_pulses_are_those_of_a_few_spike_neuron(bench):
+    config = CoreConfig(tick_bits=6)
+    codes = np.arange(1, 64)
+    sent = [{"column": 0, "channel": 0, "code": int(code), "end": 0, "place": int(code)}
+            for code in codes]
+    # A neuron begins with the most significant bit; the core, whose sum is the same, ends with it.
+    wanted = [(int(code), 1 << bit) for code, fired in zip(codes, pulses(codes, 6).T, strict=True)
+              for bit in range(6) if fired[5 - bit]]
+    dut = Pulses(config)
+    source, sink = bench.Source(dut.i, sent), bench.Sink(dut.o, len(wanted))
+    bench.run(dut, source.run, sink.run)
+    assert [(int(pulse.place), int(pulse.code)) for pulse in sink.values] == wanted
