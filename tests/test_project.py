@@ -39,8 +39,8 @@ EXPERIMENT_PAGES = sorted((ROOT / "docs" / "experiments").glob("*.md"))
 
 #: What DESIGN promises.
 VERBS = {
-    "demo", "train", "evaluate", "cosim", "verilog", "build", "image", "flash", "infer", "boards",
-    "doctor", "report", "experiment",
+    "demo", "train", "convert", "evaluate", "cosim", "verilog", "build", "image", "flash", "infer",
+    "boards", "doctor", "report", "experiment",
 }
 
 

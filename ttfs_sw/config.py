@@ -26,7 +26,7 @@ from typing import Any
 from ttfs_sw import topology
 from ttfs_sw.errors import InputError
 
-__all__ = ["Augmentation", "Config", "NetworkShape", "Training", "load", "presets"]
+__all__ = ["Augmentation", "Config", "NetworkShape", "Training", "load", "make", "presets"]
 
 #: Where the presets lie, inside the package.
 PRESETS = importlib.resources.files("ttfs_sw") / "presets"
@@ -270,12 +270,23 @@ def load(
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{where} is not valid TOML: {str(error).splitlines()[0]}") from error
     values.setdefault("name", Path(name).stem)
+    config = make(values, overrides, where)
+    _check_layers(config, values, where)
+    return config
+
+
+def make(
+    values: dict[str, Any], overrides: Mapping[str, Any] | None = None, where: str = "options"
+) -> Config:
+    """Return the configuration of ``values``, those of a file, each checked by itself.
+
+    Whether lists have as many entries as there are layers is left to whoever knows the layers.
+    ``overrides`` and exceptions are those of :func:`load`.
+    """
     for key, value in (overrides or {}).items():
         if value is not None:
             _override(values, key, value)
-    config = _build(Config, values, where, "")
-    _check_layers(config, values, where)
-    return config
+    return _build(Config, values, where, "")
 
 
 def _written(table: Any) -> list[tuple[str, Any]]:

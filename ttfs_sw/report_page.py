@@ -16,7 +16,8 @@ from ttfs_sw.files import write_text
 __all__ = ["find_reports", "write_page"]
 
 #: The order of the chain: what a reader wants to know first.
-ORDER = ("demo", "train", "evaluate", "cosim", "verilog", "build", "image", "flash", "infer")
+ORDER = ("demo", "train", "convert", "evaluate", "cosim", "verilog", "build", "image", "flash",
+         "infer")
 
 _PICTURES = {".png": "image/png", ".svg": "image/svg+xml"}
 

@@ -21,8 +21,8 @@ from ttfs_sw.cli.tables import Outcome
 from ttfs_sw.errors import FailureError, InputError, ToolError
 from ttfs_sw.network import dense_network
 
-VERBS = ("demo", "train", "evaluate", "cosim", "verilog", "build", "image", "flash", "infer",
-         "boards", "doctor", "report", "experiment")
+VERBS = ("demo", "train", "convert", "evaluate", "cosim", "verilog", "build", "image", "flash",
+         "infer", "boards", "doctor", "report", "experiment")
 
 
 def command(*words, **arguments):

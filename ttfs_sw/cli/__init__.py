@@ -18,7 +18,7 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ttfs_sw.cli import about, demonstrate, device, experiment, hardware, learn, simulate
+from ttfs_sw.cli import about, convert, demonstrate, device, experiment, hardware, learn, simulate
 from ttfs_sw.cli.options import Parser
 from ttfs_sw.cli.tables import Outcome, print_text, write_rows
 from ttfs_sw.errors import ToolError
@@ -54,7 +54,7 @@ def make_parser() -> Parser:
     verbs = parser.add_subparsers(
         title="verbs", dest="verb", metavar="VERB", parser_class=Parser, required=False
     )
-    for group in (demonstrate, learn, simulate, hardware, device, experiment, about):
+    for group in (demonstrate, learn, convert, simulate, hardware, device, experiment, about):
         group.register(verbs)
     return parser
 

@@ -43,6 +43,28 @@ def _train(report: Report) -> Rows:
     ]
 
 
+def _convert(report: Report) -> Rows:
+    rows = [
+        ("accuracy, float network", percent(report["accuracy_float"])),
+        ("accuracy, network.npz", percent(report["accuracy_network"])),
+        ("same winner", f"{percent(report['agreement'])} of {count(report['images'])} images"),
+        ("spikes per hidden neuron", f"{report['spikes_per_neuron']:.3f}"),
+        ("accumulator", f"{report['accumulator_bits']} bits"),
+        ("time", seconds(report["seconds"])),
+        ("", ),
+        ("layer", "kind", "bits", "T", "clipped", "error", "spikes", "module"),
+    ]
+    for layer in report["layers"]:
+        fires = layer["ticks"] > 0
+        rows.append((
+            layer["name"], layer["kind"], str(layer["weight_bits"]),
+            str(layer["ticks"]) if fires else "",
+            percent(layer["clipped"]) if fires else "", percent(layer["error"]),
+            f"{layer['spikes_per_neuron']:.3f}" if fires else "", layer["module"],
+        ))
+    return rows
+
+
 def _evaluate(report: Report) -> Rows:
     return [
         ("images", count(report["images"])),
@@ -221,6 +243,7 @@ def _listed(label: str, items: Iterable[object]) -> Rows:
 _ROWS: dict[str, Callable[[Report], Rows]] = {
     "demo": _demo,
     "train": _train,
+    "convert": _convert,
     "evaluate": _evaluate,
     "cosim": _cosim,
     "verilog": _verilog,

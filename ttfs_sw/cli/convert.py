@@ -1,0 +1,131 @@
+"""The verb ``convert``: from a trained PyTorch network to ``network.npz``."""
+
+import argparse
+import re
+from argparse import Namespace
+from pathlib import Path
+
+from ttfs_sw.cli.inputs import check_accuracy
+from ttfs_sw.cli.options import add_accuracy, add_dataset, common, setting
+from ttfs_sw.cli.rows import describe
+from ttfs_sw.cli.tables import Outcome
+from ttfs_sw.errors import InputError
+from ttfs_sw.files import output_folder
+
+__all__ = ["register"]
+
+#: Where the folders of runs go unless ``-o`` says otherwise.
+RUNS = Path("runs")
+
+#: What holds without ``--config``: the finest network there is.
+DEFAULTS = {
+    "network": {"weight_bits": 8, "ticks": 255, "input_ticks": 255, "accumulator_bits": 32},
+}
+
+
+def register(verbs) -> None:
+    """Add the verb to the command line."""
+    parser = verbs.add_parser(
+        "convert",
+        help="make network.npz of a trained PyTorch ReLU network",
+        description="Make integers of a trained PyTorch ReLU network, without training. MODEL is "
+        "FILE.py:FUNCTION, where the function (or class) gives the module: that file is run, as it "
+        "is yours; or a program of torch.export.save (.pt2); or a file of weights, whose layers "
+        "--config names. Neither of the last two is ever unpickled.",
+        parents=[common(output="folder of the result (default: runs/NAME)")],
+    )
+    parser.add_argument(
+        "model", metavar="MODEL", help="FILE.py:FUNCTION, a program (.pt2), or weights"
+    )
+    parser.add_argument(
+        "--weights", metavar="FILE", type=Path,
+        help="state dict for the module that FILE.py:FUNCTION gives",
+    )
+    parser.add_argument(
+        "--config", metavar="PRESET|FILE.toml",
+        help="bits and ticks, and the layers of a file of weights (default: 8 bits, T = 255)",
+    )
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", type=setting, action="append", default=[],
+        help="replace a value of the configuration, as in weight_bits=4 (may be repeated)",
+    )
+    group = parser.add_argument_group(
+        "normalisation", "the model was trained on (x - mean) / std of pixels x from 0 to 1"
+    )
+    for name in ("mean", "std"):
+        group.add_argument(
+            f"--{name}", metavar="X[,X...]", type=_numbers, help="one for all channels, or one each"
+        )
+    add_dataset(parser, "configuration")
+    add_accuracy(parser)
+    parser.set_defaults(run=convert)
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(item) for item in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"must be numbers with commas in between, not {text!r}"
+        ) from None
+
+
+def convert(options: Namespace) -> Outcome:
+    """``ttfs convert``."""
+    import dataclasses
+
+    from ttfs_sw import config as configuration
+    from ttfs_sw import datasets
+
+    overrides = {"dataset": options.dataset, "seed": options.seed, **dict(options.set)}
+    if options.config:
+        config = configuration.load(options.config, overrides)
+    elif options.dataset:
+        tables = {name: dict(values) for name, values in DEFAULTS.items()}
+        config = configuration.make(tables, overrides)
+    else:
+        raise InputError(
+            "name the images that the model was trained on with --dataset: those for training "
+            "calibrate it"
+        )
+    if not _is_function(options.model):
+        _check_file(Path(options.model), options)
+    config = dataclasses.replace(config, name=_name(options.model))
+    folder = output_folder(options.output or RUNS / config.name)
+    dataset = datasets.load(config.dataset, data_dir=options.data_dir, download=options.download)
+
+    # Only now: torch takes seconds to import, and a wrong name should be refused at once.
+    from ttfs_sw.convert import convert as run
+
+    report = run(
+        options.model, dataset, folder, config, weights=options.weights, mean=options.mean,
+        std=options.std,
+    )
+    return Outcome(
+        report,
+        describe("convert", report),
+        title=f"{options.model}: {folder}",
+        failure=check_accuracy(options, report["accuracy_network"]),
+        folder=folder,
+    )
+
+
+def _is_function(model: str) -> bool:
+    return re.search(r"\.py:\w+$", model) is not None
+
+
+def _check_file(path: Path, options: Namespace) -> None:
+    """Refuse at once what torch need not be imported for."""
+    if not path.is_file():
+        raise InputError(f"there is no file {path}; give FILE.py:FUNCTION, a .pt2 file or weights")
+    if path.suffix not in (".pt2", ".py") and not options.config:
+        raise InputError(
+            f"{path} has weights, but does not say what is done with them: name the layers with "
+            "--config, or give the module as FILE.py:FUNCTION and this file with --weights"
+        )
+
+
+def _name(model: str) -> str:
+    """What the result is called: the function's name, or the file's."""
+    name = model.rpartition(":")[2] if _is_function(model) else Path(model).stem
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:100]

@@ -1,0 +1,253 @@
+"""A trained PyTorch network becomes integers, without training: ``ttfs convert``.
+
+:mod:`~ttfs_sw.convert.source` and :mod:`~ttfs_sw.convert.archive` read a model without running
+anything foreign, :mod:`~ttfs_sw.convert.graph` makes layers of its operations,
+:mod:`~ttfs_sw.convert.calibrate` finds scales and windows, :mod:`~ttfs_sw.convert.report` says what
+they cost.
+"""
+
+import dataclasses
+import io
+import logging
+import math
+import os
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ttfs_sw import quantise, topology
+from ttfs_sw.config import Config
+from ttfs_sw.convert import archive, graph, report, source, state
+from ttfs_sw.convert.calibrate import calibrate, relu_network, settle_constants
+from ttfs_sw.convert.layers import Folded
+from ttfs_sw.convert.texts import texts
+from ttfs_sw.datasets import Dataset
+from ttfs_sw.errors import FailureError, InputError
+from ttfs_sw.files import output_folder, write_bytes, write_text
+from ttfs_sw.golden_torch import one_thread
+from ttfs_sw.models import QuantisedNetwork, ReluNetwork
+from ttfs_sw.training_data import Data, check
+
+__all__ = ["convert", "read_model"]
+
+logger = logging.getLogger(__name__)
+
+#: Training images that calibrate, at most; and membranes of the largest layer.
+CALIBRATION, CALIBRATION_MEMBRANES = 5000, 1 << 24
+
+#: Images on which the folded network is compared with the model, and how far apart it may be.
+CHECKED, TOLERANCE = 32, 1e-4
+
+_FUNCTION = re.compile(r"(?P<path>.+\.py):(?P<name>\w+)")
+
+
+@one_thread()
+def convert(
+    model: str | os.PathLike | nn.Module,
+    dataset: Dataset,
+    output_dir: str | os.PathLike,
+    config: Config,
+    *,
+    weights: str | os.PathLike | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> dict[str, Any]:
+    """Convert a trained ReLU network and write ``network.npz``.
+
+    Parameters
+    ----------
+    model : :class:`str`, path or :class:`torch.nn.Module`
+        A module; ``"module.py:function"`` that gives one; an archive of ``torch.export.save``
+        (``.pt2``); or a state dict whose layers are those of ``config``.
+    dataset : :class:`ttfs_sw.datasets.Dataset`
+        Training images calibrate; test images are read once, for the report.
+    output_dir : path
+        Made if needed. Receives ``network.npz``, ``model.pt`` (both networks, as training writes
+        them) and ``config.toml`` (the layers, as ``ttfs train`` takes them).
+    config : :class:`ttfs_sw.config.Config`
+        Bits of the weights, ticks, width of the membranes; its layers are replaced by the model's.
+    weights : path or ``None``
+        A state dict to put into the module.
+    mean, std : sequences of :class:`float` or ``None``
+        The model was trained on ``(x - mean) / std`` of pixels ``x`` from 0 to 1; one a channel or
+        one for all.
+
+    Returns
+    -------
+    :class:`dict`
+        :func:`ttfs_sw.convert.report.compare`, and how the conversion was done.
+
+    Raises
+    ------
+    :exc:`ttfs_sw.errors.InputError`
+        If the model, the weights, the images and the configuration do not fit together, or an
+        operation does not convert.
+    :exc:`ttfs_sw.errors.FailureError`
+        If a membrane could leave ``accumulator_bits``.
+    """
+    started = time.perf_counter()
+    folder = output_folder(output_dir)
+    folded, module = read_model(model, dataset, config, weights=weights, mean=mean, std=std)
+    config = _fitted(config, folded, dataset)
+    check(config, dataset)
+    data = Data(config, dataset, torch.device("cpu"))
+    largest = max(math.prod(plan.out_shape) for plan in folded.topology.layers)
+    pixels = data.x[: min(CALIBRATION, max(CALIBRATION_MEMBRANES // largest, 1))].float()
+    images = pixels / data.maximum
+    relu = relu_network(folded)
+    if module is not None:
+        _compare(relu, module, images[:CHECKED], mean, std)
+    settle_constants(relu, folded.constants, images)
+    quantised = QuantisedNetwork(
+        folded.topology, config.network.layer_bits,
+        (config.network.input_ticks, *config.network.layer_ticks),
+    )
+    calibrate(quantised, relu, images, data.encode(pixels))
+    network = data.export(quantised)
+    problem = quantise.overflow(network, config.network.accumulator_bits)
+    if problem:
+        raise FailureError(
+            f"{problem}; take fewer weight bits or ticks, or a wider accumulator: --set "
+            "accumulator_bits=24"
+        )
+    found = report.compare(network, relu, folded, dataset, data.maximum)
+    bounds = network.bounds()
+    found |= {
+        "model": type(model).__name__ if isinstance(model, nn.Module) else str(model),
+        "dataset": dataset.name,
+        "seed": config.seed,
+        "calibrated_on": len(images),
+        "bounds": [list(bound) for bound in bounds],
+        "accumulator_bits": max(
+            max(high.bit_length(), (-low - 1).bit_length()) + 1 for low, high in bounds),
+        "notes": folded.notes,
+        "sha256": network.sha256,
+        "seconds": time.perf_counter() - started,
+    }
+    for note in folded.notes:
+        logger.info("%s", note)
+    _write(folder, config, relu, quantised)
+    # Last: whoever sees the network sees all that belongs to it.
+    network.save(folder / "network.npz")
+    return found | {"files": [str(folder / "network.npz")]}
+
+
+def read_model(
+    model: str | os.PathLike | nn.Module,
+    dataset: Dataset,
+    config: Config,
+    *,
+    weights: str | os.PathLike | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> tuple[Folded, nn.Module | None]:
+    """Return a model's layers, and the model itself if it can be run.
+
+    Parameters and exceptions are those of :func:`convert`.
+    """
+    shape = dataset.shape
+    scales = {name: _each_channel(values, shape[2], name)
+              for name, values in (("mean", mean), ("std", std))}
+    module, function, name = None, None, str(model)
+    if isinstance(model, nn.Module):
+        module, name = model, type(model).__name__
+    elif function := _FUNCTION.fullmatch(name):
+        module = source.build(function["path"], function["name"])
+    if module is not None:
+        if weights is not None:
+            source.load_weights(module, weights)
+        program = source.program_of(module, shape, name, function and function["path"])
+    elif weights is not None:
+        raise InputError(f"--weights go with a module.py:function, but {model} has its own weights")
+    elif Path(model).suffix == ".pt2":
+        program = archive.read(model, str(model))
+    elif Path(model).suffix == ".py":
+        raise InputError(f"say which function of {model} gives the model: {model}:FUNCTION")
+    else:
+        tensors = source.load_tensors(model)
+        layers = topology.plan(config.network.texts, shape, dataset.classes)
+        program = state.program_of(tensors, layers, str(model))
+    folded = graph.fold(program, shape, **scales)
+    outputs = folded.topology.layers[-1].out_shape[2]
+    if outputs != dataset.classes:
+        raise InputError(
+            f"{program.source} has {outputs} outputs, but {dataset.name} has {dataset.classes} "
+            "classes; choose another dataset with --dataset"
+        )
+    return folded, module
+
+
+def _each_channel(
+    values: Sequence[float] | None, channels: int, name: str
+) -> np.ndarray | None:
+    if values is None:
+        return None
+    if len(values) not in (1, channels):
+        raise InputError(
+            f"--{name} has {len(values)} numbers, but an image has {channels} channels"
+        )
+    if not all(map(math.isfinite, values)) or (name == "std" and min(values) <= 0):
+        raise InputError(f"--{name} must be finite" + ", and above 0" * (name == "std"))
+    return np.asarray(values, np.float64)
+
+
+def _fitted(config: Config, folded: Folded, dataset: Dataset) -> Config:
+    """The configuration with the model's layers, and with images left to train on."""
+    network = dataclasses.replace(config.network, layers=texts(folded.topology))
+    for key, what in (("weight_bits", "layers with weights"), ("ticks", "layers that fire")):
+        value = getattr(network, key)
+        if isinstance(value, tuple) and len(value) != network.lengths[key]:
+            raise InputError(
+                f"{key} has {len(value)} entries, but the model has {network.lengths[key]} {what}: "
+                f"{', '.join(network.layers)} and the read-out"
+            )
+    heldout = config.training.heldout
+    if heldout >= len(dataset.y_train):
+        heldout = max(len(dataset.y_train) // 5, 1)
+    training = dataclasses.replace(config.training, heldout=heldout)
+    return dataclasses.replace(
+        config, dataset=dataset.name, network=network, training=training
+    )
+
+
+@torch.no_grad()
+def _compare(
+    relu: ReluNetwork, module: nn.Module, images: torch.Tensor,
+    mean: Sequence[float] | None, std: Sequence[float] | None,
+) -> None:
+    """Refuse to go on with layers that do not compute what the model does."""
+    height, width, channels = relu.input_shape
+    maps = images.view(-1, height, width, channels).permute(0, 3, 1, 2)
+    shift, scale = (torch.tensor(values or [default]).view(1, -1, 1, 1)
+                    for values, default in ((mean, 0.0), (std, 1.0)))
+    dtype = next((value.dtype for value in module.parameters()), torch.float32)
+    maps = ((maps - shift) / scale).to(dtype).contiguous()
+    try:
+        wanted = module(maps)
+    except Exception:
+        wanted = module(maps.flatten(1))
+    found, wanted = relu(images).double(), wanted.double()
+    size = wanted.abs().max().clamp(min=1e-6)
+    same = [function(found) for function in (lambda x: x, lambda x: x.softmax(1),
+                                             lambda x: x.log_softmax(1))]
+    if not any(((item - wanted).abs().max() / size).item() < TOLERANCE for item in same):
+        raise FailureError(
+            f"the layers read from {type(module).__name__} do not give its logits (they are off by "
+            f"{((found - wanted).abs().max() / size).item():.3g} of the largest); does its forward "
+            "pass depend on the image's values?"
+        )
+
+
+def _write(
+    folder: Path, config: Config, relu: ReluNetwork, quantised: QuantisedNetwork
+) -> None:
+    content = io.BytesIO()
+    torch.save({"relu": relu.state_dict(), "quantised": quantised.state_dict()}, content)
+    write_bytes(folder / "model.pt", content.getvalue())
+    write_text(folder / "config.toml", config.toml())

@@ -1,0 +1,247 @@
+"""Where a model comes from: a function in a file of the user's, and a file of weights.
+
+The function's file is the user's own code, and running it is what they ask for by naming it. Files
+of weights may come from anywhere: they are never unpickled beyond plain tensors.
+"""
+
+import contextlib
+import dataclasses
+import difflib
+import importlib.util
+import io
+import os
+import pickle
+import re
+import sys
+import traceback
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from ttfs_sw.convert import archive
+from ttfs_sw.convert.archive import Node, Program
+from ttfs_sw.errors import InputError
+
+__all__ = ["build", "load_tensors", "load_weights", "program_of"]
+
+#: Keys below which training scripts keep the weights among other things.
+_NESTED = ("state_dict", "model_state_dict", "model", "net")
+
+
+def build(path: str | os.PathLike, name: str) -> nn.Module:
+    """Run the Python file ``path`` and return the module that its function ``name`` gives.
+
+    Raises
+    ------
+    :exc:`ttfs_sw.errors.InputError`
+        If there is no such file or function, it raises, or it gives no :class:`torch.nn.Module`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no file {path}; give module.py:function")
+    with _neighbours(path.parent), _named(path, "running it"):
+        spec = importlib.util.spec_from_file_location(f"_ttfs_user_{path.stem}", path)
+        module = importlib.util.module_from_spec(spec)
+        # Dataclasses and pickles of the file's own look themselves up there.
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+        found = getattr(module, name, None)
+        if callable(found):
+            made = found()
+    if not callable(found):
+        public = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
+        close = difflib.get_close_matches(name, public, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise InputError(f"{path} has no function or class {name}{hint}")
+    if not isinstance(made, nn.Module):
+        raise InputError(
+            f"{path}:{name} gave {type(made).__name__}, but must give a torch.nn.Module"
+        )
+    return made
+
+
+def load_tensors(path: str | os.PathLike) -> dict[str, torch.Tensor]:
+    """Read a state dict: an ``.npz`` of arrays, or what ``torch.save`` made of plain tensors.
+
+    Nothing in the file is run: a pickle of anything but tensors is refused.
+
+    Raises
+    ------
+    :exc:`ttfs_sw.errors.InputError`
+        If the file cannot be read, or holds anything else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no file of weights {path}")
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                found = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+        else:
+            with warnings.catch_warnings(action="ignore"):
+                found = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path} is a pickle of more than tensors, which would run code when opened; save only "
+            "the weights: torch.save(model.state_dict(), FILE)"
+        ) from error
+    except (RuntimeError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path} is no file of weights; make one with torch.save(model.state_dict(), FILE)"
+        ) from error
+    return _tensors(found, path)
+
+
+def _tensors(found: object, path: Path) -> dict[str, torch.Tensor]:
+    """The state dict in what was read, which may hold it among other things."""
+    if isinstance(found, Mapping):
+        nested = [found[key] for key in _NESTED if isinstance(found.get(key), Mapping)]
+        # A checkpoint of "ttfs train" has both of its networks.
+        nested += [{f"relu.{key}": value for key, value in found["relu"].items()}] if isinstance(
+            found.get("relu"), Mapping) else []
+        if nested:
+            return _tensors(nested[0], path)
+        if found and all(isinstance(value, torch.Tensor) for value in found.values()):
+            if all(key.startswith("module.") for key in found):
+                # DataParallel puts this before each name.
+                found = {key.removeprefix("module."): value for key, value in found.items()}
+            return dict(found)
+    raise InputError(
+        f"{path} holds no state dict; make one with torch.save(model.state_dict(), FILE)"
+    )
+
+
+def load_weights(model: nn.Module, path: str | os.PathLike) -> None:
+    """Put the weights of a file into ``model``.
+
+    Raises
+    ------
+    :exc:`ttfs_sw.errors.InputError`
+        If they are those of another architecture.
+    """
+    found, wanted = load_tensors(path), model.state_dict()
+    problems = [f"it has no {name}" for name in wanted if name not in found]
+    problems += [f"it has {name}, which the model has not" for name in found if name not in wanted]
+    problems = [
+        f"its {name} is {_size(found[name])}, but the model's {_size(wanted[name])}"
+        for name in wanted if name in found and found[name].shape != wanted[name].shape
+    ] or problems
+    if problems:
+        more = f", and {len(problems) - 1} more such" if len(problems) > 1 else ""
+        raise InputError(f"{path} is of another architecture: {problems[0]}{more}")
+    model.load_state_dict(found)
+
+
+def program_of(
+    model: nn.Module, shape: tuple[int, int, int], source: str,
+    file: str | os.PathLike | None = None,
+) -> Program:
+    """Return what ``model`` computes for images of ``shape`` (height, width, channels).
+
+    It is exported into memory and read like any other archive. Modules that torch's own code
+    calls, those of an ``nn.Sequential`` above all, get the line of ``file`` that makes them, if
+    that is clear.
+
+    Raises
+    ------
+    :exc:`ttfs_sw.errors.InputError`
+        If torch cannot follow it.
+    """
+    model = model.eval()
+    height, width, channels = shape
+    with warnings.catch_warnings(action="ignore"):
+        errors = []
+        # Images as maps; a network of dense layers may want them flat.
+        for size in ((2, channels, height, width), (2, channels * height * width)):
+            example = torch.zeros(size, dtype=next(
+                (value.dtype for value in model.parameters()), torch.float32))
+            try:
+                with torch.no_grad():
+                    model(example)
+            except Exception as error:
+                errors.append(error)
+                continue
+            try:
+                exported = torch.export.export(model, (example,))
+            except Exception as error:
+                raise InputError(
+                    f"torch.export cannot follow {source}: {_first_line(error)}; the forward pass "
+                    "must not depend on the values of the image"
+                ) from error
+            content = io.BytesIO()
+            torch.export.save(exported, content)
+            program = archive.read(content.getvalue(), source)
+            return _with_lines(program, model, Path(file)) if file else program
+    raise InputError(
+        f"{source} takes no images of {channels} x {height} x {width} (channels, rows, columns), "
+        f"as the dataset has them{_place(errors[0], source)}: {_first_line(errors[0])}"
+    )
+
+
+def _with_lines(program: Program, model: nn.Module, file: Path) -> Program:
+    """The program with a line for each operation whose module is made in one of ``file``."""
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+
+    def made(node: Node) -> str:
+        places = [index for index, line in enumerate(lines)
+                  if re.search(rf"\b{node.kind}\(", line.partition("#")[0])]
+        same = [name for name, module in model.named_modules()
+                if type(module).__name__ == node.kind]
+        # As many calls as modules: they come in the same order.
+        if node.module not in same or len(places) not in (1, len(same)):
+            return ""
+        index = places[same.index(node.module) if len(places) > 1 else 0]
+        return f"{file.name}, line {index + 1} (`{lines[index].strip()}`)"
+
+    nodes = [
+        node if node.line or not node.kind else dataclasses.replace(node, line=made(node))
+        for node in program.nodes
+    ]
+    return dataclasses.replace(program, nodes=nodes)
+
+
+@contextlib.contextmanager
+def _neighbours(folder: Path) -> Iterator[None]:
+    """Let the file import what lies beside it."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+
+
+@contextlib.contextmanager
+def _named(path: Path, what: str) -> Iterator[None]:
+    """Turn whatever the user's code raises into one sentence with its line."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        raise InputError(
+            f"{what} failed{_place(error, str(path)) or f' in {path}'}: {_first_line(error)}"
+        ) from error
+
+
+def _place(error: BaseException, source: str) -> str:
+    """Where in the user's file an error came from."""
+    name = Path(re.sub(r":\w+$", "", source)).name
+    if isinstance(error, SyntaxError):
+        return f" in {Path(error.filename or name).name}, line {error.lineno}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__)
+              if Path(frame.filename).name == name]
+    return f" in {name}, line {frames[-1].lineno} (`{frames[-1].line}`)" if frames else ""
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+
+
+def _size(tensor: torch.Tensor) -> str:
+    return " x ".join(map(str, tensor.shape)) or "one number"
