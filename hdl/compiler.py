@@ -13,9 +13,11 @@ import numpy as np
 
 from hdl.config import LAYER_CYCLES_BITS, CoreConfig
 from hdl.contents import contents, fire_threshold, packed_kernel, slope_count
+from hdl.inspection import check_table
 from hdl.layout import Axis, MapPlan, axis_of, plan_map
 from hdl.program import LayerPlan, Program
 from hdl.residual import largest_shift, plan_residual, reads
+from hdl.shapes import Memory
 from hdl.table import ENTRY_WORDS, MAX_KERNEL, ROW_WORDS
 
 __all__ = ["DoesNotFit", "compile_network", "minimal_config"]
@@ -131,6 +133,7 @@ def compile_network(network: Any, config: CoreConfig, *, spare: bool = True) -> 
             )
     try:
         memories = contents(network, config, plans, maps[-1])
+        check_table(memories[Memory.TABLE], config, plans)
     except ValueError as error:
         raise DoesNotFit(str(error)) from error
     return Program(config, math.prod(network.input_shape), network.input_ticks, tuple(plans),
@@ -319,11 +322,6 @@ def _check_layers(network, config, bounds):
             )
         shift = largest_shift(config.weight_bits)
         if layer.residual_shift > shift:
-            raise DoesNotFit(
-                f"{where} adds its residual {1 << layer.residual_shift} times, and the core's "
-                f"weights of {config.weight_bits} bits can do that {1 << shift} times; train it "
-                f"with residual_shift = {shift} or choose a core with wider weights"
-            )
             raise DoesNotFit(
                 f"{where} adds its residual {1 << layer.residual_shift} times, and the core's "
                 f"weights of {config.weight_bits} bits can do that {1 << shift} times; train it "

@@ -192,7 +192,7 @@ def field_depths(config: CoreConfig) -> dict[str, int]:
         "destination_base": config.map_words, "slope_base": config.slopes,
         "membrane_base": config.membrane_words, "membrane_last": config.membrane_words,
         "bias_base": config.membrane_words,
-        "row_table": config.table_words, "column_table": config.table_words,
+        **dict.fromkeys(("row_table", "column_table", "second_column_table"), config.table_words),
     }
     widths = field_widths(config)
     return {name: depth for name, depth in depths.items() if depth < 1 << widths[name]}
@@ -214,7 +214,7 @@ def field_widths(config: CoreConfig) -> dict[str, int]:
     for bits, names in groups:
         for name in names:
             widths[name] = min(bits, widths[name])
-    return widths | {
+    widths |= {
         "membrane_step": min(config.membrane_address_bits, 8),
         "row_table": config.table_address_bits,
         "column_table": config.column_bits,
@@ -227,6 +227,9 @@ def field_widths(config: CoreConfig) -> dict[str, int]:
         "ticks": config.tick_bits,
         "source_ticks": config.tick_bits,
     }
+    # What describes a residual's map is read into the same registers.
+    return widths | {f"second_{name}": widths[name] for name in (
+        "row_last", "chunk_last", "slot_shift", "column_table")}
 
 
 def pack(
