@@ -118,6 +118,8 @@ class _Layer:
         self._check_window()
         if f.spiking:
             self._check_map()
+        self.demand(self.plan is None or bool(f.residual) == (self.plan.residual is not None),
+                    "does not read as many maps as it is meant to")
         rows, columns, channels = self._source("")
         second_columns = self._source("second_")[1] if f.residual else 0
         seconds = self._check_rows(rows)
