@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from amaranth.lib import data
 
 from hdl.config import CoreConfig
+from hdl.inspection import BadTable, check_table
 from hdl.program import Program
 from hdl.shapes import Memory
 from ttfs_sw.errors import InputError
@@ -101,14 +102,15 @@ class Image:
 
     @classmethod
     def parse(cls, content: bytes, config: CoreConfig) -> "Image":
-        """Read an image; check all that the board checks, and that every write is in its memory.
+        """Read an image; check all that the board checks, every write's address, and the table.
 
         What follows the image, as in a flash chip, is ignored.
 
         Raises
         ------
         :exc:`ImageError`
-            If it is no image, is damaged, or was made for another core.
+            If it is no image, is damaged, was made for another core, or has a layer table that no
+            core should run.
         """
         if len(content) < _HEADER.size or content[:4] != MAGIC.to_bytes(4, "little"):
             raise ImageError("this is not a network image: make one with `ttfs image`")
@@ -134,6 +136,12 @@ class Image:
         writes = tuple(_parse_sections(words, config))
         if struct.unpack_from("<I", content, end)[0] != zlib.crc32(content[:end]):
             raise ImageError("the image's checksum is wrong: make it again with `ttfs image`")
+        table = {address: value for memory, address, value in writes if memory == Memory.TABLE}
+        try:
+            check_table(table, config)
+        except BadTable as error:
+            raise ImageError(f"the image is whole but makes no sense: {error}; make it again with "
+                             "`ttfs image`") from error
         return cls(fingerprint, last_input + 1, writes)
 
 

@@ -7,6 +7,7 @@ end, so that what it says of a table and what the table says cannot differ witho
 and so does whoever is about to send a table that came from a file.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 
@@ -77,7 +78,7 @@ def check_table(
               for index, plan in enumerate(known)]
     for layer in layers:
         layer.check()
-    for layer, following in zip(layers, layers[1:], strict=False):
+    for layer, following in itertools.pairwise(layers):
         layer.demand(_apart(layer.window, following.window),
                      f"has a window that overlaps that of {following.where}")
     for layer in layers:
@@ -144,7 +145,7 @@ class _Layer:
         self.demand(f.wrap_step == (1 - f.window_rows) * f.row_step % (1 << 16),
                     f"wraps by {f.wrap_step}, which is not its window")
         # Word 0 is what biases are made from.
-        self.demand(1 <= f.bias_base and self.biases[-1] < words and f.membrane_base,
+        self.demand(f.bias_base >= 1 and self.biases[-1] < words and f.membrane_base,
                     f"has its biases in the words {f.bias_base} to {self.biases[-1]} of {words}")
         limit = 1 << (config.accumulator_bits - 1)
         threshold = f.fire_threshold - (f.fire_threshold >> 31 << 32)
@@ -198,7 +199,7 @@ class _Layer:
         if not which:
             words = f.source_last - f.source_base + 1
             depth = config.input_words if of_input else config.map_words
-            self.demand(0 < words and f.source_last < depth and not words % row_words,
+            self.demand(words > 0 and f.source_last < depth and not words % row_words,
                         f"reads the words {f.source_base} to {f.source_last}, rows of {row_words}, "
                         f"of a map of {depth}")
             rows = words // row_words

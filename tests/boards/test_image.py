@@ -1,5 +1,6 @@
 """The image format: what is written is read back; what is wrong is refused with a reason."""
 
+import dataclasses
 import itertools
 import struct
 import zlib
@@ -13,6 +14,7 @@ from boards.image import MAGIC, Image, ImageError, length_bits, memory_depths, s
 from hdl.compiler import compile_network
 from hdl.config import CoreConfig
 from hdl.shapes import Memory
+from hdl.table import ENTRY_WORDS, FIELDS, HEADER_FIELDS, checksum
 from ttfs_sw.network import dense_network
 
 CONFIG = CoreConfig(lanes=4, weight_words=512, membrane_words=64, input_words=16, map_words=16,
@@ -89,6 +91,17 @@ def test_what_follows_an_image_is_ignored():
 def test_wrong_fields_are_refused(word, value, reason):
     with pytest.raises(ImageError, match=reason):
         Image.parse(damaged(serialise(program()), word, value), CONFIG)
+
+
+def test_a_table_that_makes_no_sense_is_refused():
+    good = program()
+    table = dict(good.memories[Memory.TABLE])
+    # The window of the second layer begins behind its end.
+    table[ENTRY_WORDS * 2 + FIELDS["membrane_base"].word] += 40
+    table[HEADER_FIELDS["checksum"].word] = checksum(table, CONFIG.table_words)
+    bad = dataclasses.replace(good, memories=good.memories | {Memory.TABLE: table})
+    with pytest.raises(ImageError, match=r"makes no sense: layer 2 has a window of 1 rows"):
+        Image.parse(serialise(bad), CONFIG)
 
 
 def test_image_for_another_core_is_refused():

@@ -122,9 +122,9 @@ def test_more_layers_than_entries(bench, program):
 #: For each address and size of an entry, what its values must be below.
 DEPTHS = {
     "source_base": "input_words", "source_last": "input_words", "row_table": "table_words",
-    "column_table": "table_words", "bias_base": "membrane_words",
-    "membrane_base": "membrane_words", "membrane_last": "membrane_words",
-    "destination_base": "map_words", "slope_base": "slopes",
+    "column_table": "table_words", "second_column_table": "table_words",
+    "bias_base": "membrane_words", "membrane_base": "membrane_words",
+    "membrane_last": "membrane_words", "destination_base": "map_words", "slope_base": "slopes",
 }
 
 
