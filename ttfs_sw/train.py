@@ -97,7 +97,7 @@ def train(
         try:
             relu, quantised, best = _train(config, dataset, data, run)
         except (KeyboardInterrupt, SystemExit):
-            if checkpoint.path.exists() and not checkpoint.foreign:
+            if processes.leader and checkpoint.path.exists() and not checkpoint.foreign:
                 logger.info("--resume goes on from the last whole epoch: %s", checkpoint.path)
             raise
         network = data.export(quantised)

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from ttfs_sw import config, datasets
 from ttfs_sw.checkpoint import NAME, Checkpoint
-from ttfs_sw.cli import main
+from ttfs_sw.cli import main, make_parser
 from ttfs_sw.config import Augmentation, Config, NetworkShape, Training
 from ttfs_sw.errors import InputError
 from ttfs_sw.train import train
@@ -158,6 +158,12 @@ def test_log_says_how_to_go_on(digits, tmp_path, caplog):
     assert ", spikes per neuron 0." in lines[2]
     assert lines[2].endswith(" left")
     assert lines[-1] == f"--resume goes on from the last whole epoch: {tmp_path / NAME}"
+
+
+def test_demo_does_not_log_epochs():
+    hushed = make_parser().parse_args(["demo"]).hushed
+    assert {train.__module__, Run.__module__} == set(hushed)
+    assert all(hasattr(sys.modules[name], "logger") for name in hushed)
 
 
 @pytest.fixture(scope="module")
