@@ -45,7 +45,11 @@ def _configuration(device: str, lanes: int, weight_bits: int, **sizes) -> Config
             # Bounds of trained networks: up to 22 110 with weights of 4 bits, and an 8-bit weight
             # is 16 times as large.
             "accumulator_bits": 16 if weight_bits <= 4 else 24,
-            "input_words": 128, "map_words": 256, "slopes": 256, "layers": 15, **sizes,
+            "input_words": 128, "map_words": 256, "slopes": 256, "layers": 15,
+            # Small networks take fewer cycles than an image has samples, and block RAM that feeds
+            # many lanes does too. The UP5K has neither the logic nor the need.
+            "samples": 1 if device == "iCE40UP5K" else 2,
+            **sizes,
         },
     )
     short = {"iCE40UP5K": "up5k", "iCE40HX8K": "hx8k"}.get(device, device.lower())

@@ -41,7 +41,7 @@ class SampleFeeder(wiring.Component):
         High for one cycle when the last sample has been given to the core.
     error : Out(Status)
         Why the image cannot be given to the core, or ``OK``.
-    restart : Out(1), o : Out(stream.Signature(sample_shape()))
+    restart : Out(1), o : Out(stream.Signature(sample_shape(config)))
         To the core.
     """
 
@@ -56,7 +56,7 @@ class SampleFeeder(wiring.Component):
             "done": Out(1),
             "error": Out(Status),
             "restart": Out(1),
-            "o": Out(stream.Signature(sample_shape())),
+            "o": Out(stream.Signature(sample_shape(config))),
         })
 
     def elaborate(self, platform):

@@ -61,7 +61,7 @@ class Link(wiring.Component):
         is lost, and the image with it.
     load_state : In(LoadState), loaded_from : In(Source), last_input : In(config.neuron_bits)
         From the loader.
-    samples : Out(stream.Signature(sample_shape())), restart : Out(1)
+    samples : Out(stream.Signature(sample_shape(config))), restart : Out(1)
         To the core.
     logits : In(stream.Signature(logit_shape(config))), statistics, cycles, core_error
         From the core.
@@ -86,7 +86,7 @@ class Link(wiring.Component):
             "load_state": In(LoadState),
             "loaded_from": In(Source),
             "last_input": In(config.neuron_bits),
-            "samples": Out(stream.Signature(sample_shape())),
+            "samples": Out(stream.Signature(sample_shape(config))),
             "restart": Out(1),
             "logits": In(stream.Signature(logit_shape(config))),
             "statistics": In(statistics),

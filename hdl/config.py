@@ -57,6 +57,8 @@ class CoreConfig:
         How an event reaches the potentials, one of :data:`DATAPATHS`: ``"mac"`` multiplies,
         ``"serial"`` shifts and adds once for each set bit of the code, ``"ramp"`` only adds, and
         lets the membrane ramp (dense layers only).
+    samples : :class:`int`
+        Samples that one transfer may bring into the core, 1 or 2.
     """
 
     lanes: int = 16
@@ -72,6 +74,7 @@ class CoreConfig:
     layers: int = 15
     table_words: int = 256
     datapath: str = "mac"
+    samples: int = 1
 
     def __post_init__(self):
         def check(name, low, high):
@@ -92,6 +95,7 @@ class CoreConfig:
         check("slopes", 2, 1 << 15)
         check("layers", 1, 63)
         check("table_words", 32, 1 << 14)
+        check("samples", 1, 2)
         if self.datapath not in DATAPATHS:
             raise ValueError(
                 f"datapath must be one of {', '.join(DATAPATHS)}, not {self.datapath!r}")
@@ -245,5 +249,9 @@ class CoreConfig:
     @property
     def fingerprint(self) -> int:
         """CRC-32 of layout version and parameters: what a network image must have been made for."""
-        text = json.dumps({"layout": LAYOUT_VERSION, **self.as_dict()}, sort_keys=True)
+        parameters = self.as_dict()
+        if self.samples == 1:
+            # As before there were two: images made then are still good.
+            del parameters["samples"]
+        text = json.dumps({"layout": LAYOUT_VERSION, **parameters}, sort_keys=True)
         return zlib.crc32(text.encode())

@@ -79,7 +79,7 @@ class Core(wiring.Component):
         images; none are taken until the layer table has been looked through.
     restart : In(1)
         Forget the samples of a partly received image.
-    i : In(stream.Signature(sample_shape()))
+    i : In(stream.Signature(sample_shape(config)))
         Samples in raster order; the last one of an image starts it.
     o : Out(stream.Signature(logit_shape(config)))
         Logits in order of their index; the last ``winner`` stays until the next image's first.
@@ -110,7 +110,7 @@ class Core(wiring.Component):
         super().__init__({
             "load": In(stream.Signature(load_shape())),
             "restart": In(1),
-            "i": In(stream.Signature(sample_shape())),
+            "i": In(stream.Signature(sample_shape(config))),
             "o": Out(stream.Signature(logit_shape(config))),
             "spikes": Out(stream.Signature(spike_shape(config), always_ready=True)),
             "statistics": Out(stream.Signature(statistics_shape(config), always_ready=True)),

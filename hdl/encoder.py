@@ -15,8 +15,10 @@ class Encoder(wiring.Component):
     """Takes the samples of an image in raster order and keeps their codes until they are used.
 
     The code table is the only encoder, whatever the dataset. Two banks: one image is received while
-    another one is computed. Throughput: one sample a cycle. Latency: an image is ``full`` two
-    cycles after its last sample.
+    another one is computed. Throughput: one transfer a cycle, which is one sample, or two where
+    ``config.samples`` is 2. Singles and pairs may be mixed, if a pair begins at an even place of a
+    run and does not go beyond its end; others are put in wrong places. Latency: an image is
+    ``full`` two cycles after its last sample.
 
     Parameters
     ----------
@@ -37,7 +39,7 @@ class Encoder(wiring.Component):
         Forget the samples of an unfinished image.
     forget : In(1)
         Forget finished images too.
-    i : In(stream.Signature(sample_shape()))
+    i : In(stream.Signature(sample_shape(config)))
         Samples.
     full : Out(1)
         A whole image is there to be read.
@@ -59,7 +61,7 @@ class Encoder(wiring.Component):
             "gap": In(config.slot_bits),
             "restart": In(1),
             "forget": In(1),
-            "i": In(stream.Signature(sample_shape())),
+            "i": In(stream.Signature(sample_shape(config))),
             "full": Out(1),
             "release": In(1),
             "address": In(config.map_address_bits),
@@ -79,19 +81,26 @@ class Encoder(wiring.Component):
             shape=config.tick_bits, depth=256, init=self._init
         )
         lookup, write = table.read_port(), table.write_port()
-        m.submodules.map = spikes = SpikeMap(config, depth=2 << bank_bits)
+        pairs = config.samples == 2
+        m.submodules.map = spikes = SpikeMap(config, depth=2 << bank_bits, pairs=pairs)
 
         filled = Signal(2)  # banks that hold a whole image
         write_bank, read_bank = Signal(), Signal()
         position = Signal.like(self.last)  # place of the next sample
         run = Signal.like(self.run_last)  # number of the sample within its run
 
+        # Of the last sample of a transfer: a pair begins at an even place, and so one bit differs.
+        ends_at, ends_in_run, samples = position, run, 1
+        if pairs:
+            pair = self.i.p.pair
+            ends_at, ends_in_run, samples = position | pair, run | pair, 1 + pair
+
         take = Signal()
-        last = Signal()  # the sample offered is the last of its image
+        last = Signal()  # the transfer offered is the last of its image
         m.d.comb += [
             self.i.ready.eq(self.allow & ~filled.bit_select(write_bank, 1) & ~self.load),
             take.eq(self.i.valid & self.i.ready),
-            last.eq(position == self.last),
+            last.eq(ends_at == self.last),
             lookup.addr.eq(self.i.p.value),
             lookup.en.eq(take),
             write.addr.eq(self.load_address),
@@ -123,11 +132,21 @@ class Encoder(wiring.Component):
             self.data.eq(spikes.data),
         ]
 
+        if pairs:
+            second = table.read_port()
+            second_code = Signal.like(code)
+            m.d.comb += [
+                second.addr.eq(self.i.p.second),
+                second.en.eq(take),
+                spikes.second.eq(Mux(raw, second_code, second.data)),
+            ]
+            m.d.sync += [second_code.eq(self.i.p.second), spikes.pair.eq(pair)]
+
         with m.If(take):
-            run_ends = run == self.run_last
+            run_ends = ends_in_run == self.run_last
             m.d.sync += [
-                position.eq(position + 1 + Mux(run_ends, self.gap, 0)),
-                run.eq(Mux(run_ends, 0, run + 1)),
+                position.eq(position + samples + Mux(run_ends, self.gap, 0)),
+                run.eq(Mux(run_ends, 0, run + samples)),
             ]
             with m.If(last):
                 m.d.sync += [position.eq(0), run.eq(0)]

@@ -8,6 +8,7 @@ import numpy as np
 from hdl.config import CoreConfig
 from hdl.layout import Axis, MapPlan
 from hdl.shapes import Memory, membrane_write_shape
+from hdl.table import HEADER_FIELDS
 
 __all__ = ["LayerPlan", "Program", "ResidualPlan"]
 
@@ -177,6 +178,16 @@ class Program:
     input_ticks: int
     layers: tuple[LayerPlan, ...]
     memories: dict[Memory, dict[int, int]] = dataclasses.field(repr=False)
+
+    @property
+    def pairs(self) -> bool:
+        """Whether samples may go two a transfer: the core takes them, and runs are of even length.
+
+        An image that is one run may be odd: its last sample goes alone.
+        """
+        field = HEADER_FIELDS["run_last"]
+        run = 1 + (self.memories[Memory.TABLE][field.word] & ((1 << field.width) - 1))
+        return self.config.samples == 2 and (run == self.inputs or run % 2 == 0)
 
     def writes(self) -> Iterator[tuple[Memory, int, int]]:
         """What the load port must receive, in this order, as (memory, address, 32-bit data).

@@ -41,9 +41,14 @@ def load_shape() -> data.StructLayout:
     return data.StructLayout({"memory": Memory, "address": 24, "data": 32})
 
 
-def sample_shape() -> data.StructLayout:
-    """One input value: a pixel to be encoded, or, when ``raw``, an activation code as it is."""
-    return data.StructLayout({"value": 8, "raw": 1})
+def sample_shape(config: CoreConfig) -> data.StructLayout:
+    """One input value: a pixel to be encoded, or, when ``raw``, an activation code as it is.
+
+    Where a transfer may bring two samples, with ``pair`` the next one's value is in ``second``,
+    and ``raw`` is said of both. A pair begins at an even place of the input map, and is of one run.
+    """
+    pair = {"pair": 1, "second": 8} if config.samples == 2 else {}
+    return data.StructLayout({"value": 8, "raw": 1, **pair})
 
 
 def event_shape(config: CoreConfig) -> data.StructLayout:

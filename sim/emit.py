@@ -59,7 +59,7 @@ def with_harness(config: CoreConfig, core: str, ports: list[dict]) -> Sources:
     """The design around any Verilog module ``core`` with the ports of :class:`hdl.core.Core`."""
     payloads = {
         "LOAD": load_shape(),
-        "SAMPLE": sample_shape(),
+        "SAMPLE": sample_shape(config),
         "LOGIT": logit_shape(config),
         "SPIKE": spike_shape(config),
         "STATISTICS": statistics_shape(config),
@@ -69,6 +69,8 @@ def with_harness(config: CoreConfig, core: str, ports: list[dict]) -> Sources:
     if widest > PAYLOAD_BITS:
         raise ValueError(f"a payload has {widest} bits, but a record holds {PAYLOAD_BITS}")
     sizes["LOGIT_LAST"] = payloads["LOGIT"]["last"].offset
+    # 0 says that there are no pairs.
+    sizes["SAMPLE_SECOND"] = payloads["SAMPLE"]["second"].offset if config.samples == 2 else 0
     return Sources({
         "core.v": core,
         "core.ports.json": json.dumps(ports, indent=2) + "\n",

@@ -31,7 +31,7 @@ module harness;
     // Why the simulation ended.
     localparam [7:0] DONE = 0, HANG = 1, CORE_ERROR = 2, BAD_STIMULUS = 3;
     // Blocks of the stimulus. See sim/stimulus.py.
-    localparam [7:0] WRITES = 1, SAMPLES = 2, RESTART = 3, WAIT = 4, WAVES = 5, FINISH = 6;
+    localparam [7:0] WRITES = 1, SAMPLES = 2, RESTART = 3, WAIT = 4, WAVES = 5, FINISH = 6, PAIRS = 7;
 
     // What Python reads: `batch` toggles when `count` records are ready in `records`, the first in
     // the low bits. They stay until the next rising edge of the clock.
@@ -76,7 +76,7 @@ module harness;
     );
 
     string stimulus_path, waves_path;
-    integer stimulus, got;
+    integer stimulus, got, second;
     reg [39:0] watchdog;
     reg [31:0] random;
     initial begin
@@ -189,6 +189,14 @@ module harness;
                         got = $fgetc(stimulus);
                         if (got < 0) finish(BAD_STIMULUS);
                         i__payload <= {argument, got[7:0]};
+                        i__valid <= 1;
+                        left = left - 1;
+                    end
+                    PAIRS: if (!i_pause) begin
+                        got = $fgetc(stimulus);
+                        second = $fgetc(stimulus);
+                        if (second < 0 || SAMPLE_SECOND == 0) finish(BAD_STIMULUS);
+                        i__payload <= {argument, got[7:0]} | second[7:0] << SAMPLE_SECOND;
                         i__valid <= 1;
                         left = left - 1;
                     end

@@ -132,12 +132,10 @@ class Regression:
         """Simulate one image again, after the images from ``since`` on, and write its waveform."""
         with tempfile.TemporaryDirectory(prefix="ttfs-cosim-") as folder:
             stimulus = Path(folder) / "trace.bin"
-            before = self.samples[since:image]
             made = Stimulus().writes(self.program.writes())
-            if len(before):
-                made.images(before, raw=self.raw)
-            made.waves().images(self.samples[image:image + 1], raw=self.raw).finish()
-            made.write(stimulus)
+            if since < image:
+                self._images(made, since, image)
+            self._images(made.waves(), image, image + 1).finish().write(stimulus)
             comparison = self._comparison(since, image + 1)
             with simulate(
                 build, stimulus, watchdog=self.watchdog, stall=self.stall, waves=waves
@@ -151,7 +149,10 @@ class Regression:
     def stimulus(self, start: int, stop: int) -> Stimulus:
         """What the harness needs for the images from ``start`` up to ``stop``."""
         made = Stimulus().writes(self.program.writes())
-        return made.images(self.samples[start:stop], raw=self.raw).finish()
+        return self._images(made, start, stop).finish()
+
+    def _images(self, made: Stimulus, start: int, stop: int) -> Stimulus:
+        return made.images(self.samples[start:stop], raw=self.raw, pairs=self.program.pairs)
 
     def _comparison(self, start: int, stop: int) -> Comparison:
         return Comparison(self.expected.slice(start, stop), self.program.config, start)

@@ -13,9 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from hdl.config import CoreConfig
 from hdl.shapes import load_shape, sample_shape
 
 __all__ = ["Block", "Stimulus"]
+
+
+#: Where fields of a sample lie: at the same place whether or not a core takes pairs.
+_SAMPLE = sample_shape(CoreConfig(samples=2))
 
 
 class Block(enum.IntEnum):
@@ -33,6 +38,8 @@ class Block(enum.IntEnum):
     WAVES = 5
     #: End when ``count`` images have given their last logit. No items.
     FINISH = 6
+    #: Items of two bytes: two samples of one transfer. The argument has what lies between them.
+    PAIRS = 7
 
 
 class Stimulus:
@@ -58,16 +65,31 @@ class Stimulus:
         self._parts.append(words)
         return self
 
-    def images(self, samples: np.ndarray, *, raw: bool = False) -> "Stimulus":
-        """Send whole images, uint8 ``[images, inputs]``: pixels, or codes if ``raw``."""
-        self._images += len(samples)
-        return self.samples(samples, raw=raw)
+    def images(
+        self, samples: np.ndarray, *, raw: bool = False, pairs: bool = False
+    ) -> "Stimulus":
+        """Send whole images, uint8 ``[images, inputs]``: pixels, or codes if ``raw``.
 
-    def samples(self, samples: np.ndarray, *, raw: bool = False) -> "Stimulus":
-        """Send samples that need not make up whole images."""
-        shape = sample_shape()
-        upper = (int(raw) << shape["raw"].offset) >> 8
-        self._block(Block.SAMPLES, upper, samples.size)
+        With ``pairs``, two samples a transfer (:attr:`hdl.program.Program.pairs` says where that
+        may be); the last one of an odd number goes alone.
+        """
+        self._images += len(samples)
+        if not pairs:
+            return self.samples(samples, raw=raw)
+        images = samples.reshape(len(samples), -1)
+        if images.shape[1] % 2 == 0:
+            return self.samples(images, raw=raw, pairs=True)
+        for image in images:
+            self.samples(image[:-1], raw=raw, pairs=True).samples(image[-1:], raw=raw)
+        return self
+
+    def samples(
+        self, samples: np.ndarray, *, raw: bool = False, pairs: bool = False
+    ) -> "Stimulus":
+        """Send samples that need not make up whole images; with ``pairs``, an even number."""
+        upper = (int(raw) << _SAMPLE["raw"].offset | int(pairs) << _SAMPLE["pair"].offset) >> 8
+        kind, each = (Block.PAIRS, 2) if pairs else (Block.SAMPLES, 1)
+        self._block(kind, upper, samples.size // each)
         self._parts.append(np.ascontiguousarray(samples, np.uint8))
         return self
 

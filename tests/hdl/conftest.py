@@ -309,6 +309,26 @@ def some_images(rng, inputs: int, count: int = 2) -> np.ndarray:
     return np.concatenate([dense, np.zeros((1, inputs), int), np.full((1, inputs), 255), sparse])
 
 
+def transfers(rng, samples: Sequence, run: int, share: float = 0.7) -> Iterator[dict]:
+    """Payloads that bring an image in runs of so many samples, some of them in pairs.
+
+    ``samples`` are (value, raw). ``share`` is of those that may be the first of a pair: they have
+    an even number within their run, the next one is in it too, and both are raw or neither.
+    """
+    left = list(enumerate(samples))
+    while left:
+        number, (value, raw) = left.pop(0)
+        payload = {"value": int(value), "raw": int(raw)}
+        number %= run
+        if (left and number % 2 == 0 and number + 1 < run and left[0][1][1] == raw
+                and rng.random() < share):
+            payload |= {"pair": 1, "second": int(left.pop(0)[1][0])}
+        else:
+            # What is not looked at.
+            payload |= {"second": int(rng.integers(256))}
+        yield payload
+
+
 def with_words(program, words: dict[int, int], *, sealed: bool = True):
     """The program with other words in its layer table, and with a checksum that agrees."""
     table = program.memories[Memory.TABLE] | words
@@ -333,8 +353,8 @@ def bench() -> SimpleNamespace:
     """What test modules cannot import from here: testbenches, and runs of a whole core."""
     return SimpleNamespace(
         run=run, Source=Source, Sink=Sink, CoreBench=CoreBench, run_core=run_core, check=check,
-        some_images=some_images, shaped_network=shaped_network, with_fields=with_fields,
-        with_words=with_words)
+        some_images=some_images, shaped_network=shaped_network, transfers=transfers,
+        with_fields=with_fields, with_words=with_words)
 
 
 def make_network(

@@ -22,6 +22,7 @@ CONFIGS = st.builds(
     map_words=st.integers(2, 1 << 15),
     slopes=st.integers(2, 1 << 15),
     layers=st.integers(1, 63),
+    samples=st.integers(1, 2),
 )
 
 
@@ -45,6 +46,7 @@ CONFIGS = st.builds(
     ("slopes", 0, "slopes must be an integer from 2 to 32768, not 0"),
     ("layers", 0, "layers must be an integer from 1 to 63, not 0"),
     ("layers", 64, "layers must be an integer from 1 to 63, not 64"),
+    ("samples", 3, "samples must be an integer from 1 to 2, not 3"),
     ("weight_memory", "flash", "weight_memory must be 'block' or 'spram', not 'flash'"),
 ])
 def test_refuses(name, value, message):
@@ -101,7 +103,7 @@ def test_fingerprint_tells_every_parameter_and_the_layout_apart(monkeypatch):
         {"lanes": 32}, {"weight_bits": 8}, {"tick_bits": 5}, {"accumulator_bits": 17},
         {"weight_words": 16383}, {"weight_memory": "spram"}, {"membrane_words": 255},
         {"input_words": 255}, {"map_words": 255}, {"slopes": 255}, {"layers": 14},
-        {"table_words": 255}, {"datapath": "serial"},
+        {"table_words": 255}, {"datapath": "serial"}, {"samples": 2},
     ]
     assert {name for change in changes for name in change} == CoreConfig().as_dict().keys()
     configs = [CoreConfig(), *(CoreConfig(**change) for change in changes)]

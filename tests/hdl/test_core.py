@@ -10,6 +10,8 @@ from networks import random_network as random_shapes
 from hdl.compiler import compile_network, minimal_config
 from hdl.config import DATAPATHS, CoreConfig
 from hdl.core import Core
+from hdl.shapes import Memory
+from hdl.table import HEADER_FIELDS
 from ttfs_sw import golden
 
 CONFIG = CoreConfig(lanes=4, weight_bits=4, tick_bits=4, accumulator_bits=16, weight_words=700,
@@ -253,6 +255,32 @@ def test_an_image_is_received_while_the_one_before_it_is_computed(bench, random_
     bench.check(network, program, images, run.run(testbench))
     # All but the first image, in part or whole. The first one waits until the maps are wiped.
     assert run.overlapped > 30 * (len(images) - 3)
+
+
+@pytest.mark.parametrize(("name", "pause"), [
+    ("dense", 0.6), ("conv", 0.6), ("stride 2", 0.6), ("depthwise", 0.0)])
+def test_two_samples_a_transfer(bench, random_network, name, pause):
+    rng = np.random.default_rng(23)
+    config = dataclasses.replace(CONFIG, input_words=32, map_words=64, samples=2)
+    network = (random_network(rng, (31, 12, 5)) if name == "dense"
+               else bench.shaped_network(rng, *SHAPED[name]))
+    program = compile_network(network, config)
+    run_last = HEADER_FIELDS["run_last"]
+    run = 1 + program.memories[Memory.TABLE][run_last.word] % (1 << run_last.width)
+    # Rows of seven pixels end with one that is alone.
+    assert program.pairs == (name != "conv")
+    images = bench.some_images(rng, program.inputs)
+    core = Core(config, program)
+    source = bench.Source(core.i, [
+        payload for image in images
+        for payload in bench.transfers(rng, [(value, 0) for value in image], run)], pause=pause)
+    cores = bench.CoreBench(core, o_pause=pause)
+
+    async def testbench(ctx):
+        await source.run(ctx)
+        await cores.answered(ctx, len(images))
+
+    bench.check(network, program, images, cores.run(testbench), on_time=not pause)
 
 
 def test_cycles_count_from_the_complete_image_to_the_last_logit(bench, random_network):

@@ -1,7 +1,11 @@
 """The encoder against a table look-up: two banks, restart, forget, raw codes, runs and gaps."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hdl.config import CoreConfig
 from hdl.encoder import Encoder
@@ -31,10 +35,15 @@ def reference_encode(config, table, images):
 
 
 async def send(ctx, dut, image, *, pause=0.0, rng=None):
-    for value, raw in image:
+    payloads = [{"value": value, "raw": raw} for value, raw in image]
+    await send_transfers(ctx, dut, payloads, pause=pause, rng=rng)
+
+
+async def send_transfers(ctx, dut, payloads, *, pause=0.0, rng=None):
+    for payload in payloads:
         while pause and rng.random() < pause:
             await ctx.tick()
-        ctx.set(dut.i.payload, {"value": value, "raw": raw})
+        ctx.set(dut.i.payload, payload)
         ctx.set(dut.i.valid, 1)
         await ctx.tick().until(dut.i.ready)
         ctx.set(dut.i.valid, 0)
@@ -172,6 +181,79 @@ def test_one_sample_a_cycle_and_full_two_cycles_after_the_last(bench):
     assert source.cycles[2 * size:] == list(range(3 * size + 1, 4 * size + 1))
     # Sample n is taken in cycle n: of the first image the last one in cycle size - 1.
     assert full.index(1) == size - 1 + 2
+
+
+@pytest.mark.parametrize("size", [12, 11, 1])
+def test_two_samples_a_cycle_and_full_two_cycles_after_the_last(bench, size):
+    dut = Encoder(dataclasses.replace(CONFIG, samples=2), [1] * 256)
+    image = list(bench.transfers(np.random.default_rng(size), [(7, 0)] * size, size, share=1))
+    count = (size + 1) // 2
+    assert len(image) == count
+    source = bench.Source(dut.i, image)
+    full = []
+
+    async def watch(ctx):
+        ctx.set(dut.allow, 1)
+        ctx.set(dut.last, size - 1)
+        ctx.set(dut.run_last, size - 1)
+        for _ in range(2 * size):
+            _, _, value = await ctx.tick().sample(dut.full)
+            full.append(value)
+        assert await receive(ctx, dut, CONFIG, size) == [1] * size
+
+    bench.run(dut, watch, source.run)
+    assert source.cycles == list(range(count))
+    assert 1 not in full or full.index(1) == count - 1 + 2
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 1 << 32), tick_bits=st.sampled_from([1, 4, 8]),
+       run=st.integers(1, 12), gap=st.integers(0, 7), count=st.integers(1, 5),
+       pause=st.sampled_from([0.0, 0.3]))
+def test_singles_and_pairs_mixed_equal_look_up(bench, seed, tick_bits, run, gap, count, pause):
+    config = CoreConfig(tick_bits=tick_bits, input_words=24, map_words=2, samples=2)
+    # Runs begin at even places, as in every map, and gaps are less than a word.
+    gap = gap % config.codes_per_word ^ run % 2 ^ gap % 2
+    rng = np.random.default_rng(seed)
+    table = random_table(rng, config)
+    size = count * (run + gap) - gap
+    # Raw are whole images, or samples here and there.
+    images = [random_image(rng, count * run, density=0.7, raw=float(rng.choice([0, 0.1, 1])))
+              for _ in range(4)]
+    dut = Encoder(config, table)
+    found = []
+
+    async def driver(ctx):
+        ctx.set(dut.allow, 1)
+        ctx.set(dut.last, size - 1)
+        ctx.set(dut.run_last, run - 1)
+        ctx.set(dut.gap, gap)
+        for image in images:
+            while rng.random() < 0.4:
+                # Part of an image, forgotten; the last transfer of it, if any, with the order to.
+                lost = list(bench.transfers(rng, random_image(rng, count * run), run))
+                first = int(rng.integers(len(lost)))
+                await send_transfers(ctx, dut, lost[:first], pause=pause, rng=rng)
+                ctx.set(dut.restart, 1)
+                if rng.random() < 0.5:
+                    await send_transfers(ctx, dut, lost[first:first + 1])
+                else:
+                    await ctx.tick()
+                ctx.set(dut.restart, 0)
+            await send_transfers(
+                ctx, dut, list(bench.transfers(rng, image, run)), pause=pause, rng=rng)
+
+    async def reader(ctx):
+        held = np.random.default_rng(seed + 1)
+        for _ in images:
+            await ctx.tick().repeat(1 + int(held.integers(60)))
+            found.append(await receive(ctx, dut, config, size))
+
+    bench.run(dut, driver, reader)
+    for codes, image in zip(found, images, strict=True):
+        want = np.zeros((count, run + gap), int)
+        want[:, :run] = np.reshape(encode(config, table, image), (count, run))
+        assert codes == want.reshape(-1)[:size].tolist()
 
 
 def test_takes_nothing_that_is_not_allowed(bench):

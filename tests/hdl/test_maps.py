@@ -7,27 +7,44 @@ from hdl.config import CoreConfig
 from hdl.maps import SpikeMap
 
 
-def random_operations(rng, config, depth, count):
-    """Cycles of a map's ports: (write or clear or None, neuron, code, word to read or None)."""
+#: What may happen to a word; those of a map of pairs at the end.
+OPERATIONS = ("", "write", "alone", "clear", "pair", "alone pair")
+
+
+def random_operations(rng, config, depth, count, *, pairs=False):
+    """Cycles of a map's ports: (operation, neuron, code, word to read or None)."""
     slots = config.codes_per_word
     for _ in range(count):
-        operation = rng.choice(["write", "clear", ""])
+        operation = str(rng.choice(OPERATIONS if pairs else OPERATIONS[:-2]))
         neuron = int(rng.integers(depth * slots))
+        if "alone" in operation:
+            neuron -= neuron % slots
+        if "pair" in operation:
+            neuron -= neuron % 2
         word = int(rng.integers(depth))
         # Nobody may read the word that is written in the same cycle.
         read = rng.random() < 0.7 and not (operation and word == neuron // slots)
         yield operation, neuron, int(rng.integers(config.max_ticks + 1)), word if read else None
 
 
-def rtl_map(bench, config, depth, operations):
+def second_of(config, code):
+    """The code that goes beside another one: never the same."""
+    return config.max_ticks - code
+
+
+def rtl_map(bench, config, depth, operations, *, pairs=False):
     """The words that are on ``data`` after each operation, as lists of codes."""
-    dut = SpikeMap(config, depth)
+    dut = SpikeMap(config, depth, pairs=pairs)
     seen = []
 
     async def testbench(ctx):
         for operation, neuron, code, word in operations:
-            ctx.set(dut.write, operation == "write")
+            ctx.set(dut.write, operation not in ("", "clear"))
             ctx.set(dut.clear, operation == "clear")
+            ctx.set(dut.alone, "alone" in operation)
+            if pairs:
+                ctx.set(dut.pair, "pair" in operation)
+                ctx.set(dut.second, second_of(config, code))
             ctx.set(dut.neuron, neuron)
             ctx.set(dut.code, code)
             ctx.set(dut.enable, word is not None)
@@ -50,22 +67,26 @@ def reference_map(config, depth, operations):
     for operation, neuron, code, word in operations:
         if word is not None:
             data = codes[word].tolist()
-        if operation == "clear":
+        if operation == "clear" or "alone" in operation:
             codes[neuron // config.codes_per_word] = 0
-        if operation == "write":
+        if operation not in ("", "clear"):
             codes.flat[neuron] = code
+        if "pair" in operation:
+            codes.flat[neuron + 1] = second_of(config, code)
         seen.append(data)
     # Before the first read, data is whatever the memory gives.
     return seen
 
 
 @pytest.mark.parametrize("tick_bits", [1, 3, 4, 5, 8])
-@pytest.mark.parametrize("depth", [2, 5, 8])
-def test_equals_array(bench, tick_bits, depth):
+@pytest.mark.parametrize(("depth", "pairs"), [(2, False), (5, False), (8, False), (5, True)])
+def test_equals_array(bench, tick_bits, depth, pairs):
     config = CoreConfig(tick_bits=tick_bits)
-    operations = list(random_operations(np.random.default_rng(depth), config, depth, 400))
+    operations = list(
+        random_operations(np.random.default_rng(depth), config, depth, 400, pairs=pairs))
     operations.insert(0, ("", 0, 0, 0))
-    assert rtl_map(bench, config, depth, operations) == reference_map(config, depth, operations)
+    assert rtl_map(bench, config, depth, operations, pairs=pairs) == reference_map(
+        config, depth, operations)
 
 
 def test_map_of_one_word(bench):

@@ -118,6 +118,19 @@ def test_ramp_walks_slopes_and_potentials_at_every_tick(random_network):
     assert [(plan.membrane_base, plan.membrane_words) for plan in plans] == [(5, 2), (7, 4), (5, 2)]
 
 
+@pytest.mark.parametrize(("shape", "pairs"), [
+    ((1, 1, 7), True), ((5, 5, 1), False), ((5, 6, 1), True), ((4, 5, 3), False), ((5, 4, 4), True),
+])
+def test_samples_go_in_pairs_where_no_run_ends_amid_one(bench, shape, pairs):
+    # An image that only a dense layer reads is one run, of an odd number of samples or not.
+    kind = {"kind": "conv2d", "kernel": 3} if shape[0] > 1 else {"kind": "dense"}
+    network = bench.shaped_network(np.random.default_rng(5), shape, [
+        {**kind, "channels": 4}, {"kind": "dense", "channels": 2}])
+    for samples in (1, 2):
+        program = compile_network(network, CoreConfig(lanes=4, samples=samples))
+        assert program.pairs == (pairs and samples == 2)
+
+
 @pytest.mark.parametrize("weight_bits", [2, 3, 8])
 def test_biases_of_ramp_take_a_few_writes_for_every_bit(random_network, weight_bits):
     network = random_network(np.random.default_rng(2), (4, 3), weight_bits=2, bias=1 << 14)

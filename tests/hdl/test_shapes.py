@@ -73,7 +73,11 @@ def test_first_field_lies_in_the_low_bits():
     payload = {"memory": 4, "address": 0x123456, "data": 0x89ABCDEF}
     assert shapes.load_shape().const(load).as_bits() == packed(shapes.load_shape(), payload)
     assert packed(shapes.load_shape(), payload) == 4 | 0x123456 << 3 | 0x89ABCDEF << 27
-    assert shapes.sample_shape().const({"value": 200, "raw": 1}).as_bits() == 200 | 1 << 8
+    samples = [shapes.sample_shape(CoreConfig(samples=count)) for count in (1, 2)]
+    for shape in samples:
+        assert shape.const({"value": 200, "raw": 1}).as_bits() == 200 | 1 << 8
+    assert (samples[0].size, samples[1].size) == (9, 18)
+    assert samples[1].const({"pair": 1, "second": 77}).as_bits() == 1 << 9 | 77 << 10
     for shape, payloads in extremes(CoreConfig()).items():
         layout = shape(CoreConfig())
         assert layout.const(payloads[0]).as_bits() == packed(layout, payloads[0])

@@ -23,10 +23,10 @@ Event = tuple[Kind, dict[str, int], int]
 
 @pytest.fixture(scope="session")
 def config() -> CoreConfig:
-    """A small core with the widest weights, codes and accumulators."""
+    """A small core with the widest weights, codes and accumulators, that takes pairs."""
     return CoreConfig(
         lanes=4, weight_bits=8, tick_bits=8, accumulator_bits=32, weight_words=1024,
-        membrane_words=64, input_words=64, map_words=64, slopes=128, layers=15,
+        membrane_words=64, input_words=64, map_words=64, slopes=128, layers=15, samples=2,
     )
 
 

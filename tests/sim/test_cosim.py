@@ -99,6 +99,18 @@ def test_the_core_of_every_board_runs_its_networks(verilator, make_images):
             assert report["over_bound"] == 0, board.name
 
 
+def test_the_next_image_is_received_two_samples_a_cycle(
+    config, icarus, make_network, make_images
+):
+    network = make_network((240, 3))
+    report = cosim.run(
+        network, make_images(network, 5, density=0.0), config=config, simulator="icarus", jobs=1)
+    assert exact(report)
+    # A silent image takes a cycle for each of the input map's 60 words, and a few more.
+    assert 60 < report["cycles"]["max"] < 115
+    assert 0.5 < report["stream_efficiency"] < 1
+
+
 def test_the_report(config, icarus, make_images, pair):
     network, _ = pair
     images = make_images(network, 7)

@@ -81,6 +81,34 @@ def test_codes_instead_of_pixels(play, check, network, config):
     check(content, network, codes, encoded=True)
 
 
+@pytest.mark.parametrize("inputs", [12, 13])
+def test_two_samples_a_transfer(play, check, config, make_network, make_images, inputs):
+    network = make_network((inputs, 10, 3), seed=4)
+    pixels = make_images(network, 9)
+    stimulus = Stimulus().writes(writes(network, config)).images(pixels[:4], pairs=True)
+    # Alone, in pairs and forgotten, and the rest in pairs again.
+    stimulus.images(pixels[4:6]).samples(pixels[0, :6], pairs=True).restart()
+    check(play(stimulus.images(pixels[6:], pairs=True).finish(), stall=inputs), network, pixels)
+
+
+def test_codes_in_pairs(play, check, network, config):
+    codes = np.random.default_rng(1).integers(0, 4, (4, 12)).astype(np.uint8)
+    stimulus = Stimulus().writes(writes(network, config)).images(codes, raw=True, pairs=True)
+    check(play(stimulus.finish()), network, codes, encoded=True)
+
+
+def test_pairs_for_a_core_that_takes_none(config, icarus, network, make_images, tmp_path):
+    files = emit(config).files
+    sizes, count = re.subn("SAMPLE_SECOND = [0-9]+", "SAMPLE_SECOND = 0", files["sizes.vh"])
+    assert count == 1
+    path = tmp_path / "stimulus.bin"
+    stimulus = Stimulus().writes(writes(network, config))
+    stimulus.images(make_images(network, 1), pairs=True).finish().write(path)
+    with simulate(build(Sources({**files, "sizes.vh": sizes}), icarus), path) as simulation:
+        content = b"".join(iter(simulation.read, b""))
+    assert Records.from_bytes(content).end().reason is Ending.BAD_STIMULUS
+
+
 def test_a_restart_forgets_part_of_an_image(play, check, network, config, make_images):
     pixels = make_images(network, 4)
     stimulus = Stimulus().writes(writes(network, config)).images(pixels[:2]).samples(pixels[3, :7])

@@ -29,7 +29,8 @@ IMAGES = 4
 CORES = {
     "16x4": (
         CoreConfig(lanes=16, weight_bits=4, tick_bits=4, accumulator_bits=20, weight_words=8192,
-                   membrane_words=64, input_words=256, map_words=256, slopes=128, layers=4),
+                   membrane_words=64, input_words=256, map_words=256, slopes=128, layers=4,
+                   samples=2),
         {"max_ticks": 15},
     ),
     "8x8": (
@@ -133,7 +134,7 @@ def check(name: str, seed: int, count: int, verilator) -> collections.Counter[st
     drawn = draw(name, seed, count)
     stimulus, watchdog = Stimulus(), 0
     for _, _, program, images in drawn:
-        stimulus.writes(program.writes()).images(images).wait()
+        stimulus.writes(program.writes()).images(images, pairs=program.pairs).wait()
         longest = max(
             layer.bound(layer.roofline(*(
                 np.full(count, config.max_ticks) for count in (layer.inputs, layer.neurons))))

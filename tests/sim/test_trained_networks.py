@@ -27,7 +27,7 @@ pytestmark = [
 ]
 
 #: Least accuracy, and most cycles of the median image, of each network on each board's core; None
-#: stands for the smallest core of 64 lanes.
+#: stands for the smallest core of 64 lanes that takes two samples a transfer.
 PROMISED = {
     ("mnist-mlp", "icebreaker"): (0.985, 1250),
     ("mnist-mlp-256", "icebreaker"): (0.987, 2450),
@@ -41,7 +41,7 @@ PROMISED = {
 def test_all_of_mnist_is_exact_and_in_time(verilator, name, board):
     network = Network.load(TRAINED / f"{name}.npz")
     mnist = datasets.load("mnist")
-    config = BOARDS[board].config if board else minimal_config(network, lanes=64)
+    config = BOARDS[board].config if board else minimal_config(network, lanes=64, samples=2)
     report = cosim.run(network, mnist.x_test, mnist.y_test, config=config, jobs=1)
     assert report["images"] == 10_000
     assert report["mismatched_events"] == 0, report["first_mismatch"]["message"]
@@ -50,9 +50,8 @@ def test_all_of_mnist_is_exact_and_in_time(verilator, name, board):
     assert report["cycles"]["median"] <= cycles
     # Every layer of every image.
     assert report["over_bound"] == 0
-    # The next image is there in time, if it has no more samples than this one takes cycles.
-    if report["cycles"]["mean"] > 1.2 * network.inputs:
-        assert report["stream_efficiency"] >= 0.9
+    # The next image is there in time.
+    assert report["stream_efficiency"] >= 0.9
     hidden = sum(layer.neurons for layer in network.layers if layer.spiking)
     spikes = golden.run(network, mnist.x_test).events[:, 1:].sum() / len(mnist.x_test) / hidden
     assert spikes <= 0.45 if "tiny" in name else spikes <= 0.22
