@@ -31,7 +31,8 @@ module harness;
     // Why the simulation ended.
     localparam [7:0] DONE = 0, HANG = 1, CORE_ERROR = 2, BAD_STIMULUS = 3;
     // Blocks of the stimulus. See sim/stimulus.py.
-    localparam [7:0] WRITES = 1, SAMPLES = 2, RESTART = 3, WAIT = 4, WAVES = 5, FINISH = 6, PAIRS = 7;
+    localparam [7:0] WRITES = 1, SAMPLES = 2, RESTART = 3, WAIT = 4, WAVES = 5, FINISH = 6,
+        PAIRS = 7;
 
     // What Python reads: `batch` toggles when `count` records are ready in `records`, the first in
     // the low bits. They stay until the next rising edge of the clock.

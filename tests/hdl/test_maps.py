@@ -6,7 +6,6 @@ import pytest
 from hdl.config import CoreConfig
 from hdl.maps import SpikeMap
 
-
 #: What may happen to a word; those of a map of pairs at the end.
 OPERATIONS = ("", "write", "alone", "clear", "pair", "alone pair")
 

@@ -67,6 +67,7 @@ def test_all_of_mnist_in_the_order_of_time(verilator, name, cycles):
     assert report["mismatched_events"] == 0, report["first_mismatch"]["message"]
     assert report["cycles"]["median"] <= cycles
     assert report["over_bound"] == 0
+    assert report["stream_efficiency"] >= 0.9
 
 
 def test_ramps_through_the_pins(verilator):
