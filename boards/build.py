@@ -56,7 +56,8 @@ def latency_parts_us(
     ``core`` is the median of :func:`latency_us`. ``image_load`` is a cycle for each sample: that is
     how fast the core takes single ones. ``link`` is the serial line, ten bits a byte, with a
     request of all pixels and the reply; samples go into the core while the others are still on the
-    line, so ``image_load`` is a part of ``link`` there. The next image is received while one is computed.
+    line, so ``image_load`` is a part of ``link`` there. The next image is received while one is
+    computed.
     """
     # Logits have 16 bits, or 32 (boards.recorder).
     logit_bytes = 2 if board.config.accumulator_bits <= 16 else 4
