@@ -339,9 +339,12 @@ def test_digits_preset(digits, tmp_path, seed):
 
 
 @pytest.mark.slow
-def test_cifar_preset_on_made_up_images(tmp_path):
+@pytest.mark.parametrize(("name", "layers"), [
+    ("cifar10-vgg-small", 5), ("cifar10-vgg", 8), ("cifar10-resnet", 13),
+])
+def test_cifar_preset_on_made_up_images(tmp_path, name, layers):
     """Stripes, upright or flat, in one of five colours: all of the preset but its images."""
-    preset = config.load("cifar10-vgg-small")
+    preset = config.load(name)
     generator = np.random.default_rng(0)
     labels = np.arange(600) % 10
     stripes = np.zeros((600, 32, 32, 3))
@@ -355,7 +358,7 @@ def test_cifar_preset_on_made_up_images(tmp_path):
                       labels[500:])
     quick = change(preset, heldout=100, float_epochs=2, epochs=4, batch=20, average=0.8)
     report = train(quick, dataset, tmp_path)
-    assert report["sizes"] == [3072, 16 * 32 * 32, 16 * 16 * 16, 32 * 8 * 8, 64, 10]
+    assert len(report["sizes"]) == layers + 1
     # Chance is 0.1.
     assert report["accuracy_network"] > 0.5
     network = Network.load(tmp_path / "network.npz")
