@@ -1,7 +1,9 @@
 """Conversion from end to end: a trained float network in, the artifact and its report out."""
 
+import importlib.util
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -149,6 +151,23 @@ def test_narrow_weights_and_few_ticks(trained, digits, tmp_path):
     assert convert(module, digits, tmp_path, FINE)["sha256"] == fine["sha256"]
 
 
+def test_fine_tuning(trained, digits, tmp_path, capsys):
+    words = ["convert", f"{trained}/nets.py:mlp", "--weights", f"{trained}/mlp.pt", "--dataset",
+             "digits", "--set", "weight_bits=2", "--set", "ticks=3", "-q"]
+    reports = []
+    for name, more in (("before", []), ("after", ["--finetune", "5", "--set", "batch=64"])):
+        assert main([*words, *more, "-o", str(tmp_path / name)]) == 0
+        reports.append(json.loads((tmp_path / name / "convert.json").read_text()))
+    before, after = reports
+    tuned = after["finetune"]
+    assert tuned["epochs"] == 5
+    assert tuned["accuracy_heldout"] > tuned["accuracy_heldout_before"]
+    assert after["accuracy_network"] > before["accuracy_network"]
+    assert after["accuracy_float"] == before["accuracy_float"]
+    assert f"after epoch {tuned['epoch']}" in capsys.readouterr().out
+    assert "finetune" not in before
+
+
 def test_no_test_image_calibrates(trained, digits, tmp_path):
     import dataclasses
 
@@ -158,6 +177,20 @@ def test_no_test_image_calibrates(trained, digits, tmp_path):
     reports = [convert(model, images, tmp_path, FINE, weights=weights)
                for images in (digits, nonsense)]
     assert reports[0]["sha256"] == reports[1]["sha256"]
+
+
+def test_benchmark(tmp_path, capsys):
+    path = Path(__file__).parents[2] / "benchmarks" / "convert.py"
+    spec = importlib.util.spec_from_file_location("convert_benchmark", path)
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    benchmark.NETWORKS = ((8, 255),)
+    assert benchmark.main(["--epochs", "10", "--seeds", "3", "--json", str(tmp_path / "a")]) == 0
+    (figures,) = json.loads((tmp_path / "a").read_text())
+    assert (figures["seed"], figures["images"]) == (3, 450)
+    assert figures["accuracy_float"] > 0.8
+    assert figures["agreement"] >= 0.99
+    assert capsys.readouterr().out.startswith("seed 3, 8 bits, T = 255: float ")
 
 
 class Evil:

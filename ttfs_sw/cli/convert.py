@@ -6,20 +6,22 @@ from argparse import Namespace
 from pathlib import Path
 
 from ttfs_sw.cli.inputs import check_accuracy
-from ttfs_sw.cli.options import add_accuracy, add_dataset, common, setting
+from ttfs_sw.cli.options import add_accuracy, add_dataset, common, positive, setting
 from ttfs_sw.cli.rows import describe
 from ttfs_sw.cli.tables import Outcome
 from ttfs_sw.errors import InputError
 from ttfs_sw.files import output_folder
+from ttfs_sw.progress import bar
 
 __all__ = ["register"]
 
 #: Where the folders of runs go unless ``-o`` says otherwise.
 RUNS = Path("runs")
 
-#: What holds without ``--config``: the finest network there is.
+#: What holds without ``--config``: the finest network there is, and gentle fine-tuning.
 DEFAULTS = {
     "network": {"weight_bits": 8, "ticks": 255, "input_ticks": 255, "accumulator_bits": 32},
+    "training": {"learning_rate": 0.001, "average": 0.9},
 }
 
 
@@ -28,7 +30,8 @@ def register(verbs) -> None:
     parser = verbs.add_parser(
         "convert",
         help="make network.npz of a trained PyTorch ReLU network",
-        description="Make integers of a trained PyTorch ReLU network, without training. MODEL is "
+        description="Make integers of a trained PyTorch ReLU network, without training or "
+        "with a little of it. MODEL is "
         "FILE.py:FUNCTION, where the function (or class) gives the module: that file is run, as it "
         "is yours; or a program of torch.export.save (.pt2); or a file of weights, whose layers "
         "--config names. Neither of the last two is ever unpickled.",
@@ -43,11 +46,16 @@ def register(verbs) -> None:
     )
     parser.add_argument(
         "--config", metavar="PRESET|FILE.toml",
-        help="bits and ticks, and the layers of a file of weights (default: 8 bits, T = 255)",
+        help="bits, ticks and fine-tuning, and the layers of a file of weights (default: 8 bits, "
+        "T = 255)",
     )
     parser.add_argument(
         "--set", metavar="KEY=VALUE", type=setting, action="append", default=[],
         help="replace a value of the configuration, as in weight_bits=4 (may be repeated)",
+    )
+    parser.add_argument(
+        "--finetune", metavar="N", type=positive, default=0,
+        help="train the integers for N epochs (default: none)",
     )
     group = parser.add_argument_group(
         "normalisation", "the model was trained on (x - mean) / std of pixels x from 0 to 1"
@@ -97,10 +105,11 @@ def convert(options: Namespace) -> Outcome:
     # Only now: torch takes seconds to import, and a wrong name should be refused at once.
     from ttfs_sw.convert import convert as run
 
-    report = run(
-        options.model, dataset, folder, config, weights=options.weights, mean=options.mean,
-        std=options.std,
-    )
+    with bar("fine-tune", quiet=options.quiet) as progress:
+        report = run(
+            options.model, dataset, folder, config, weights=options.weights, mean=options.mean,
+            std=options.std, epochs=options.finetune, progress=progress,
+        )
     return Outcome(
         report,
         describe("convert", report),

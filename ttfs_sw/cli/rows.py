@@ -50,6 +50,7 @@ def _convert(report: Report) -> Rows:
         ("same winner", f"{percent(report['agreement'])} of {count(report['images'])} images"),
         ("spikes per hidden neuron", f"{report['spikes_per_neuron']:.3f}"),
         ("accumulator", f"{report['accumulator_bits']} bits"),
+        *_finetuned(report.get("finetune")),
         ("time", seconds(report["seconds"])),
         ("", ),
         ("layer", "kind", "bits", "T", "clipped", "error", "spikes", "module"),
@@ -63,6 +64,15 @@ def _convert(report: Report) -> Rows:
             f"{layer['spikes_per_neuron']:.3f}" if fires else "", layer["module"],
         ))
     return rows
+
+
+def _finetuned(report: Report | None) -> Rows:
+    if report is None:
+        return []
+    return [(
+        "held-out accuracy", f"{percent(report['accuracy_heldout_before'])} before fine-tuning, "
+        f"{percent(report['accuracy_heldout'])} after epoch {report['epoch']}",
+    )]
 
 
 def _evaluate(report: Report) -> Rows:

@@ -1,4 +1,4 @@
-"""A trained PyTorch network becomes integers, without training: ``ttfs convert``.
+"""A trained PyTorch network becomes integers, without training or with a little: ``ttfs convert``.
 
 :mod:`~ttfs_sw.convert.source` and :mod:`~ttfs_sw.convert.archive` read a model without running
 anything foreign, :mod:`~ttfs_sw.convert.graph` makes layers of its operations,
@@ -13,7 +13,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from ttfs_sw import quantise, topology
 from ttfs_sw.config import Config
 from ttfs_sw.convert import archive, graph, report, source, state
 from ttfs_sw.convert.calibrate import calibrate, relu_network, settle_constants
+from ttfs_sw.convert.finetune import finetune
 from ttfs_sw.convert.layers import Folded
 from ttfs_sw.convert.texts import texts
 from ttfs_sw.datasets import Dataset
@@ -57,6 +58,8 @@ def convert(
     weights: str | os.PathLike | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    epochs: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Convert a trained ReLU network and write ``network.npz``.
 
@@ -77,6 +80,10 @@ def convert(
     mean, std : sequences of :class:`float` or ``None``
         The model was trained on ``(x - mean) / std`` of pixels ``x`` from 0 to 1; one a channel or
         one for all.
+    epochs : :class:`int`
+        Passes of training as integers, after the conversion.
+    progress : callable or ``None``
+        Called as ``progress(done, total)``, in images of that training.
 
     Returns
     -------
@@ -109,6 +116,9 @@ def convert(
         (config.network.input_ticks, *config.network.layer_ticks),
     )
     calibrate(quantised, relu, images, data.encode(pixels))
+    tuned = {}
+    if epochs:
+        tuned["finetune"] = finetune(quantised, config, data, epochs, progress)
     network = data.export(quantised)
     problem = quantise.overflow(network, config.network.accumulator_bits)
     if problem:
@@ -120,6 +130,7 @@ def convert(
     bounds = network.bounds()
     found |= {
         "model": type(model).__name__ if isinstance(model, nn.Module) else str(model),
+        **tuned,
         "dataset": dataset.name,
         "seed": config.seed,
         "calibrated_on": len(images),

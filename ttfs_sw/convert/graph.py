@@ -1,21 +1,19 @@
 """From a program to layers: weights take in what stands around them, ReLUs make neurons fire.
 
-A batch-norm before a ReLU goes into the weights before it (``κ = γ / √(σ² + ε)``, ``W' = κ W``,
-``b' = κ b + β - κ μ``), one after a ReLU into the weights that follow; so do constants that are
-added and multiplied. Dropout and flattening leave nothing behind.
+Scales and shifts go into the weights before a ReLU or after it (:mod:`ttfs_sw.convert.arithmetic`).
+Dropout and flattening leave nothing behind.
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import torch
 
 from ttfs_sw.convert import windows
 from ttfs_sw.convert.archive import Node, Program, Ref
-from ttfs_sw.convert.layers import Folded, Layers, Map, Sums
+from ttfs_sw.convert.arithmetic import Arithmetic
+from ttfs_sw.convert.layers import Folded, Map, Sums
 from ttfs_sw.convert.operations import refuse, unknown
+from ttfs_sw.convert.values import size
 from ttfs_sw.errors import InputError
 from ttfs_sw.topology import LayerPlan, Topology
 
@@ -54,33 +52,24 @@ def fold(
     :exc:`ttfs_sw.errors.InputError`
         If an operation does not convert; the message has its line and what to use instead.
     """
-    return _Folder(program, input_shape, mean, std).run()
+    height, width, channels = input_shape
+    mean = np.zeros(channels) if mean is None else np.broadcast_to(mean, channels)
+    std = np.ones(channels) if std is None else np.broadcast_to(std, channels)
+    image = Map(-1, input_shape, 1 / std, -mean / std)
+    reads = program.shapes[program.input][1:]
+    if reads == (channels * height * width,):
+        image = image.flattened()
+    elif reads != (channels, height, width):
+        raise InputError(
+            f"{program.source} reads {size(reads)} for an image, but those of the dataset are "
+            f"{channels} x {height} x {width} (channels, rows, columns); choose another with "
+            "--dataset"
+        )
+    return _Folder(program, image).run()
 
 
-class _Folder:
+class _Folder(Arithmetic):
     """One pass over a program, from the images to the logits."""
-
-    def __init__(
-        self, program: Program, shape: tuple[int, int, int],
-        mean: np.ndarray | None, std: np.ndarray | None,
-    ):
-        self._program = program
-        self._constants = dict(program.tensors)
-        self.layers = Layers(shape)
-        height, width, channels = shape
-        mean = np.zeros(channels) if mean is None else np.broadcast_to(mean, channels)
-        std = np.ones(channels) if std is None else np.broadcast_to(std, channels)
-        image = Map(-1, shape, 1 / std, -mean / std)
-        reads = program.shapes[program.input][1:]
-        if reads == (channels * height * width,):
-            image = image.flattened()
-        elif reads != (channels, height, width):
-            raise InputError(
-                f"{program.source} reads {_size(reads)} for an image, but those of the dataset are "
-                f"{channels} x {height} x {width} (channels, rows, columns); choose another with "
-                "--dataset"
-            )
-        self._values: dict[str, Map | Sums] = {program.input: image}
 
     def run(self) -> Folded:
         """All layers, the read-out last."""
@@ -128,44 +117,6 @@ class _Folder:
         return Folded(
             topology, self.layers.weights, self.layers.names, self.layers.constants, notes
         )
-
-    # What an argument is.
-
-    def _value(self, reference: Any, node: Node) -> Map | Sums:
-        if not isinstance(reference, Ref) or reference.name not in self._values:
-            raise unknown(node)
-        return self._values[reference.name]
-
-    def _map(self, reference: Any, node: Node) -> Map:
-        """An argument that only a map can be; sums that cannot be negative fire."""
-        value = self._value(reference, node)
-        if isinstance(value, Map):
-            return value
-        if value.positive:
-            return self.layers.add(value, node)
-        raise refuse(
-            node, f"it reads the sums of {value.name} before any ReLU, and a spike cannot tell a "
-            "negative number; put an nn.ReLU in between"
-        )
-
-    def _array(self, reference: Any) -> np.ndarray | None:
-        if reference is None:
-            return None
-        if isinstance(reference, Ref):
-            return self._constants[reference.name].detach().to(torch.float64).numpy()
-        return np.asarray(reference, np.float64)
-
-    def _is_constant(self, value: Any) -> bool:
-        return isinstance(value, int | float) or (
-            isinstance(value, Ref) and value.name in self._constants
-        )
-
-    def _weights(self, node: Node) -> tuple[np.ndarray, np.ndarray]:
-        weight = node.arguments.get("weight")
-        if not self._is_constant(weight):
-            raise refuse(node, "its weights are computed from the image; they must be constants")
-        weight, bias = self._array(weight), self._array(node.arguments.get("bias"))
-        return weight, np.zeros(len(weight)) if bias is None else bias
 
     # Layers with weights.
 
@@ -236,45 +187,6 @@ class _Folder:
         self.layers.constants.append(made.layer)
         return weight, made
 
-    def _identity(self, source: Map, node: Node) -> Sums:
-        """A layer that sends on what it reads, to pool it or to add to it; takes scales in."""
-        if source.flat and source.shape[:2] != (1, 1):
-            raise refuse(node, "it comes after a flattened map; put it before nn.Flatten")
-        channels = source.shape[2]
-        plan = LayerPlan("depthwise", source.shape, source.shape)
-        self.layers.read(source)
-        return Sums(
-            plan, source, source.scale.reshape(channels, 1, 1, 1), source.offset,
-            node.module or node.name, source.flat, source.positive,
-        )
-
-    # What weights take in.
-
-    def _on_batch_norm(self, node: Node) -> Map | Sums:
-        mean, variance, gamma, beta = (
-            self._array(node.arguments.get(name))
-            for name in ("running_mean", "running_var", "weight", "bias")
-        )
-        if mean is None or variance is None:
-            raise refuse(node, "it has no running statistics; use track_running_stats=True")
-        scale = (1 if gamma is None else gamma) / np.sqrt(variance + node.arguments["eps"])
-        offset = (0 if beta is None else beta) - mean * scale
-        return self._affine(self._value(node.arguments["input"], node), scale, offset, node)
-
-    def _affine(
-        self, value: Map | Sums, scale: np.ndarray, offset: np.ndarray, node: Node
-    ) -> Map | Sums:
-        if isinstance(value, Map):
-            return value.affine(*(np.broadcast_to(part, value.scale.shape)
-                                  for part in (scale, offset)))
-        scale, offset = (np.broadcast_to(part, value.bias.shape) for part in (scale, offset))
-        if value.plan.second_source is not None and (scale != 1).any():
-            raise refuse(node, "it scales a sum with an added map, whose worth is fixed; put it "
-                         "before the addition or after the ReLU")
-        if value.plan.pool > 1 and (scale < 0).any():
-            raise refuse(node, "it has a negative scale and comes after a max-pool; put it before")
-        return value.affine(scale, offset)
-
     def _on_relu(self, node: Node) -> Map:
         value = self._value(node.arguments.get("self", node.arguments.get("input")), node)
         if isinstance(value, Map):
@@ -283,95 +195,16 @@ class _Folder:
             value = self._identity(value, node)
         return self.layers.add(value, node)
 
-    # Arithmetic.
-
-    def _on_add(self, node: Node) -> Map | Sums:
-        return self._sum(node, 1.0)
-
-    def _on_sub(self, node: Node) -> Map | Sums:
-        return self._sum(node, -1.0)
-
-    def _on_mul(self, node: Node) -> Map | Sums:
-        return self._product(node, lambda factor: factor)
-
-    def _on_div(self, node: Node) -> Map | Sums:
-        if not self._is_constant(node.arguments["other"]):
-            raise refuse(node, "it divides by what is computed from the image")
-        return self._product(node, lambda factor: 1 / factor)
-
-    def _product(self, node: Node, factor_of: Callable[[np.ndarray], np.ndarray]) -> Map | Sums:
-        value, other = node.arguments["self"], node.arguments["other"]
-        if self._is_constant(value):
-            value, other = other, value
-        if not self._is_constant(other):
-            raise refuse(node, "it multiplies two maps; only maps and constants can be multiplied")
-        value = self._value(value, node)
-        return self._affine(value, factor_of(self._by_channel(other, value, node)), 0.0, node)
-
-    def _sum(self, node: Node, sign: float) -> Map | Sums:
-        left, right = node.arguments["self"], node.arguments["other"]
-        factor = sign * node.arguments.get("alpha", 1)
-        if self._is_constant(right):
-            value = self._value(left, node)
-            constant = factor * self._by_channel(right, value, node)
-            return self._affine(value, 1.0, constant, node)
-        if self._is_constant(left):
-            value = self._value(right, node)
-            return self._affine(value, factor, self._by_channel(left, value, node), node)
-        if factor != 1:
-            raise refuse(node, "it subtracts maps; only addition converts")
-        return self._residual(self._value(left, node), self._value(right, node), node)
-
-    def _residual(self, left: Map | Sums, right: Map | Sums, node: Node) -> Sums:
-        """``left + right``, of which one is a map that the other's neurons add."""
-        if isinstance(left, Map) and (isinstance(right, Sums) or right.layer > left.layer):
-            left, right = right, left
-        if isinstance(right, Sums):
-            raise refuse(
-                node, f"both {left.name} and {right.name} have weights, and a layer has one source "
-                "with weights; use an identity shortcut, of a map of the same shape"
-            )
-        self.layers.check(right, node)
-        main = self._identity(left, node) if isinstance(left, Map) else left
-        if main.plan.second_source is not None:
-            raise refuse(node, "it is the second addition to one layer; put a ReLU in between")
-        if main.plan.pool > 1:
-            raise refuse(node, "it adds to sums that are pooled already; put the max-pool after "
-                         "the ReLU that follows")
-        if main.plan.out_shape != right.shape or main.flat != right.flat:
-            raise refuse(node, f"it adds maps of {_size(main.plan.out_shape)} and "
-                         f"{_size(right.shape)}; they must be of one shape")
-        if (right.scale != 1).any():
-            raise refuse(node, "it adds a map that a batch-norm has scaled, whose worth is fixed; "
-                         "put the batch-norm before that map's ReLU")
-        self.layers.read(right)
-        plan = dataclasses.replace(main.plan, second_source=right.layer)
-        return dataclasses.replace(
-            main, plan=plan, bias=main.bias + right.offset,
-            positive=main.positive and right.positive,
-        )
-
-    def _by_channel(self, constant: Any, value: Map | Sums, node: Node) -> np.ndarray:
-        """A constant as one number for all, or one a channel."""
-        array = self._array(constant)
-        if array.size == 1:
-            return array.reshape(())
-        channels = len(value.scale if isinstance(value, Map) else value.bias)
-        trailing = () if value.flat else (1, 1)
-        if array.size == channels and array.shape[array.ndim - len(trailing):] == trailing:
-            return array.reshape(-1)
-        raise refuse(node, f"a constant of {_size(array.shape)} is not one number a channel")
-
     # Windows and shapes.
 
     def _on_max_pool2d(self, node: Node) -> Map | Sums:
         value = self._value(node.arguments["self"], node)
         shape = value.shape if isinstance(value, Map) else value.plan.map_shape
-        size = windows.max_pool(node, shape)
-        if size == 1:
+        window = windows.max_pool(node, shape)
+        if window == 1:
             return value
         if isinstance(value, Sums):
-            plan = dataclasses.replace(value.plan, pool=value.plan.pool * size)
+            plan = dataclasses.replace(value.plan, pool=value.plan.pool * window)
             return dataclasses.replace(value, plan=plan)
         if (value.scale < 0).any():
             raise refuse(node, "the batch-norm before it has a negative scale, so the largest "
@@ -384,7 +217,7 @@ class _Folder:
             )
             made = self.layers.add(self._identity(plain, node), node)
             value = dataclasses.replace(made, scale=value.scale, offset=value.offset)
-        return self.layers.pool(value, size)
+        return self.layers.pool(value, window)
 
     def _on_avg_pool2d(self, node: Node) -> Map:
         source = self._map(node.arguments["self"], node)
@@ -422,7 +255,3 @@ class _Folder:
                 value, scale=value.scale[::step], offset=value.offset[::step], flat=False
             )
         return value
-
-
-def _size(shape: tuple[int | None, ...]) -> str:
-    return " x ".join("?" if size is None else str(size) for size in shape) or "one number"

@@ -6,6 +6,7 @@ import math
 import torch
 
 from ttfs_sw.convert.archive import Node, Program, Ref
+from ttfs_sw.convert.values import size
 from ttfs_sw.errors import InputError
 from ttfs_sw.qat import weight_shape
 from ttfs_sw.topology import LayerPlan, Topology
@@ -113,8 +114,8 @@ class _Writer:
         if tuple(weight.shape) != weight_shape(plan):
             raise InputError(
                 f"{self._program.source} is of another architecture: its {module}.weight is "
-                f"{_size(weight.shape)}, but layer {index + 1} of the configuration needs "
-                f"{_size(weight_shape(plan))}"
+                f"{size(weight.shape)}, but layer {index + 1} of the configuration needs "
+                f"{size(weight_shape(plan))}"
             )
         source, second, arguments = self._maps[-1], plan.second_source, {}
         if second is not None:
@@ -152,7 +153,3 @@ class _Writer:
         name = f"value{len(self._program.nodes)}"
         self._program.nodes.append(Node(operation, arguments, name, module))
         return Ref(name)
-
-
-def _size(shape) -> str:
-    return " x ".join(map(str, shape))

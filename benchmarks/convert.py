@@ -1,0 +1,93 @@
+"""What conversion costs: a float network trained in plain PyTorch, and the integers made of it.
+
+    python benchmarks/convert.py --dataset mnist --seeds 0 1 2 --json convert.json
+
+The network is a perceptron with one hidden layer of 128. Nothing is trained after the conversion.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ttfs_sw import datasets
+from ttfs_sw.config import Config, NetworkShape
+from ttfs_sw.convert import convert
+from ttfs_sw.datasets import Dataset
+from ttfs_sw.files import write_json
+from ttfs_sw.golden_torch import one_thread
+
+__all__ = ["main", "measure", "trained"]
+
+#: Weight bits, and T of pixels and neurons.
+NETWORKS = ((8, 255), (8, 15), (4, 255), (4, 15), (3, 7))
+
+HIDDEN, BATCH, RATE = 128, 256, 0.004
+
+
+def trained(dataset: Dataset, epochs: int, seed: int) -> nn.Module:
+    """A float network, trained as anybody would."""
+    torch.manual_seed(seed)
+    inputs = dataset.x_train.shape[1]
+    model = nn.Sequential(
+        nn.Flatten(), nn.Linear(inputs, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, dataset.classes)
+    )
+    height, width, channels = dataset.shape
+    x = torch.from_numpy(dataset.x_train).view(-1, height, width, channels).permute(0, 3, 1, 2)
+    y, top = torch.from_numpy(dataset.y_train), int(dataset.x_train.max())
+    optimizer = torch.optim.Adam(model.parameters())
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, RATE, total_steps=epochs * -(-len(x) // BATCH)
+    )
+    for _ in range(epochs):
+        for part in torch.randperm(len(x)).split(BATCH):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x[part].float() / top), y[part]).backward()
+            optimizer.step()
+            schedule.step()
+    return model
+
+
+def measure(model: nn.Module, dataset: Dataset, bits: int, ticks: int) -> dict[str, Any]:
+    """Convert ``model`` and return its figures."""
+    shape = NetworkShape(
+        weight_bits=bits, ticks=ticks, input_ticks=ticks, accumulator_bits=32
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        report = convert(model, dataset, folder, Config(name="benchmark", network=shape))
+    keys = ("images", "accuracy_float", "accuracy_network", "agreement", "spikes_per_neuron",
+            "accumulator_bits", "seconds")
+    return {"weight_bits": bits, "ticks": ticks, **{key: report[key] for key in keys}}
+
+
+@one_thread()
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", default="digits", help="default: digits")
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--epochs", type=int, default=10, help="of the float network")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    options = parser.parse_args(argv)
+    dataset = datasets.load(options.dataset, data_dir=options.data_dir)
+    found = []
+    for seed in options.seeds:
+        model = trained(dataset, options.epochs, seed)
+        for bits, ticks in NETWORKS:
+            figures = {"seed": seed, **measure(model, dataset, bits, ticks)}
+            found.append(figures)
+            print(f"seed {seed}, {bits} bits, T = {ticks}: float "
+                  f"{100 * figures['accuracy_float']:.2f} %, integers "
+                  f"{100 * figures['accuracy_network']:.2f} %, same winner "
+                  f"{100 * figures['agreement']:.2f} %", flush=True)
+    if options.json:
+        write_json(options.json, found)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

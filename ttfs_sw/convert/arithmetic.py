@@ -1,0 +1,98 @@
+"""What is added and multiplied: batch-norms, constants, and earlier maps.
+
+With ``κ = γ / √(σ² + ε)`` a batch-norm is ``κ x + β - κ μ``. Before a ReLU it goes into the weights
+before it, ``W' = κ W`` and ``b' = κ b + β - κ μ``, after one into the weights that follow.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from ttfs_sw.convert.archive import Node
+from ttfs_sw.convert.layers import Map, Sums
+from ttfs_sw.convert.operations import refuse
+from ttfs_sw.convert.values import Values, size
+
+__all__ = ["Arithmetic"]
+
+
+class Arithmetic(Values):
+    """The operations that scale, shift and add, each under its name in ATen."""
+
+    def _on_batch_norm(self, node: Node) -> Map | Sums:
+        mean, variance, gamma, beta = (
+            self._array(node.arguments.get(name))
+            for name in ("running_mean", "running_var", "weight", "bias")
+        )
+        if mean is None or variance is None:
+            raise refuse(node, "it has no running statistics; use track_running_stats=True")
+        scale = (1 if gamma is None else gamma) / np.sqrt(variance + node.arguments["eps"])
+        offset = (0 if beta is None else beta) - mean * scale
+        return self._affine(self._value(node.arguments["input"], node), scale, offset, node)
+
+    def _on_add(self, node: Node) -> Map | Sums:
+        return self._sum(node, 1.0)
+
+    def _on_sub(self, node: Node) -> Map | Sums:
+        return self._sum(node, -1.0)
+
+    def _on_mul(self, node: Node) -> Map | Sums:
+        return self._product(node, lambda factor: factor)
+
+    def _on_div(self, node: Node) -> Map | Sums:
+        if not self._is_constant(node.arguments["other"]):
+            raise refuse(node, "it divides by what is computed from the image")
+        return self._product(node, lambda factor: 1 / factor)
+
+    def _product(self, node: Node, factor_of: Callable[[np.ndarray], np.ndarray]) -> Map | Sums:
+        value, other = node.arguments["self"], node.arguments["other"]
+        if self._is_constant(value):
+            value, other = other, value
+        if not self._is_constant(other):
+            raise refuse(node, "it multiplies two maps; only maps and constants can be multiplied")
+        value = self._value(value, node)
+        return self._affine(value, factor_of(self._by_channel(other, value, node)), 0.0, node)
+
+    def _sum(self, node: Node, sign: float) -> Map | Sums:
+        left, right = node.arguments["self"], node.arguments["other"]
+        factor = sign * node.arguments.get("alpha", 1)
+        if self._is_constant(right):
+            value = self._value(left, node)
+            constant = factor * self._by_channel(right, value, node)
+            return self._affine(value, 1.0, constant, node)
+        if self._is_constant(left):
+            value = self._value(right, node)
+            return self._affine(value, factor, self._by_channel(left, value, node), node)
+        if factor != 1:
+            raise refuse(node, "it subtracts maps; only addition converts")
+        return self._residual(self._value(left, node), self._value(right, node), node)
+
+    def _residual(self, left: Map | Sums, right: Map | Sums, node: Node) -> Sums:
+        """``left + right``, of which one is a map that the other's neurons add."""
+        if isinstance(left, Map) and (isinstance(right, Sums) or right.layer > left.layer):
+            left, right = right, left
+        if isinstance(right, Sums):
+            raise refuse(
+                node, f"both {left.name} and {right.name} have weights, and a layer has one source "
+                "with weights; use an identity shortcut, of a map of the same shape"
+            )
+        self.layers.check(right, node)
+        main = self._identity(left, node) if isinstance(left, Map) else left
+        if main.plan.second_source is not None:
+            raise refuse(node, "it is the second addition to one layer; put a ReLU in between")
+        if main.plan.pool > 1:
+            raise refuse(node, "it adds to sums that are pooled already; put the max-pool after "
+                         "the ReLU that follows")
+        if main.plan.out_shape != right.shape or main.flat != right.flat:
+            raise refuse(node, f"it adds maps of {size(main.plan.out_shape)} and "
+                         f"{size(right.shape)}; they must be of one shape")
+        if (right.scale != 1).any():
+            raise refuse(node, "it adds a map that a batch-norm has scaled, whose worth is fixed; "
+                         "put the batch-norm before that map's ReLU")
+        self.layers.read(right)
+        plan = dataclasses.replace(main.plan, second_source=right.layer)
+        return dataclasses.replace(
+            main, plan=plan, bias=main.bias + right.offset,
+            positive=main.positive and right.positive,
+        )

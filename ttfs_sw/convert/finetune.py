@@ -1,0 +1,61 @@
+"""Fine-tuning: the second stage of training, started from a converted network."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from ttfs_sw.config import Config
+from ttfs_sw.models import QuantisedNetwork
+from ttfs_sw.training_data import Data
+from ttfs_sw.training_loop import Run, in_parts
+
+__all__ = ["finetune"]
+
+
+def finetune(
+    network: QuantisedNetwork,
+    config: Config,
+    data: Data,
+    epochs: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Train ``network`` as integers and leave it as it was in the best of the last epochs.
+
+    Parameters
+    ----------
+    network : :class:`ttfs_sw.models.QuantisedNetwork`
+        Calibrated.
+    config : :class:`ttfs_sw.config.Config`
+        How to train; its table ``[training]``, but for the epochs.
+    data : :class:`ttfs_sw.training_data.Data`
+        The images. The held-out ones, on which the epoch is chosen, are not trained on here; the
+        float network's own training may have seen them.
+    epochs : :class:`int`
+        Passes over the training images.
+    progress : callable or ``None``
+        Called as ``progress(done, total)``, in images.
+
+    Returns
+    -------
+    :class:`dict`
+        ``epochs``, the ``epoch`` that was kept, and ``accuracy_heldout_before`` and
+        ``accuracy_heldout``.
+
+    Raises
+    ------
+    :exc:`ttfs_sw.errors.InputError`
+        If training diverges.
+    :exc:`ttfs_sw.errors.FailureError`
+        If no epoch gives a network whose membranes fit ``accumulator_bits``.
+    """
+    logits = in_parts(lambda part: network(data.encode(part)).logits, data.x_heldout)
+    before = (logits.argmax(dim=1) == data.y_heldout).double().mean().item()
+    # There is a float network already.
+    training = dataclasses.replace(config.training, float_epochs=0, epochs=epochs)
+    best = Run(dataclasses.replace(config, training=training), data, progress).quantised(network)
+    return {
+        "epochs": epochs,
+        "epoch": best["epoch"],
+        "accuracy_heldout_before": before,
+        "accuracy_heldout": best["accuracy_heldout"],
+    }
