@@ -14,6 +14,7 @@ from ttfs_sw import config, datasets, golden
 from ttfs_sw.cli import main
 from ttfs_sw.config import Config, NetworkShape
 from ttfs_sw.convert import convert
+from ttfs_sw.golden_torch import one_thread
 from ttfs_sw.network import Network
 
 #: The user's file: a convolutional network whose batch-norms stand before and after a ReLU.
@@ -64,6 +65,7 @@ def digits():
 
 
 @pytest.fixture(scope="module")
+@one_thread()
 def trained(tmp_path_factory, digits):
     """The user's folder: their file, and the weights of both models after some training."""
     folder = tmp_path_factory.mktemp("user")
