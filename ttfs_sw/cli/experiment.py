@@ -56,7 +56,8 @@ def experiment(options: Namespace) -> Outcome:
     with bar(name, "step", quiet=options.quiet) as progress:
         report = running.run(
             name,
-            Options(dataset, options.seed or 0, running.device(), tuple(options.runs), progress),
+            Options(dataset, options.seed or 0, running.device(), tuple(options.runs), progress,
+                    options.data_dir),
             folder,
         )
     rows = [tuple(cell.replace("**", "") for cell in row)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ttfs_sw.datasets import Dataset
 
-__all__ = ["EXPERIMENTS", "Experiment", "Options", "claim"]
+__all__ = ["EXPERIMENTS", "Experiment", "Options", "claim", "short"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +46,18 @@ class Experiment:
 
 #: By name, in the order in which a reader should meet them.
 EXPERIMENTS = {
+    "equivalence": Experiment(
+        "networks of spike times give the answers of ReLU networks, to rounding",
+        "ttfs_sw.experiments.equivalence",
+        takes_runs=True,
+    ),
     "trajectory": Experiment(
         "training with spike times goes the way of training a ReLU network",
         "ttfs_sw.experiments.trajectory",
+    ),
+    "gradients": Experiment(
+        "a slope at threshold that is left to chance makes gradients explode, and what cures it",
+        "ttfs_sw.experiments.gradients",
     ),
 }
 
@@ -69,6 +78,8 @@ class Options:
         Folders of training runs, for an experiment that takes them.
     progress : callable or ``None``
         Called as ``progress(done, total)``, in units of the experiment's own.
+    data_dir : path or ``None``
+        Where other datasets lie, that of a run above all; see :func:`ttfs_sw.datasets.load`.
     """
 
     dataset: "Dataset"
@@ -76,6 +87,7 @@ class Options:
     device: str = "cpu"
     runs: tuple[Path, ...] = ()
     progress: Callable[[int, int], None] | None = None
+    data_dir: Path | None = None
 
     def step(self, done: int, total: int) -> None:
         """Report progress, if anyone wants to know."""
@@ -99,3 +111,8 @@ def claim(
     if at_least is not None:
         entry |= {"at_least": at_least, "met": bool(measured >= at_least)}
     return entry
+
+
+def short(value: float) -> float:
+    """``value`` with the four digits that a figure can show, so that reports stay small."""
+    return float(f"{value:.4g}")

@@ -1,23 +1,24 @@
 """Run an experiment by name, and write its report, figure and page."""
 
 import importlib
-import logging
 import os
 import platform
 import shlex
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from ttfs_sw.experiments import EXPERIMENTS, Options
 from ttfs_sw.experiments.pages import write_index, write_page
-from ttfs_sw.files import output_folder, write_json
+from ttfs_sw.files import atomic_write, output_folder, write_json
 from ttfs_sw.golden_torch import one_thread
 
 __all__ = ["command", "device", "run"]
 
-logger = logging.getLogger(__name__)
+#: Colours of a figure's palette, shades of its letters among them.
+COLOURS = 64
 
 
 def run(name: str, options: Options, output_dir: str | os.PathLike) -> dict[str, Any]:
@@ -59,6 +60,7 @@ def run(name: str, options: Options, output_dir: str | os.PathLike) -> dict[str,
         **found,
     }
     module.figure(folder / f"{name}.png", report)
+    _shrink(folder / f"{name}.png")
     write_page(folder / f"{name}.md", report, module.page(report))
     # Last: whoever sees the report sees all that belongs to it.
     write_json(folder / f"{name}.json", report)
@@ -86,3 +88,13 @@ def _machine(name: str) -> str:
         return torch.cuda.get_device_name(name)
     return f"{name}, {platform.machine()}, one thread"
 
+
+def _shrink(path: Path) -> None:
+    """Give a picture a palette: it is lines and letters, and is to stay in the history."""
+    # matplotlib brings Pillow.
+    from PIL import Image
+
+    with Image.open(path) as image:
+        small = image.convert("RGB").quantize(COLOURS)
+    with atomic_write(path) as temporary:
+        small.save(temporary, optimize=True)

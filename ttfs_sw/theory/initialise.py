@@ -3,7 +3,7 @@
 The Jacobian of one layer's spike times is ``diag(fired) w / B``. B1 has B = 1, so an ordinary draw
 for a ReLU network is a good one. The alpha-model has ``B = a + sum w``: drawn like that, B comes
 close to 0 for some neurons of every layer, whose spike times then depend on anything without bound.
-The cure is to draw the ReLU network's weights, and to map them.
+The cure is to draw the ReLU network's weights, balanced, and to map them.
 """
 
 import itertools
@@ -15,7 +15,7 @@ from ttfs_sw.theory.mapping import to_ttfs
 from ttfs_sw.theory.network import TtfsNetwork
 from ttfs_sw.topology import Topology
 
-__all__ = ["LOWER", "UPPER", "naive", "rescale", "smart"]
+__all__ = ["LOWER", "UPPER", "balance", "naive", "rescale", "smart"]
 
 #: Bounds between which :func:`rescale` brings the sum of a neuron's weights.
 LOWER, UPPER = -10.0, 0.99
@@ -44,6 +44,20 @@ def rescale(relu: ReluNetwork, lower: float = LOWER, upper: float = UPPER) -> No
             reader.weight *= factor.view(1, -1, 1, 1)
 
 
+@torch.no_grad()
+def balance(relu: ReluNetwork) -> None:
+    """Shift the weights of every hidden neuron by one amount, so that they add up to 0. In place.
+
+    For a fresh draw: it is another function, as likely as the one before. The alpha-model then
+    starts with the slope ``alpha`` everywhere. :func:`rescale` keeps the function, but each layer
+    passes its factors on to the next, and in a deep network they pile up.
+    """
+    for layer in list(relu.layers)[:-1]:
+        if layer.plan.learned:
+            weight = layer.weight.view(len(layer.weight), -1)
+            weight -= weight.mean(dim=1, keepdim=True)
+
+
 def naive(topology: Topology, generator: torch.Generator, *, alpha: float = 1.0) -> TtfsNetwork:
     """An alpha-model network whose own weights are drawn as a ReLU network's are (He-normal)."""
     drawn = ReluNetwork(topology, generator).double()
@@ -55,7 +69,7 @@ def naive(topology: Topology, generator: torch.Generator, *, alpha: float = 1.0)
 
 
 def smart(topology: Topology, generator: torch.Generator, *, alpha: float = 1.0) -> TtfsNetwork:
-    """An alpha-model network that computes what a freshly drawn ReLU network does."""
+    """An alpha-model network that computes what a freshly drawn, balanced ReLU network does."""
     drawn = ReluNetwork(topology, generator).double()
-    rescale(drawn)
+    balance(drawn)
     return to_ttfs(drawn, topology, "alpha", alpha=alpha)

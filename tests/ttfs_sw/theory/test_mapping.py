@@ -9,7 +9,7 @@ from torch.nn import functional
 from ttfs_sw.continuous import ContinuousLayer, ContinuousNetwork
 from ttfs_sw.errors import InputError
 from ttfs_sw.models import ReluNetwork
-from ttfs_sw.theory.initialise import LOWER, UPPER, naive, rescale, smart
+from ttfs_sw.theory.initialise import LOWER, UPPER, balance, naive, rescale, smart
 from ttfs_sw.theory.mapping import to_relu, to_ttfs
 
 SHAPES = {
@@ -178,16 +178,26 @@ class TestWindows:
 
 
 class TestInitialisation:
-    def test_smart_starts_as_the_relu_network(self, make_relu):
+    def test_smart_starts_as_a_balanced_relu_network(self, make_relu):
         _, layers, values = make_relu(SHAPES["dense"])
-        network = smart(layers, torch.Generator().manual_seed(4))
+        network = smart(layers, torch.Generator().manual_seed(4), alpha=0.5)
         network.calibrate(values)
         drawn = ReluNetwork(layers, torch.Generator().manual_seed(4)).double()
-        close(network(values), drawn(values), 1e-10)
+        balance(drawn)
+        close(network(values), drawn(values))
+        for layer in list(network.layers)[:-1]:
+            close(layer.slope, torch.full_like(layer.slope, 0.5), 1e-14)
 
-    def test_naive_slopes_come_close_to_nothing_and_smart_ones_do_not(self, make_relu):
+    def test_balancing_shifts_a_neurons_weights_by_one_amount(self, make_relu):
+        relu, _, _ = make_relu(SHAPES["convolutional"])
+        before = [layer.weight.clone() for layer in relu.layers]
+        balance(relu)
+        for layer, weight in zip(relu.layers, before, strict=True):
+            shift = (weight - layer.weight).flatten(1)
+            assert torch.allclose(shift, shift[:, :1], rtol=0, atol=1e-14)
+        assert torch.equal(relu.layers[-1].weight, before[-1])
+
+    def test_naive_slopes_come_close_to_nothing(self, make_relu):
         layers = make_relu(["400"])[1]
-        bad = naive(layers, torch.Generator().manual_seed(0)).layers[0].slope
-        good = smart(layers, torch.Generator().manual_seed(0)).layers[0].slope
-        assert bad.min() < 0 and bad.abs().min() < 0.02
-        assert good.min() >= 1 / (1 - LOWER) - 1e-12
+        slope = naive(layers, torch.Generator().manual_seed(0)).layers[0].slope
+        assert slope.min() < 0 and slope.abs().min() < 0.02

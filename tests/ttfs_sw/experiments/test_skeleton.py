@@ -6,6 +6,7 @@ import sys
 import types
 
 import pytest
+from PIL import Image
 
 from ttfs_sw import datasets, experiments
 from ttfs_sw.cli import main
@@ -25,7 +26,7 @@ def toy(monkeypatch):
         ], "runs": [str(path) for path in options.runs]}
 
     module.run = run
-    module.figure = lambda path, report: path.write_bytes(b"picture")
+    module.figure = lambda path, report: Image.new("RGB", (40, 30), "red").save(path)
     module.page = lambda report: f"Seen with seed {report['seed']}."
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setitem(EXPERIMENTS, "toy", Experiment("toys behave", module.__name__, True))
@@ -68,7 +69,8 @@ def test_run_writes_report_figure_page_and_index(toy, tmp_path):
     assert json.loads((tmp_path / "toy.json").read_text()) == report
     assert report["command"] == "ttfs experiment toy --dataset digits --seed 7"
     assert {"seconds", "cpu_seconds", "device", "torch"} <= set(report)
-    assert (tmp_path / "toy.png").read_bytes() == b"picture"
+    with Image.open(tmp_path / "toy.png") as picture:
+        assert picture.size == (40, 30) and picture.mode == "P"
     page = (tmp_path / "toy.md").read_text()
     assert page.startswith("# Toys behave\n")
     assert "Seen with seed 7." in page and report["command"] in page and "| small | 0.5 |" in page
