@@ -7,7 +7,7 @@ full each device gets.
 
 import dataclasses
 
-from hdl.config import CoreConfig
+from hdl.config import DATAPATHS, CoreConfig
 
 __all__ = ["CONFIGURATIONS", "Configuration"]
 
@@ -24,11 +24,15 @@ class Configuration:
         The FPGA, as its platform in :mod:`amaranth_boards` names it.
     core : :class:`hdl.config.CoreConfig`
         The sizes.
+    datapaths : tuple of :class:`str`
+        Datapaths that have been placed and routed on the device with all of a board around them.
+        Others simulate, and may or may not fit.
     """
 
     name: str
     device: str
     core: CoreConfig
+    datapaths: tuple[str, ...] = ("mac",)
 
     @property
     def weights(self) -> int:
@@ -36,7 +40,9 @@ class Configuration:
         return self.core.weight_words * self.core.lanes
 
 
-def _configuration(device: str, lanes: int, weight_bits: int, **sizes) -> Configuration:
+def _configuration(
+    device: str, lanes: int, weight_bits: int, datapaths: tuple[str, ...] = ("mac",), **sizes
+) -> Configuration:
     core = CoreConfig(
         lanes=lanes,
         weight_bits=weight_bits,
@@ -53,7 +59,7 @@ def _configuration(device: str, lanes: int, weight_bits: int, **sizes) -> Config
         },
     )
     short = {"iCE40UP5K": "up5k", "iCE40HX8K": "hx8k"}.get(device, device.lower())
-    return Configuration(f"{short}-{lanes}x{weight_bits}", device, core)
+    return Configuration(f"{short}-{lanes}x{weight_bits}", device, core, datapaths)
 
 
 #: The four single-port RAMs of the UP5K are exactly the weight memory, 64 bits wide.
@@ -64,7 +70,7 @@ _SPRAM = {
 CONFIGURATIONS: dict[str, Configuration] = {
     configuration.name: configuration
     for configuration in (
-        _configuration("iCE40UP5K", 16, 4, **_SPRAM),
+        _configuration("iCE40UP5K", 16, 4, DATAPATHS, **_SPRAM),
         _configuration("iCE40UP5K", 8, 8, **_SPRAM),
         # 32 block RAMs: 20 of weights, 6 of potentials, 2 each of input map and layer table, one
         # each of code table and recorder. The map, the slopes and the potentials of two lanes are

@@ -1,6 +1,7 @@
 """The table of cores: every one is legal, has a board, and its memories are those of the device."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,6 +49,32 @@ def test_weights_leave_blocks_for_the_rest(configuration):
     # Where small memories are made of LUTs, weights may have all blocks.
     share = 1 if board.in_lut_ram else 0.65
     assert columns * -(-core.weight_words // depth) <= share * blocks
+
+
+def cores_table() -> list[str]:
+    """The lines of ``docs/boards.md`` that list the configurations."""
+    lines = [
+        "| device | lanes x bits of a weight | T | bits of a potential | words of weights "
+        "| of potentials | of maps: input, others | datapaths | `--board` |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for configuration in CONFIGURATIONS.values():
+        core = configuration.core
+        board, = (board for board in BOARDS.values() if board.config == core)
+        where = "SPRAM" if core.weight_memory == "spram" else "block RAM"
+        lines.append(
+            f"| {configuration.device} | {core.lanes} x {core.weight_bits} | {core.max_ticks} "
+            f"| {core.accumulator_bits} | {core.weight_words} ({where}) | {core.membrane_words} "
+            f"| {core.input_words}, {core.map_words} | {', '.join(configuration.datapaths)} "
+            f"| `{board.name}` |")
+    return lines
+
+
+def test_the_manual_lists_them():
+    manual = Path(__file__).parents[2] / "docs" / "boards.md"
+    text = manual.read_text(encoding="utf-8")
+    shown = text.split("<!-- cores: begin -->\n")[1].split("<!-- cores: end -->")[0].splitlines()
+    assert shown == cores_table(), "\n".join(cores_table())
 
 
 def test_configurations_are_told_apart_by_their_images():
