@@ -161,8 +161,8 @@ _ICEBREAKER = Board(
         _openfpgaloader("ice40_generic"),
     ),
     # The requantiser's multiplier in one DSP block saves 600 of 3550 LUTs. ABC maps for the delays
-    # of the device asked for; for those of an HX the clock is 3 MHz slower. The placer's usual weight
-    # of timing is 10.
+    # of the device asked for; for those of an HX the clock is 3 MHz slower. The placer's usual
+    # weight of timing is 10.
     nextpnr_opts=("--placer-heap-timingweight", "20"),
     synth_opts=("-dsp", "-device u"),
     notes="The second port of its USB chip is the serial line.",
