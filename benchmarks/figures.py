@@ -79,8 +79,16 @@ def _clock(report: Report) -> float:
     return min(clocks, key=lambda clock: clock["achieved"] / clock["constraint"])["achieved"]
 
 
+def _building(report: Report) -> float:
+    """Seconds that the steps took, those too that are kept from an earlier run."""
+    return sum(step["seconds"] for step in report["steps"])
+
+
 def _built(report: Report) -> str:
-    return f"{_clock(report):.1f} MHz, {seconds(report['seconds'])}"
+    return (
+        f"{report['clock_mhz']:g} MHz ({_clock(report):.1f} MHz reached), "
+        f"{seconds(_building(report))}"
+    )
 
 
 def _builds(mhz: float) -> Callable[[Report], bool]:
@@ -205,7 +213,7 @@ CHAIN = Table(
         ),
         Figure(
             "iCEBreaker, full board top, clock", "at least 36 MHz, at most 3 min", "build", _built,
-            lambda report: _builds(36)(report) and report["seconds"] <= 180,
+            lambda report: _builds(36)(report) and _building(report) <= 180,
         ),
         Figure("iCEBreaker, resources", "fits", "build", _cells, _builds(0)),
         Figure("iCEBreaker, latency of an MNIST image", "", "build", _latency),

@@ -185,7 +185,7 @@ _HX8K_EVN = Board(
         Programmer("iceprog", bitstream=("{file}",), image=("-o", "{offset}", "{file}")),
         _openfpgaloader("ice40_generic"),
     ),
-    seeds=(2, 1, 3, 4, 5, 6, 7, 8),
+    nextpnr_opts=("--placer-heap-timingweight", "20"),
     in_registers=(
         ("map", "memory"), ("membrane", "lanes6"), ("requantiser", "places"),
     ),
