@@ -23,8 +23,9 @@ from ttfs_sw.golden_torch import one_thread
 
 __all__ = ["main", "measure", "trained"]
 
-#: Weight bits, and T of pixels and neurons.
-NETWORKS = ((8, 255), (8, 15), (4, 255), (4, 15), (3, 7))
+#: Weight bits, T of pixels and neurons, and whether each channel has a weight scale of its own.
+NETWORKS = ((8, 255, True), (8, 255, False), (8, 15, True), (4, 15, True), (4, 15, False),
+            (3, 7, True), (3, 7, False))
 
 HIDDEN, BATCH, RATE = 128, 256, 0.004
 
@@ -52,16 +53,20 @@ def trained(dataset: Dataset, epochs: int, seed: int) -> nn.Module:
     return model
 
 
-def measure(model: nn.Module, dataset: Dataset, bits: int, ticks: int) -> dict[str, Any]:
+def measure(
+    model: nn.Module, dataset: Dataset, bits: int, ticks: int, per_channel: bool
+) -> dict[str, Any]:
     """Convert ``model`` and return its figures."""
     shape = NetworkShape(
-        weight_bits=bits, ticks=ticks, input_ticks=ticks, accumulator_bits=32
+        weight_bits=bits, ticks=ticks, input_ticks=ticks, per_channel=per_channel,
+        accumulator_bits=32,
     )
     with tempfile.TemporaryDirectory() as folder:
         report = convert(model, dataset, folder, Config(name="benchmark", network=shape))
     keys = ("images", "accuracy_float", "accuracy_network", "agreement", "spikes_per_neuron",
             "accumulator_bits", "seconds")
-    return {"weight_bits": bits, "ticks": ticks, **{key: report[key] for key in keys}}
+    given = {"weight_bits": bits, "ticks": ticks, "per_channel": per_channel}
+    return {**given, **{key: report[key] for key in keys}}
 
 
 @one_thread()
@@ -77,10 +82,11 @@ def main(argv: list[str] | None = None) -> int:
     found = []
     for seed in options.seeds:
         model = trained(dataset, options.epochs, seed)
-        for bits, ticks in NETWORKS:
-            figures = {"seed": seed, **measure(model, dataset, bits, ticks)}
+        for bits, ticks, per_channel in NETWORKS:
+            figures = {"seed": seed, **measure(model, dataset, bits, ticks, per_channel)}
             found.append(figures)
-            print(f"seed {seed}, {bits} bits, T = {ticks}: float "
+            print(f"seed {seed}, {bits} bits a {'channel' if per_channel else 'layer'}, "
+                  f"T = {ticks}: float "
                   f"{100 * figures['accuracy_float']:.2f} %, integers "
                   f"{100 * figures['accuracy_network']:.2f} %, same winner "
                   f"{100 * figures['agreement']:.2f} %", flush=True)

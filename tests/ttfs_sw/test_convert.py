@@ -170,6 +170,25 @@ def test_fine_tuning(trained, digits, tmp_path, capsys):
     assert "finetune" not in before
 
 
+def test_scales_of_channels_and_shorter_windows(trained, digits, tmp_path):
+    reports = {}
+    for name, more in (
+        ("layer", {}), ("channel", {"per_channel": True}), ("short", {"window": 0.5})
+    ):
+        shape = NetworkShape(
+            weight_bits=3, ticks=255, input_ticks=255, accumulator_bits=32, **more)
+        reports[name] = convert(f"{trained}/nets.py:Net", digits, tmp_path / name,
+                                Config(network=shape), weights=trained / "Net.pt")
+    first = {name: report["layers"][0] for name, report in reports.items()}
+    # A scale for each channel is nearer to that channel's weights.
+    assert first["channel"]["error"] < first["layer"]["error"]
+    network = Network.load(tmp_path / "channel" / "network.npz")
+    slopes = network.layers[0].multiplier / 2.0 ** network.layers[0].shift
+    assert len(set(slopes)) == 8
+    assert first["short"]["scale"] == pytest.approx(0.5 * first["layer"]["scale"])
+    assert first["short"]["clipped"] > first["layer"]["clipped"]
+
+
 def test_no_test_image_calibrates(trained, digits, tmp_path):
     import dataclasses
 
@@ -186,13 +205,13 @@ def test_benchmark(tmp_path, capsys):
     spec = importlib.util.spec_from_file_location("convert_benchmark", path)
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)
-    benchmark.NETWORKS = ((8, 255),)
+    benchmark.NETWORKS = ((8, 255, True),)
     assert benchmark.main(["--epochs", "10", "--seeds", "3", "--json", str(tmp_path / "a")]) == 0
     (figures,) = json.loads((tmp_path / "a").read_text())
     assert (figures["seed"], figures["images"]) == (3, 450)
     assert figures["accuracy_float"] > 0.8
     assert figures["agreement"] >= 0.99
-    assert capsys.readouterr().out.startswith("seed 3, 8 bits, T = 255: float ")
+    assert capsys.readouterr().out.startswith("seed 3, 8 bits a channel, T = 255: float ")
 
 
 class Evil:

@@ -20,7 +20,8 @@ RUNS = Path("runs")
 
 #: What holds without ``--config``: the finest network there is, and gentle fine-tuning.
 DEFAULTS = {
-    "network": {"weight_bits": 8, "ticks": 255, "input_ticks": 255, "accumulator_bits": 32},
+    "network": {"weight_bits": 8, "ticks": 255, "input_ticks": 255, "per_channel": True,
+                "accumulator_bits": 32},
     "training": {"learning_rate": 0.001, "average": 0.9},
 }
 

@@ -114,8 +114,9 @@ def convert(
     quantised = QuantisedNetwork(
         folded.topology, config.network.layer_bits,
         (config.network.input_ticks, *config.network.layer_ticks),
+        per_channel=config.network.per_channel,
     )
-    calibrate(quantised, relu, images, data.encode(pixels))
+    calibrate(quantised, relu, images, data.encode(pixels), config.network.window)
     tuned = {}
     if epochs:
         tuned["finetune"] = finetune(quantised, config, data, epochs, progress)

@@ -63,7 +63,8 @@ def settle_constants(relu: ReluNetwork, constants: Sequence[int], images: torch.
 
 @torch.no_grad()
 def calibrate(
-    network: QuantisedNetwork, relu: ReluNetwork, images: torch.Tensor, codes: torch.Tensor
+    network: QuantisedNetwork, relu: ReluNetwork, images: torch.Tensor, codes: torch.Tensor,
+    window: float = 1.0,
 ) -> None:
     """Set every number of ``network`` so that it computes what ``relu`` does, as nearly as it can.
 
@@ -75,10 +76,13 @@ def calibrate(
         Of the same topology.
     images, codes : :class:`torch.Tensor`
         Training images as ``relu`` and as ``network`` read them, ``[images, inputs]``.
+    window : :class:`float`
+        The part of each layer's window that is kept.
     """
     network.start_from(relu, codes)
     wanted = activations(relu, images)
-    handles = [fire.register_forward_pre_hook(_set_window) for fire in network.fires]
+    set_window = functools.partial(_set_window, window)
+    handles = [fire.register_forward_pre_hook(set_window) for fire in network.fires]
     handles += [
         layer.register_forward_hook(functools.partial(_correct_bias, received))
         for layer, received in zip(network.layers, wanted, strict=True) if layer.plan.learned
@@ -100,7 +104,9 @@ def _correct_bias(
     return membrane + moved.view(-1, *[1] * (membrane.ndim - 2)), unit
 
 
-def _set_window(fire: nn.Module, given: tuple[torch.Tensor, torch.Tensor]) -> None:
+def _set_window(
+    part: float, fire: nn.Module, given: tuple[torch.Tensor, torch.Tensor]
+) -> None:
     """Set the window of a layer from the membranes it is about to fire on."""
     membrane, unit = given
     # The unit may be one a channel.
@@ -114,7 +120,7 @@ def _set_window(fire: nn.Module, given: tuple[torch.Tensor, torch.Tensor]) -> No
         (torch.floor(positive / step + 0.5).clamp(max=fire.ticks) * step - positive).square().sum()
         for step in steps
     ]
-    fire.log_scale.copy_(steps[int(torch.stack(errors).argmin())].log())
+    fire.log_scale.copy_((part * steps[int(torch.stack(errors).argmin())]).log())
 
 
 @contextlib.contextmanager
