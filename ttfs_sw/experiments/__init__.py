@@ -59,6 +59,14 @@ EXPERIMENTS = {
         "a slope at threshold that is left to chance makes gradients explode, and what cures it",
         "ttfs_sw.experiments.gradients",
     ),
+    "few-spikes": Experiment(
+        "the bits of a value as spikes convert a network in few steps, and are what our core sends",
+        "ttfs_sw.experiments.few_spikes",
+    ),
+    "comparison": Experiment(
+        "the neighbours and this project's network compare like with like",
+        "ttfs_sw.experiments.comparison",
+    ),
 }
 
 

@@ -28,7 +28,7 @@ from ttfs_sw.network import Network
 from ttfs_sw.training_data import Data, check
 
 __all__ = ["Method", "Progress", "Task", "fit", "integer", "largest_activations",
-           "nearest"]
+           "nearest", "parts"]
 
 Progress = Callable[[int, int], None]
 
@@ -168,9 +168,7 @@ class Method(abc.ABC):
 
     def _batches(self, pixels: np.ndarray) -> Iterator[torch.Tensor]:
         """Give images a batch at a time, as values from 0 to 1."""
-        for start in range(0, len(pixels), BATCH):
-            batch = torch.from_numpy(np.array(pixels[start:start + BATCH])).to(self._device)
-            yield batch.float() / self._maximum
+        return parts(pixels, self._maximum, self._device)
 
     def _refuse_max_pools(self, reason: str) -> None:
         """Refuse layers with a max-pool.
@@ -251,6 +249,15 @@ def fit(
             if progress is not None:
                 progress(done, epochs * len(data.x))
     model.eval()
+
+
+def parts(
+    pixels: np.ndarray, maximum: int, device: torch.device
+) -> Iterator[torch.Tensor]:
+    """Give images a batch at a time, as values from 0 to 1."""
+    for start in range(0, len(pixels), BATCH):
+        batch = torch.from_numpy(np.array(pixels[start:start + BATCH])).to(device)
+        yield batch.float() / maximum
 
 
 @torch.no_grad()
