@@ -328,7 +328,7 @@ def test_signal_during_training(number, code, tmp_path):
     process = start("train", "digits-mlp", "-o", folder, env={**os.environ, "OMP_NUM_THREADS": "1"})
     # In the midst of training. While libraries are being imported, Python may end by the signal
     # itself, although we handle it.
-    ended, errors = stop(process, number, when=(folder / "checkpoint.npz").exists)
+    ended, errors = stop(process, number, when=(folder / "checkpoint.npz").exists, seconds=250)
     assert ended == code, errors
     assert "Traceback" not in errors
     if number == signal.SIGINT:

@@ -57,7 +57,7 @@ def test_torchrun(tmp_path):
     ended = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
          "-m", "ttfs_sw", "train", tmp_path / "settings.toml", "-o", tmp_path / "two"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=500,
     )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("accuracy, network.npz") == 1
