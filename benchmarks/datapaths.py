@@ -66,6 +66,10 @@ def markdown(found: Sequence[dict]) -> str:
             *(f"{run['cycles']['median']:,.0f} ({run['roofline_cycles']['median']:,.0f})"
               .replace(",", " ") if run else "dense layers only" for run in runs),
         ]) + " |")
+    images = next(run["images"] for run in found[0]["networks"].values() if run)
+    seeds = len(found[0]["build"]["fmax_of_seeds_mhz"]["seeds"])
+    lines += ["", f"The first {count(images)} test images, none with a difference; the best clock "
+                  f"of {seeds} seed{'s' * (seeds > 1)}."]
     return "\n".join(lines) + "\n"
 
 

@@ -112,17 +112,20 @@ class Board:
         """The same board whose core has another datapath, and with it another bitstream."""
         if datapath == self.config.datapath:
             return self
-        config = dataclasses.replace(self.config, datapath=datapath)
-        clock_hz = self.clock_hz
+        changes: dict = {"config": dataclasses.replace(self.config, datapath=datapath)}
+        if self.device.startswith("iCE40UP5K"):
+            # What is faster than this has not been reached.
+            fastest = {"mac": self.clock_hz, "serial": 39_000_000, "ramp": 36_000_000}[datapath]
+            changes["clock_hz"] = min(self.clock_hz, fastest)
         if datapath == "ramp":
-            if self.device.startswith("iCE40UP5K"):
-                # Routed once, at 37.9 MHz: what is faster than this has not been reached.
-                clock_hz = min(clock_hz, 36_000_000)
             # The ordering queue has room for the largest map, and dense layers fire small ones.
-            config = dataclasses.replace(
-                config, map_words=min(config.map_words, config.input_words))
+            changes["config"] = dataclasses.replace(
+                changes["config"], map_words=min(self.config.map_words, self.config.input_words))
+            if self.device.startswith("iCE40UP5K"):
+                # It takes the block RAM that is left.
+                changes["in_registers"] = (*self.in_registers, ("requantiser", "places"))
         return dataclasses.replace(
-            self, name=f"{self.name}-{datapath}", config=config, clock_hz=clock_hz, seeds=())
+            self, name=f"{self.name}-{datapath}", seeds=(), **changes)
 
 
 def _platform(module: str, name: str) -> Callable[[], Platform]:

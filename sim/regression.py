@@ -70,9 +70,8 @@ class Regression:
     @property
     def watchdog(self) -> int:
         """Cycles without a transfer after which the core hangs."""
-        worst = max(layer.bound(layer.roofline(np.ones(layer.inputs)))
-                    for layer in self.program.layers)
-        return 2 * int(worst) + _PATIENCE
+        tick_bits = self.program.config.tick_bits
+        return _PATIENCE + 2 * max(layer.most_cycles(tick_bits) for layer in self.program.layers)
 
     def run(
         self, build: Build, *, jobs: int = 1, fail_fast: bool = False,

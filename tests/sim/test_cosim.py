@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from networks import random_images, random_network
 
 from boards.registry import BOARDS
+from hdl.compiler import minimal_config
 from sim import cosim
 from ttfs_sw import golden
 from ttfs_sw.network import dense_network
@@ -77,6 +79,29 @@ def test_extremes_are_exact(config, icarus, make_images, sizes, firing):
         report = cosim.run(network, images, config=config, simulator="icarus", jobs=1)
         assert exact(report), report["first_mismatch"]["message"]
         assert report["accuracy"] is None
+
+
+@pytest.mark.parametrize("datapath", ["serial", "ramp"])
+def test_other_datapaths_are_exact(config, icarus, make_network, make_images, datapath):
+    network = make_network((33, 17, 5), ticks=15)
+    config = dataclasses.replace(config, datapath=datapath)
+    report = cosim.run(
+        network, make_images(network, 3), config=config, simulator="icarus", jobs=1)
+    assert exact(report), report["first_mismatch"]["message"]
+    assert report["config"]["datapath"] == datapath
+
+
+@pytest.mark.parametrize("datapath", ["mac", "serial"])
+def test_residuals_are_exact(icarus, datapath):
+    rng = np.random.default_rng(5)
+    drawn = (random_network(rng, lanes=4, max_size=6, max_neurons=200) for _ in range(200))
+    network = next(
+        network for network in drawn
+        if any(layer.second_source is not None for layer in network.layers))
+    config = dataclasses.replace(minimal_config(network, lanes=4), datapath=datapath)
+    report = cosim.run(
+        network, random_images(rng, network, 3), config=config, simulator="icarus", jobs=1)
+    assert exact(report), report["first_mismatch"]["message"]
 
 
 @pytest.mark.slow
