@@ -14,6 +14,7 @@ import platform
 import statistics
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +74,16 @@ def cycles(network: Network, trace: Trace, lanes: int) -> np.ndarray:
 def measure(preset: str, seed: int, dataset: Dataset, lanes: int) -> dict[str, Any]:
     """Train ``preset`` from ``seed`` and return its figures."""
     settings = config.load(preset, {"seed": seed})
+    # Training has one thread, so that this is what it would take on a machine with nothing else.
+    started = time.process_time()
     with tempfile.TemporaryDirectory() as folder, bar(f"{preset}, seed {seed}") as progress:
         report = train(settings, dataset, folder, progress)
+        worked = time.process_time() - started
         network = Network.load(Path(folder) / "network.npz")
     trace = golden.run(network, dataset.x_test)
     return {
         **{key: report[key] for key in KEYS},
+        "cpu_seconds": worked,
         "events_input_median": float(np.median(trace.events[:, 0])),
         "cycles_median": float(np.median(cycles(network, trace, lanes))),
     }
@@ -108,6 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
         "spikes_per_neuron_most": max(run["spikes_per_neuron"] for run in runs),
         "cycles_median_most": max(run["cycles_median"] for run in runs),
         "seconds_most": max(run["seconds"] for run in runs),
+        "cpu_seconds_most": max(run["cpu_seconds"] for run in runs),
         "runs": runs,
         "machine": {
             "processor": platform.machine(), "cores": os.cpu_count(),

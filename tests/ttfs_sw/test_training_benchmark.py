@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -42,3 +43,17 @@ def test_cycles(benchmark, network, lanes):
                 expected[image] += max(1, sum(reached))
         expected += acts.shape[1] * (groups[-1] + 1)
     assert benchmark.cycles(network, trace, lanes).tolist() == expected.tolist()
+
+
+def test_main(benchmark, tmp_path):
+    (tmp_path / "tiny.toml").write_text(
+        "[network]\nhidden = [8]\n[training]\nheldout = 300\nfloat_epochs = 1\nepochs = 1\n"
+    )
+    arguments = [str(tmp_path / "tiny.toml"), "--seeds", "1", "--json", str(tmp_path / "t.json")]
+    assert benchmark.main(arguments) == 0
+    found = json.loads((tmp_path / "t.json").read_text())
+    (run,) = found["runs"]
+    assert (found["images"], run["seed"]) == (450, 1)
+    assert found["accuracy_worst"] == found["accuracy_mean"] == run["accuracy_network"]
+    # One thread works; the clock on the wall may also wait for others.
+    assert 0 < run["cpu_seconds"] == found["cpu_seconds_most"] <= 1.5 * run["seconds"] + 1

@@ -59,6 +59,10 @@ EXPERIMENTS = {
         "a slope at threshold that is left to chance makes gradients explode, and what cures it",
         "ttfs_sw.experiments.gradients",
     ),
+    "tradeoffs": Experiment(
+        "what accuracy costs in weight bits, ticks, latency, exact times and spikes",
+        "ttfs_sw.experiments.tradeoffs",
+    ),
     "few-spikes": Experiment(
         "the bits of a value as spikes convert a network in few steps, and are what our core sends",
         "ttfs_sw.experiments.few_spikes",
