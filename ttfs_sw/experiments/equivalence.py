@@ -285,8 +285,7 @@ def figure(path, report: dict[str, Any]) -> None:
     axes.annotate("one rounding of float64", (epsilon, 1), xycoords=("data", "axes fraction"),
                   xytext=(4, -2), textcoords="offset points", va="top", fontsize=8)
     axes.set(xscale="log", xlim=(ZERO / 1.5, 1e-8), ylim=(-0.7, len(entries) + 0.1),
-             xlabel="largest difference between spike times and ReLU, as a share of the largest "
-             "value (0: at the left edge)")
+             xlabel="largest difference, as a share of the largest value (0: at the left edge)")
     axes.set_yticks(places, [name for name, _ in entries])
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.6)
     tidy(axes)
