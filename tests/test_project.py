@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import inspect
+import json
 import re
 import shlex
 import subprocess
@@ -125,6 +126,20 @@ def test_links_lead_somewhere(page):
 def test_index_has_every_page():
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     assert {page.name for page in PAGES[1:]} - {"index.md"} <= set(re.findall(r"\((\S+)\)", index))
+
+
+def test_every_experiment_has_its_page():
+    from ttfs_sw.experiments import EXPERIMENTS
+
+    folder = ROOT / "docs" / "experiments"
+    index = (folder / "index.md").read_text(encoding="utf-8")
+    for name in EXPERIMENTS:
+        assert f"({name}.md)" in index
+        # Small enough to be read, and to stay in the history.
+        assert (folder / f"{name}.png").stat().st_size <= 100_000
+        report = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        assert report["dataset"] == "digits"
+        assert all(entry["met"] is not False for entry in report["claims"])
 
 
 def test_readme_python_names_what_exists():

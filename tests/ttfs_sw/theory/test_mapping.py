@@ -1,11 +1,14 @@
 """Networks of spike times against ReLU networks: forward, gradients, and the way back."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from ttfs_sw import config, topology
 from ttfs_sw.continuous import ContinuousLayer, ContinuousNetwork
 from ttfs_sw.errors import InputError
 from ttfs_sw.models import ReluNetwork
@@ -35,6 +38,29 @@ def test_b1_is_the_relu_network(make_relu, shape, seed):
     trace = network.run(values)
     assert trace.early == 0
     close(trace.logits, relu(values))
+
+
+SIZES = {"digits": (8, 8, 1), "mnist": (28, 28, 1), "fashion-mnist": (28, 28, 1),
+         "cifar10": (32, 32, 3)}
+
+
+@pytest.mark.parametrize("preset", [
+    pytest.param(name, marks=pytest.mark.slow if name.startswith("cifar10") else ())
+    for name in config.presets()
+])
+def test_every_preset_has_its_network_of_spike_times(preset):
+    """On images of noise; ``ttfs experiment equivalence --run DIR`` compares trained ones."""
+    preset = config.load(preset)
+    layers = topology.plan(preset.network.texts, SIZES[preset.dataset], 10)
+    generator = torch.Generator().manual_seed(0)
+    relu = ReluNetwork(layers, generator).double()
+    values = torch.rand(2, math.prod(layers.input_shape), generator=generator).double()
+    network = to_ttfs(relu, layers)
+    network.calibrate(values)
+    trace, expected = network.run(values), relu(values)
+    assert trace.early == 0
+    close(trace.logits, expected)
+    assert torch.equal(trace.logits.argmax(dim=1), expected.argmax(dim=1))
 
 
 @given(shape=st.sampled_from(PLAIN), seed=st.integers(0, 10_000))
