@@ -1,7 +1,7 @@
 """The verbs that make hardware: ``verilog``, ``build`` and ``image``."""
 
 import json
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from ttfs_sw.files import output_folder, write_bytes
 from ttfs_sw.progress import bar
 
 if TYPE_CHECKING:
+    from hdl.config import CoreConfig
     from ttfs_sw.network import Network
 
 __all__ = ["register"]
@@ -44,6 +45,7 @@ def register(verbs) -> None:
     )
     add_network(parser)
     add_core(parser, board=None)
+    _add_map(parser)
     parser.set_defaults(run=verilog)
 
     parser = verbs.add_parser(
@@ -82,7 +84,16 @@ def register(verbs) -> None:
     add_network(parser)
     add_board(parser)
     add_datapath(parser)
+    _add_map(parser)
     parser.set_defaults(run=image)
+
+
+def _add_map(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--map", action="store_true",
+        help="show where each layer lies in the core's memories, and the least and the greatest "
+        "membrane potential that any image can give it",
+    )
 
 
 def build(options: Namespace) -> Outcome:
@@ -163,6 +174,8 @@ def image(options: Namespace) -> Outcome:
         "flash_offset": board.flash_offset,
         "files": {"image": str(folder / "network.img")},
     }
+    if options.map:
+        report |= _memory_map(network, board.config)
     return Outcome(
         report, describe("image", report), title=f"{options.network} for {board.name}",
         folder=folder,
@@ -178,7 +191,17 @@ def verilog(options: Namespace) -> Outcome:
 
     folder = options.output or options.network.parent / "verilog"
     report = write_verilog(network, config, output_dir=folder)
+    if options.map:
+        report |= _memory_map(network, config)
     return Outcome(
         report, describe("verilog", report), title=f"{options.network}: a core of {config.lanes} "
         "lanes", folder=folder,
     )
+
+
+def _memory_map(network: "Network", config: "CoreConfig") -> dict[str, Any]:
+    """What ``--map`` adds to a report: ``memories`` and ``layers``."""
+    from hdl.compiler import compile_network
+
+    compiled = compile_network(network, config).report()
+    return {key: compiled[key] for key in ("memories", "layers")}

@@ -132,6 +132,7 @@ def _verilog(report: Report) -> Rows:
         ("lanes", count(report["lanes"])),
         ("bits", widths),
         *_files(report),
+        *_memory_map(report),
     ]
 
 
@@ -146,7 +147,31 @@ def _image(report: Report) -> Rows:
         ("goes to", f"{report['flash_offset']:#x} of the flash of {report['board']}"),
         ("sha256", report["sha256"]),
         *_files(report),
+        *_memory_map(report),
     ]
+
+
+def _memory_map(report: Report) -> Rows:
+    """What ``--map`` asks for: how full the memories are, and where each layer lies in them."""
+    if "layers" not in report:
+        return []
+
+    def words(base: int | None, length: int) -> str:
+        return "-" if base is None or not length else f"{base} to {base + length - 1}"
+
+    rows: Rows = [("",), ("memory", "used", "of")]
+    for name, memory in report["memories"].items():
+        rows.append((name, count(memory["used"]), count(memory["available"])))
+    rows += [("",), ("layer", "weights", "potentials", "rows", "map", "least V", "greatest V")]
+    for layer in report["layers"]:
+        rows.append((
+            layer["name"], words(layer["weight_base"], layer["weight_words"]),
+            words(layer["membrane_base"], layer["window_rows"] * layer["row_words"]),
+            f"{layer['window_rows']} of {layer['rows']}",
+            words(layer["destination_base"], layer["destination_words"]),
+            *(count(bound) for bound in layer["bounds"]),
+        ))
+    return rows
 
 
 def _flash(report: Report) -> Rows:
