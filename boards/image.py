@@ -101,10 +101,11 @@ class Image:
     writes: tuple[Write, ...]
 
     @classmethod
-    def parse(cls, content: bytes, config: CoreConfig) -> "Image":
+    def parse(cls, content: bytes, config: CoreConfig, *, table: bool = True) -> "Image":
         """Read an image; check all that the board checks, every write's address, and the table.
 
-        What follows the image, as in a flash chip, is ignored.
+        What follows the image, as in a flash chip, is ignored. Without ``table`` the layer table
+        need not make sense, as for the loader, which writes it and does not run it.
 
         Raises
         ------
@@ -136,12 +137,13 @@ class Image:
         writes = tuple(_parse_sections(words, config))
         if struct.unpack_from("<I", content, end)[0] != zlib.crc32(content[:end]):
             raise ImageError("the image's checksum is wrong: make it again with `ttfs image`")
-        table = {address: value for memory, address, value in writes if memory == Memory.TABLE}
-        try:
-            check_table(table, config)
-        except BadTable as error:
-            raise ImageError(f"the image is whole but makes no sense: {error}; make it again with "
-                             "`ttfs image`") from error
+        if table:
+            words = {address: value for memory, address, value in writes if memory == Memory.TABLE}
+            try:
+                check_table(words, config)
+            except BadTable as error:
+                raise ImageError(f"the image is whole but makes no sense: {error}; make it again "
+                                 "with `ttfs image`") from error
         return cls(fingerprint, last_input + 1, writes)
 
 

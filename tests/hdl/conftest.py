@@ -41,9 +41,12 @@ class CheckedMemory(memory.Memory):
         return m
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def checked_memories() -> Iterator[None]:
-    """Every memory of every simulation under this folder is a :class:`CheckedMemory`."""
+    """Every memory of every simulation under this folder is a :class:`CheckedMemory`.
+
+    And only under this folder: what is built elsewhere is what is shipped.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "Memory", CheckedMemory)
         yield
