@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 #: Steps, images a step, and how often the weights are compared.
 STEPS, BATCH, EVERY = 1000, 64, 20
 
+#: Bias of hidden neurons at the start.
+BIAS = 0.1
+
 #: By what the claims are held to: as the paper trains, and with momentum-free gradient descent.
 OPTIMISERS = {
     "SGD": lambda parameters: torch.optim.SGD(parameters, lr=0.05),
@@ -58,6 +61,7 @@ def run(options: Options) -> dict[str, Any]:
         relu = ReluNetwork(layers, torch.Generator().manual_seed(options.seed)).double()
         # Only so that the alpha-model can start from the same function, with the kindest of slopes.
         balance(relu)
+        lift(relu)
         entry = compare(
             relu.to(device), layers, batches(pixels, labels, options.seed), OPTIMISERS[optimiser],
             STEPS, lambda done, before=count * STEPS: options.step(before + done, total),
@@ -72,7 +76,22 @@ def run(options: Options) -> dict[str, Any]:
                   entry["alpha"][-1], at_least=LEFT),
         ]
         curves.append({"network": kind, "layers": NETWORKS[kind], "optimiser": optimiser} | entry)
-    return {"steps": STEPS, "batch": BATCH, "every": EVERY, "claims": claims, "curves": curves}
+    return {
+        "steps": STEPS, "batch": BATCH, "every": EVERY, "bias": BIAS, "claims": claims,
+        "curves": curves,
+    }
+
+
+@torch.no_grad()
+def lift(relu: ReluNetwork) -> None:
+    """Take the biases of hidden neurons off 0.
+
+    Balanced weights give 0 for a patch of one grey level, and so, with a bias of 0, a membrane on
+    the very kink of the ReLU, for every blank patch of every image. There rounding decides whether
+    a neuron learns, and it may decide differently for the same function written in spike times.
+    """
+    for layer in relu.layers[:-1]:
+        layer.bias.fill_(BIAS)
 
 
 def batches(
@@ -191,7 +210,8 @@ once, in continuous time. They see the same batches of {report["batch"]} images 
 {report["dataset"]} in the same order, in float64, and learn with the same optimiser for
 {report["steps"]} steps. The hidden layers are {networks}. Weights are drawn so that those of a
 hidden neuron add up to 0: then all slopes of the α-model are 1 at the start, as those of B1 always
-are, and even its weights are the same.
+are, and even its weights are the same. Biases start at {report["bias"]}: at 0 a blank patch of an
+image would lie on the kink of the ReLU, where rounding decides which way it goes.
 
 **B1** has a constant slope at threshold. Its weights are those of the ReLU network and so are its
 gradients, written in spike times: the two trainings are one. The largest difference of any weight
