@@ -224,6 +224,8 @@ _ULX3S_85F = dataclasses.replace(
     device="LFE5U-85F-6BG381",
     platform_factory=_platform("ulx3s", "ULX3S_85F_Platform"),
     config=CONFIGURATIONS["lfe5u-85f-64x4"].core,
+    # With 64 multipliers in blocks, Yosys 0.66 ends in a failed assertion of its ABC9 pass.
+    in_luts=("lanes",),
 )
 
 
@@ -255,7 +257,7 @@ BOARDS: dict[str, Board] = {
         _variant(_ULX3S_25F, "lfe5u-25f-64x4", clock_hz=80_000_000, **_LANES_IN_LUTS,
                  in_lut_ram=_SMALL_MEMORIES),
         _ULX3S_85F,
-        _variant(_ULX3S_85F, "lfe5u-85f-32x8"),
+        _variant(_ULX3S_85F, "lfe5u-85f-32x8", in_luts=()),
     )
 }
 
