@@ -8,6 +8,7 @@ import pytest
 from amaranth.lib import memory
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from integer_networks import shaped_network
 
 from hdl.compiler import compile_network
 from hdl.config import CoreConfig
@@ -38,8 +39,6 @@ def plain_memories():
 @pytest.fixture(scope="module")
 def pairs():
     """Networks of all kinds of layers that the core holds, and their programs."""
-    from tests.hdl.conftest import shaped_network
-
     rng = np.random.default_rng(30)
     networks = [
         shaped_network(rng, (4, 4, 1), [

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from integer_networks import make_network
 
 from hdl.compiler import compile_network, minimal_config
 from hdl.controller import Controller
@@ -11,8 +12,6 @@ from hdl.table import ENTRY_WORDS, FIELDS, field_widths
 
 @pytest.fixture(scope="module")
 def program():
-    from tests.hdl.conftest import make_network
-
     network = make_network(np.random.default_rng(3), (9, 8, 7, 6, 3))
     return compile_network(network, minimal_config(network, lanes=4))
 

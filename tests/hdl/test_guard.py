@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from integer_networks import make_network
 
 from hdl.compiler import compile_network, minimal_config
 from hdl.config import CoreConfig
@@ -21,8 +22,6 @@ ODD = dataclasses.replace(EVEN, membrane_words=49, input_words=23, map_words=13,
 
 @pytest.fixture(scope="module", params=[EVEN, ODD], ids=["even", "odd"])
 def program(request):
-    from tests.hdl.conftest import make_network
-
     network = make_network(np.random.default_rng(3), (9, 8, 7, 3))
     return compile_network(network, request.param)
 

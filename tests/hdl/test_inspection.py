@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from integer_networks import shaped_network
 
 import hdl.compiler
 from hdl.compiler import DoesNotFit, compile_network, minimal_config
@@ -18,8 +19,6 @@ CONFIG = CoreConfig(lanes=4, weight_words=1000, membrane_words=91, input_words=2
 @pytest.fixture(scope="module")
 def program():
     """A network with all kinds of layers, and a window that wraps."""
-    from tests.hdl.conftest import shaped_network
-
     network = shaped_network(np.random.default_rng(4), (6, 6, 3), [
         {"kind": "conv2d", "channels": 5, "kernel": 3, "padding": 1},
         {"kind": "depthwise", "kernel": 3, "padding": 1},

@@ -1,8 +1,6 @@
 """Fixtures of the co-simulation: records as a right core would give them, and real simulators."""
 
-import sys
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import pytest
 from amaranth.lib import data
@@ -13,9 +11,6 @@ from sim.expected import Expected
 from sim.records import Kind
 from sim.simulators import Simulator, find_simulator
 from ttfs_sw.errors import ToolError
-
-# For ``import networks``, the random networks of all packages.
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 #: A record before it is packed: its kind, the fields of its payload, and the cycle.
 Event = tuple[Kind, dict[str, int], int]
