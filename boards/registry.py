@@ -257,7 +257,7 @@ BOARDS: dict[str, Board] = {
         _variant(_ULX3S_25F, "lfe5u-25f-64x4", clock_hz=80_000_000, **_LANES_IN_LUTS,
                  in_lut_ram=_SMALL_MEMORIES),
         _ULX3S_85F,
-        _variant(_ULX3S_85F, "lfe5u-85f-32x8", in_luts=()),
+        _variant(_ULX3S_85F, "lfe5u-85f-32x8"),
     )
 }
 
