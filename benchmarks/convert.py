@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
                   f"{100 * figures['accuracy_network']:.2f} %, same winner "
                   f"{100 * figures['agreement']:.2f} %", flush=True)
     if options.json:
-        write_json(options.json, found)
+        write_json(options.json, {"networks": found})
     return 0
 
 

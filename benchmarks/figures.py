@@ -287,4 +287,71 @@ CORE = Table(
     ),
 )
 
-TABLES = {"chain": CHAIN, "core": CORE}
+
+def _trained_often(
+    network: str, accuracy: float, spikes: float, minutes: int, command: str
+) -> tuple[Figure, ...]:
+    """What the worst of a preset's three trainings reaches, and what B1 makes of its ReLU network.
+    """
+    def worst(report: Report) -> str:
+        return (
+            f"{percent(report['accuracy_worst'])}, {report['spikes_per_neuron_most']:.3f} spikes, "
+            f"{seconds(report['seconds_most'])}"
+        )
+
+    return (
+        Figure(
+            f"{network}: worst of three seeds",
+            f"at least {100 * accuracy:.1f} %, at most {spikes:.2f} spikes a hidden neuron, "
+            f"{minutes} min", command, worst,
+            lambda report: (
+                report["images"] == 10_000 and len(report["runs"]) >= 3
+                and report["accuracy_worst"] >= accuracy
+                and report["spikes_per_neuron_most"] <= spikes
+                and report["seconds_most"] <= 60 * minutes
+            ),
+        ),
+        Figure(
+            f"{network}: images that the float network, as spike times (B1), answers otherwise",
+            "0", command,
+            lambda report: f"{report['b1_changed']} of {count(_shown(report))}",
+            lambda report: report["b1_changed"] == 0,
+        ),
+    )
+
+
+def _shown(report: Report) -> int:
+    return report["images"] * len(report["runs"])
+
+
+def _converted(report: Report) -> list[float]:
+    """Points of accuracy that each converted network of 8 bits and T = 255 lost."""
+    return [
+        100 * (made["accuracy_float"] - made["accuracy_network"]) for made in report["networks"]
+        if (made["weight_bits"], made["ticks"]) == (8, 255) and made["images"] == 10_000
+    ]
+
+
+TRAINING = Table(
+    page="docs/training.md",
+    commands={
+        f"seeds-{preset}": f"python benchmarks/training.py {preset} --seeds 0 1 2"
+        for preset in ("mnist-mlp", "mnist-mlp-256", "mnist-mlp-3bit", "mnist-mlp-sparse",
+                       "mnist-lenet")
+    } | {"convert": "python benchmarks/convert.py --dataset mnist --seeds 0 1 2"},
+    figures=(
+        *_trained_often("784-128-10, 4 bits, T = 15", 0.986, 0.18, 5, "seeds-mnist-mlp"),
+        *_trained_often("784-256-10", 0.988, 0.15, 8, "seeds-mnist-mlp-256"),
+        *_trained_often("784-128-10, 3 bits, T = 7", 0.985, 0.18, 5, "seeds-mnist-mlp-3bit"),
+        *_trained_often("784-128-10, sparse", 0.984, 0.10, 5, "seeds-mnist-mlp-sparse"),
+        *_trained_often("LeNet 8c5-p2-16c5-p2-64-10", 0.993, 0.22, 15, "seeds-mnist-lenet"),
+        Figure(
+            "784-128-10 converted without training, 8 bits, T = 255: points lost",
+            "at most 0.1, any of three seeds", "convert",
+            lambda report: ", ".join(f"{lost:.2f}" for lost in _converted(report)),
+            lambda report: len(_converted(report)) >= 3 and max(_converted(report)) <= 0.1,
+        ),
+    ),
+)
+
+TABLES = {"chain": CHAIN, "core": CORE, "training": TRAINING}

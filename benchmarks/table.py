@@ -3,6 +3,7 @@
     python benchmarks/table.py                      the chain: measure everything, print the table
     python benchmarks/table.py --write              put it into its page too, here README.md
     python benchmarks/table.py core --write         the core on every device: docs/performance.md
+    python benchmarks/table.py training --write     three seeds of each preset: docs/training.md
     python benchmarks/table.py core --only cosim    only the commands whose name begins so
     python benchmarks/table.py --keep               measure only what has no report yet
 

@@ -2,8 +2,10 @@
 
     python benchmarks/training.py mnist-mlp --seeds 0 1 2 --json training.json
 
-The accuracy is that of the integers, on all test images. ``cycles`` is the least that a core of
-``--lanes`` needs for the median image: its roofline, and one pass over the words of each layer.
+The accuracy is that of the integers, on all test images. ``b1_changed`` are the test images to
+which the ReLU network gives another answer as spike times, in continuous time. ``cycles`` is the
+least that a core of ``--lanes`` needs for the median image: its roofline, and one pass over the
+words of each layer.
 """
 
 import argparse
@@ -23,6 +25,8 @@ import torch
 
 from ttfs_sw import config, datasets, golden
 from ttfs_sw.datasets import Dataset
+from ttfs_sw.experiments import Options
+from ttfs_sw.experiments.equivalence import compare_run, open_run
 from ttfs_sw.files import write_json
 from ttfs_sw.golden import Trace
 from ttfs_sw.network import Layer, Network
@@ -80,10 +84,14 @@ def measure(preset: str, seed: int, dataset: Dataset, lanes: int) -> dict[str, A
         report = train(settings, dataset, folder, progress)
         worked = time.process_time() - started
         network = Network.load(Path(folder) / "network.npz")
+        _, *trained = open_run(Path(folder), Options(dataset))
     trace = golden.run(network, dataset.x_test)
+    exact = compare_run(*trained)
     return {
         **{key: report[key] for key in KEYS},
         "cpu_seconds": worked,
+        "b1_changed": exact["changed"],
+        "b1_logits": exact["logits"],
         "events_input_median": float(np.median(trace.events[:, 0])),
         "cycles_median": float(np.median(cycles(network, trace, lanes))),
     }
@@ -112,6 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
         "accuracy_mean": statistics.mean(accuracies),
         "spikes_per_neuron_most": max(run["spikes_per_neuron"] for run in runs),
         "cycles_median_most": max(run["cycles_median"] for run in runs),
+        "b1_changed": sum(run["b1_changed"] for run in runs),
         "seconds_most": max(run["seconds"] for run in runs),
         "cpu_seconds_most": max(run["cpu_seconds"] for run in runs),
         "runs": runs,

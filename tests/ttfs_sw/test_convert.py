@@ -207,7 +207,7 @@ def test_benchmark(tmp_path, capsys):
     spec.loader.exec_module(benchmark)
     benchmark.NETWORKS = ((8, 255, True),)
     assert benchmark.main(["--epochs", "10", "--seeds", "3", "--json", str(tmp_path / "a")]) == 0
-    (figures,) = json.loads((tmp_path / "a").read_text())
+    (figures,) = json.loads((tmp_path / "a").read_text())["networks"]
     assert (figures["seed"], figures["images"]) == (3, 450)
     assert figures["accuracy_float"] > 0.8
     assert figures["agreement"] >= 0.99

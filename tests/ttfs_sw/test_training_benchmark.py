@@ -55,5 +55,6 @@ def test_main(benchmark, tmp_path):
     (run,) = found["runs"]
     assert (found["images"], run["seed"]) == (450, 1)
     assert found["accuracy_worst"] == found["accuracy_mean"] == run["accuracy_network"]
+    assert found["b1_changed"] == 0 and 0 <= run["b1_logits"] < 1e-12
     # One thread works; the clock on the wall may also wait for others.
     assert 0 < run["cpu_seconds"] == found["cpu_seconds_most"] <= 1.5 * run["seconds"] + 1

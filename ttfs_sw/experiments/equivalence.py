@@ -31,7 +31,7 @@ from ttfs_sw.theory.layers import raster
 from ttfs_sw.theory.mapping import to_relu, to_ttfs
 from ttfs_sw.theory.network import TtfsNetwork
 
-__all__ = ["figure", "open_run", "page", "run"]
+__all__ = ["compare_run", "figure", "open_run", "page", "run"]
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def run(options: Options) -> dict[str, Any]:
         options.step(len(networks), total)
     runs = []
     for folder, relu, layers, dataset in finished:
-        runs.append({"run": folder} | _trained(relu, layers, dataset, options.device))
+        runs.append({"run": folder} | compare_run(relu, layers, dataset, options.device))
         claims.append(claim(f"{folder}: images with another answer", runs[-1]["changed"],
                             at_most=0))
         options.step(len(networks) + len(runs), total)
@@ -252,10 +252,17 @@ def open_run(folder: Path, options: Options) -> tuple[str, ReluNetwork, topology
 
 
 @torch.no_grad()
-def _trained(
-    relu: ReluNetwork, layers: topology.Topology, dataset: datasets.Dataset, device: str
+def compare_run(
+    relu: ReluNetwork, layers: topology.Topology, dataset: datasets.Dataset, device: str = "cpu"
 ) -> dict[str, Any]:
-    """Compare the float network of a run with its B1 network on all its test images."""
+    """Compare the float network of a run with its B1 network on all its test images.
+
+    Returns
+    -------
+    :class:`dict`
+        ``changed``, images with another answer; ``logits``, the largest difference of one, as a
+        share of the largest; and ``spikes_per_neuron`` and ``early`` of the B1 network.
+    """
     bright = int(dataset.x_train.max())
     values = torch.from_numpy(dataset.x_train[:CALIBRATION]).to(device).double() / bright
     network = to_ttfs(relu, layers)
