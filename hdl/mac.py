@@ -15,7 +15,7 @@ PAIRS = 7
 
 
 class MacLanes(wiring.Component):
-    """P lanes of ``V += w · a`` (ALGORITHMS §8.3, form B), one word of P neurons a cycle.
+    """P lanes of ``V += w · a`` (docs/theory.md, section 4), one word of P neurons a cycle.
 
     In step with :class:`hdl.membrane.Membrane`: (0) the code comes, and the weights' address is at
     the weight memory; (1) the product of weight and code is registered; (2) it is added to the

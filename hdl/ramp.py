@@ -10,7 +10,7 @@ __all__ = ["RampLanes"]
 
 
 class RampLanes(wiring.Component):
-    """P lanes of ``S += w`` and ``V += S`` (ALGORITHMS §8.3, form A): an adder each, no multiplier.
+    """P lanes of ``S += w`` and ``V += S`` (docs/theory.md, section 4): adders, no multiplier.
 
     In step with :class:`hdl.membrane.Membrane`: (0) an operation begins; (1) if it is an event's,
     the weights are taken as the operand; (2) the operand is added to the potential, and the sum may

@@ -38,7 +38,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 #: Made by ``ttfs experiment``; an index of their own.
 EXPERIMENT_PAGES = sorted((ROOT / "docs" / "experiments").glob("*.md"))
 
-#: What DESIGN promises.
+#: The verbs that there are.
 VERBS = {
     "demo", "train", "convert", "evaluate", "cosim", "verilog", "build", "image", "flash", "infer",
     "boards", "doctor", "report", "experiment",

@@ -1,8 +1,8 @@
 """The integers of a network whose activations have a window and a number of levels a layer.
 
 A QCFS unit with window λ and L levels, and a few-spike ReLU with α = λ and L = 2^K - 1, have the
-values of a neuron that fires once, at one of T = L ticks (DESIGN's contract; see
-:mod:`ttfs_sw.qat`). So every such network is one that our core runs; only its weights are rounded.
+values of a neuron that fires once, at one of T = L ticks (docs/theory.md, section 3). So
+every such network is one that our core runs; only its weights are rounded.
 """
 
 import math
