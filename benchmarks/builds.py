@@ -20,7 +20,7 @@ from boards.bitstream import make_bitstream
 from boards.registry import BOARDS, Board, find_board
 from boards.toolchain import find_toolchain
 from boards.top import BoardTop
-from ttfs_sw.errors import FailureError, InputError, ToolError
+from ttfs_sw.errors import answered
 
 
 def measure(board: Board, seeds: range, exhaustive: bool) -> dict:
@@ -57,6 +57,7 @@ def measure(board: Board, seeds: range, exhaustive: bool) -> dict:
     }
 
 
+@answered
 def main() -> int:
     """Measure the boards named on the command line, or all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -68,19 +69,15 @@ def main() -> int:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     results = []
-    try:
-        for name in options.boards or BOARDS:
-            board = find_board(name)
-            if options.nextpnr_opts is not None:
-                given = tuple(shlex.split(options.nextpnr_opts))
-                board = dataclasses.replace(board, nextpnr_opts=given)
-            if options.synth_opts is not None:
-                given = tuple(shlex.split(options.synth_opts))
-                board = dataclasses.replace(board, synth_opts=given)
-            results.append(measure(board, range(1, 1 + options.seeds), options.exhaustive))
-    except (FailureError, InputError, ToolError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    for name in options.boards or BOARDS:
+        board = find_board(name)
+        if options.nextpnr_opts is not None:
+            given = tuple(shlex.split(options.nextpnr_opts))
+            board = dataclasses.replace(board, nextpnr_opts=given)
+        if options.synth_opts is not None:
+            given = tuple(shlex.split(options.synth_opts))
+            board = dataclasses.replace(board, synth_opts=given)
+        results.append(measure(board, range(1, 1 + options.seeds), options.exhaustive))
     json.dump(results, sys.stdout, indent=2)
     print()
     return 0 if all(result["timing_met"] for result in results) else 1

@@ -1,8 +1,10 @@
 """What conversion costs: a float network trained in plain PyTorch, and the integers made of it.
 
     python benchmarks/convert.py --dataset mnist --seeds 0 1 2 --json convert.json
+    python benchmarks/convert.py --dataset mnist --network lenet
 
-The network is a perceptron with one hidden layer of 128. Nothing is trained after the conversion.
+The network is a perceptron with one hidden layer of 128, or a LeNet with batch-norm. Nothing is
+trained after the conversion.
 """
 
 import argparse
@@ -18,6 +20,7 @@ from ttfs_sw import datasets
 from ttfs_sw.config import Config, NetworkShape
 from ttfs_sw.convert import convert
 from ttfs_sw.datasets import Dataset
+from ttfs_sw.errors import answered
 from ttfs_sw.files import write_json
 from ttfs_sw.golden_torch import one_thread
 
@@ -27,16 +30,35 @@ __all__ = ["main", "measure", "trained"]
 NETWORKS = ((8, 255, True), (8, 255, False), (8, 15, True), (4, 15, True), (4, 15, False),
             (3, 7, True), (3, 7, False))
 
-HIDDEN, BATCH, RATE = 128, 256, 0.004
+BATCH, RATE = 256, 0.004
 
 
-def trained(dataset: Dataset, epochs: int, seed: int) -> nn.Module:
+def mlp(dataset: Dataset) -> nn.Module:
+    """A perceptron with one hidden layer of 128."""
+    inputs = dataset.x_train.shape[1]
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(inputs, 128), nn.ReLU(), nn.Linear(128, dataset.classes)
+    )
+
+
+def lenet(dataset: Dataset) -> nn.Module:
+    """8c5-p2-16c5-p2-64, with a batch-norm before each ReLU of a convolution."""
+    height, width, channels = dataset.shape
+    return nn.Sequential(
+        nn.Conv2d(channels, 8, 5, padding=2), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(8, 16, 5, padding=2), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(16 * (height // 4) * (width // 4), 64), nn.ReLU(),
+        nn.Linear(64, dataset.classes),
+    )
+
+
+MODELS = {"mlp": mlp, "lenet": lenet}
+
+
+def trained(dataset: Dataset, epochs: int, seed: int, network: str = "mlp") -> nn.Module:
     """A float network, trained as anybody would."""
     torch.manual_seed(seed)
-    inputs = dataset.x_train.shape[1]
-    model = nn.Sequential(
-        nn.Flatten(), nn.Linear(inputs, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, dataset.classes)
-    )
+    model = MODELS[network](dataset)
     height, width, channels = dataset.shape
     x = torch.from_numpy(dataset.x_train).view(-1, height, width, channels).permute(0, 3, 1, 2)
     y, top = torch.from_numpy(dataset.y_train), int(dataset.x_train.max())
@@ -50,7 +72,7 @@ def trained(dataset: Dataset, epochs: int, seed: int) -> nn.Module:
             nn.functional.cross_entropy(model(x[part].float() / top), y[part]).backward()
             optimizer.step()
             schedule.step()
-    return model
+    return model.eval()
 
 
 def measure(
@@ -69,11 +91,13 @@ def measure(
     return {**given, **{key: report[key] for key in keys}}
 
 
+@answered
 @one_thread()
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", default="digits", help="default: digits")
     parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--network", choices=MODELS, default="mlp", help="default: mlp")
     parser.add_argument("--epochs", type=int, default=10, help="of the float network")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--json", type=Path, metavar="FILE")
@@ -81,7 +105,7 @@ def main(argv: list[str] | None = None) -> int:
     dataset = datasets.load(options.dataset, data_dir=options.data_dir)
     found = []
     for seed in options.seeds:
-        model = trained(dataset, options.epochs, seed)
+        model = trained(dataset, options.epochs, seed, options.network)
         for bits, ticks, per_channel in NETWORKS:
             figures = {"seed": seed, **measure(model, dataset, bits, ticks, per_channel)}
             found.append(figures)

@@ -25,7 +25,7 @@ from boards.toolchain import Toolchain, find_toolchain
 from hdl.config import CoreConfig
 from hdl.core import Core
 from hdl.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS
-from ttfs_sw.errors import FailureError, InputError, ToolError
+from ttfs_sw.errors import answered
 from ttfs_sw.files import write_json
 
 _USED = re.compile(r"Info:\s+(\w+):\s+(\d+)/\s*(\d+)")
@@ -61,6 +61,7 @@ def pack(config: CoreConfig, toolchain: Toolchain, folder: Path) -> dict[str, di
     }
 
 
+@answered
 def main() -> int:
     """Measure one core."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -71,13 +72,9 @@ def main() -> int:
     if options.configuration not in CONFIGURATIONS:
         parser.error(f"unknown configuration: choose one of {', '.join(CONFIGURATIONS)}")
     config = CONFIGURATIONS[options.configuration].core
-    try:
-        toolchain = find_toolchain("ice40")
-        with tempfile.TemporaryDirectory() as folder:
-            cells = pack(config, toolchain, Path(folder))
-    except (FailureError, InputError, ToolError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    toolchain = find_toolchain("ice40")
+    with tempfile.TemporaryDirectory() as folder:
+        cells = pack(config, toolchain, Path(folder))
     used = cells["ICESTORM_LC"]["used"]
     report = {
         "configuration": options.configuration,

@@ -9,6 +9,7 @@ compile is measured too: the first time, again after a change of the design, and
 
 import argparse
 import json
+import sys
 import tempfile
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from sim.emit import Sources, emit
 from sim.runner import build
 from sim.simulators import find_simulator
 from ttfs_sw import datasets
+from ttfs_sw.errors import answered
 from ttfs_sw.network import Network, dense_network
 
 
@@ -46,7 +48,8 @@ def compile_times(config, simulator, cache: Path) -> dict[str, float]:
     }
 
 
-def main() -> None:
+@answered
+def main() -> int:
     """Measure as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--board", default="icebreaker")
@@ -77,7 +80,8 @@ def main() -> None:
         "simulated_cycles_per_second", "golden_seconds", "cycles", "roofline_cycles", "over_bound",
     )
     print(json.dumps(result | {key: report[key] for key in keys}, indent=2))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

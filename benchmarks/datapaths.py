@@ -26,6 +26,7 @@ from hdl.config import DATAPATHS
 from sim import cosim
 from ttfs_sw import datasets
 from ttfs_sw.cli.tables import count
+from ttfs_sw.errors import answered
 from ttfs_sw.files import output_folder, write_json
 from ttfs_sw.network import Network
 
@@ -73,6 +74,7 @@ def markdown(found: Sequence[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
+@answered
 def main() -> int:
     """Measure all datapaths."""
     parser = argparse.ArgumentParser(

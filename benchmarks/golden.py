@@ -8,11 +8,13 @@ are all counted; importing torch is not. Run it as ``python benchmarks/golden.py
 import argparse
 import json
 import statistics
+import sys
 import time
 
 import numpy as np
 
 from ttfs_sw import golden
+from ttfs_sw.errors import answered
 from ttfs_sw.network import dense_network
 
 
@@ -44,7 +46,8 @@ def measure(images: int, runs: int, backend: str) -> dict[str, object]:
     }
 
 
-def main() -> None:
+@answered
+def main() -> int:
     """Measure both backends, or the one asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=10_000)
@@ -56,7 +59,8 @@ def main() -> None:
         for backend in arguments.backend or ("numpy", "torch")
     }
     print(json.dumps(report, indent=2))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

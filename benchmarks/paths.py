@@ -23,7 +23,7 @@ from boards.process import run_tool
 from boards.registry import Board, find_board
 from boards.toolchain import find_toolchain
 from boards.top import BoardTop
-from ttfs_sw.errors import FailureError, InputError, ToolError
+from ttfs_sw.errors import answered
 
 _WIRE = re.compile(r"\(INTERCONNECT (\S+) (\S+) \((\d+)")
 _CELL = re.compile(r"\(INSTANCE (\S*)\)")
@@ -106,6 +106,7 @@ def route(board: Board, seed: int, folder: Path) -> Path:
     return folder / "top.sdf"
 
 
+@answered
 def main() -> int:
     """Print the slow paths of one board."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -114,13 +115,9 @@ def main() -> int:
     parser.add_argument("--limit", type=float, default=22.0, metavar="NS", help="default: 22")
     parser.add_argument("--inside", action="store_true", help="the core's paths instead")
     options = parser.parse_args()
-    try:
-        board = find_board(options.board)
-        with tempfile.TemporaryDirectory() as folder:
-            timing = Timing(route(board, options.seed, Path(folder)))
-    except (FailureError, InputError, ToolError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    board = find_board(options.board)
+    with tempfile.TemporaryDirectory() as folder:
+        timing = Timing(route(board, options.seed, Path(folder)))
     groups = {}
     slowest = 0.0
     for delay, names in timing.paths():

@@ -25,6 +25,7 @@ import torch
 
 from ttfs_sw import config, datasets, golden
 from ttfs_sw.datasets import Dataset
+from ttfs_sw.errors import answered
 from ttfs_sw.experiments import Options
 from ttfs_sw.experiments.equivalence import compare_run, open_run
 from ttfs_sw.files import write_json
@@ -97,6 +98,7 @@ def measure(preset: str, seed: int, dataset: Dataset, lanes: int) -> dict[str, A
     }
 
 
+@answered
 def main(arguments: list[str] | None = None) -> int:
     """Run the benchmark from the command line; the JSON goes to stdout, or to ``--json``."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -5,7 +5,14 @@ prints its message as one line and exits with that code. Packages that may not i
 (:mod:`hdl`) give their own exceptions the same attribute.
 """
 
-__all__ = ["FailureError", "InputError", "ToolError"]
+import functools
+import sys
+from collections.abc import Callable
+from typing import ParamSpec
+
+__all__ = ["FailureError", "InputError", "ToolError", "answered"]
+
+P = ParamSpec("P")
 
 
 class FailureError(Exception):
@@ -24,3 +31,23 @@ class ToolError(Exception):
     """A tool is missing or too old: the message has the command that installs it."""
 
     exit_code = 3
+
+
+def answered(program: Callable[P, int]) -> Callable[P, int]:
+    """Make the ``main`` of a small program, a benchmark, print such an exception as one line.
+
+    It returns the exception's exit code then. Any other exception is a bug, and is raised.
+    """
+
+    @functools.wraps(program)
+    def run(*arguments: P.args, **options: P.kwargs) -> int:
+        try:
+            return program(*arguments, **options)
+        except Exception as error:
+            code = getattr(error, "exit_code", None)
+            if code is None:
+                raise
+            print(f"error: {error}", file=sys.stderr)
+            return code
+
+    return run

@@ -200,13 +200,15 @@ def test_no_test_image_calibrates(trained, digits, tmp_path):
     assert reports[0]["sha256"] == reports[1]["sha256"]
 
 
-def test_benchmark(tmp_path, capsys):
+@pytest.mark.parametrize("network", ["mlp", "lenet"])
+def test_benchmark(tmp_path, capsys, network):
     path = Path(__file__).parents[2] / "benchmarks" / "convert.py"
     spec = importlib.util.spec_from_file_location("convert_benchmark", path)
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)
     benchmark.NETWORKS = ((8, 255, True),)
-    assert benchmark.main(["--epochs", "10", "--seeds", "3", "--json", str(tmp_path / "a")]) == 0
+    assert benchmark.main(["--epochs", "10", "--seeds", "3", "--network", network,
+                           "--json", str(tmp_path / "a")]) == 0
     (figures,) = json.loads((tmp_path / "a").read_text())["networks"]
     assert (figures["seed"], figures["images"]) == (3, 450)
     assert figures["accuracy_float"] > 0.8
