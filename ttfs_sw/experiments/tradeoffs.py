@@ -103,9 +103,10 @@ class Base:
 #: What the presets hold out of a small and of a large dataset.
 SMALL_HELDOUT, LARGE_HELDOUT = 300, 5000
 
-#: For up to some thousand training images, and for more.
+#: For up to some thousand training images, and for more. With 784 pixels and 255 ticks membranes
+#: leave the 16 bits of our boards: what width they need is no question here.
 SMALL = Base("digits-mlp", {"float_epochs": 10, "epochs": 40}, 2)
-LARGE = Base("mnist-mlp", {"float_epochs": 3, "epochs": 12}, 1)
+LARGE = Base("mnist-mlp", {"float_epochs": 3, "epochs": 12, "accumulator_bits": 32}, 1)
 
 
 def base(options: Options) -> Base:
