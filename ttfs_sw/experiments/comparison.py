@@ -232,7 +232,8 @@ same order, bent in the same way, and the hidden layers {"-".join(report["layers
 is trained for {report["passes_reference"]} passes: its accuracy on the {report["images_test"]} test
 images, {report["rows"][0]["accuracy"]:.2%}, is the reference of all. Few-spike neurons and T2FSNN
 convert it and learn nothing; QCFS, PASCAL and this project's network fine-tune it for
-{report["passes"]} passes; LIF networks start from nothing and get the passes of both,
+{report["passes"]} passes; ReL-PSP neurons, which are no ReLUs, are trained from its weights for as
+many; LIF networks start from nothing and get the passes of both,
 {report["passes_reference"] + report["passes"]}. One test image is
 {100 / report["images_test"]:.2f} points; smaller differences than a few of those say nothing, and
 one seed is one seed.
@@ -248,13 +249,15 @@ one before, the sum over the maps; where all layers run at once, those of one la
 are those of synapses: a spike costs one addition at each, and a multiplication too if its worth
 depends on its time. QCFS, PASCAL and LIF networks get the image as real numbers, which multiply
 once; the others get it as spikes, which are counted. In our `serial` datapath, one spike is the
-few-spike pulses of its code, and nothing is multiplied.
+few-spike pulses of its code, and nothing is multiplied. A spike to a ReL-PSP neuron switches on a
+slope, one addition. That each neuron then adds its slope in every tick of two windows is not
+counted here, as the steps of other neurons are not.
 
 **As integers on our core**: QCFS, PASCAL and few-spike activations have as many values as a neuron
 that fires once has ticks, so each of these networks is one that our core runs, with T of each layer
 its number of levels and weights of 8 bits, rounded without training. Ours is trained as 4-bit
-integers. The leaky neurons of LIF networks and the spikes of T2FSNN, which are worth powers of a
-real number, it cannot run.
+integers. The leaky neurons of LIF networks, the slopes of ReL-PSP, which stay on, and the spikes of
+T2FSNN, which are worth powers of a real number, it cannot run.
 
 Sources of the equations, each in a file of `ttfs_sw/neighbours`:
 

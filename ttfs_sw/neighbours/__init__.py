@@ -21,6 +21,7 @@ from ttfs_sw.neighbours.lif_network import LastStepNetwork, LifNetwork, SmoothTe
 from ttfs_sw.neighbours.method import Method, Task, nearest
 from ttfs_sw.neighbours.pascal import PascalNetwork
 from ttfs_sw.neighbours.qcfs import QcfsNetwork
+from ttfs_sw.neighbours.rel_psp import RelPspNetwork
 from ttfs_sw.neighbours.ttfs import TtfsNetwork
 
 __all__ = ["METHODS", "Method", "Task", "build"]
@@ -28,8 +29,8 @@ __all__ = ["METHODS", "Method", "Task", "build"]
 #: Every method by its name, in the order of a table.
 METHODS: dict[str, type[Method]] = {
     method.name: method for method in (
-        TtfsNetwork, FewSpikeNetwork, QcfsNetwork, PascalNetwork, FallingNetwork, LifNetwork,
-        LastStepNetwork, SmoothTetNetwork,
+        TtfsNetwork, FewSpikeNetwork, QcfsNetwork, PascalNetwork, FallingNetwork, RelPspNetwork,
+        LifNetwork, LastStepNetwork, SmoothTetNetwork,
     )
 }
 
