@@ -163,7 +163,7 @@ def fitted(layers, digits, ticks=15, **training):
 
 
 def test_training(digits):
-    method = fitted(("48",), digits)
+    method = fitted(("48",), digits, float_epochs=3, epochs=5)
     result = method.predict(digits.x_test)
     assert (result.winners == digits.y_test).mean() > 0.88
     assert result.time_steps == 30 and result.multiplications == 0
