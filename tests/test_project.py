@@ -36,7 +36,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PACKAGES = ("hdl", "ttfs_sw", "sim", "boards")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 #: Made by ``ttfs experiment``; an index of their own.
-EXPERIMENT_PAGES = sorted((ROOT / "docs" / "experiments").glob("*.md"))
+EXPERIMENT_PAGES = sorted((ROOT / "docs" / "experiments").rglob("*.md"))
 
 #: The verbs that there are.
 VERBS = {
@@ -113,7 +113,9 @@ def test_tables_are_those_of_the_benchmark(name):
         assert without_measured(row) == without_measured(mine)
 
 
-@pytest.mark.parametrize("page", PAGES + EXPERIMENT_PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", PAGES + EXPERIMENT_PAGES, ids=lambda page: page.relative_to(ROOT).as_posix()
+)
 def test_links_lead_somewhere(page):
     text = page.read_text(encoding="utf-8")
     for link in re.findall(r"\]\(([^)#]+)\)", text):
