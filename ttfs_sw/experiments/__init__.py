@@ -59,6 +59,11 @@ EXPERIMENTS = {
         "a slope at threshold that is left to chance makes gradients explode, and what cures it",
         "ttfs_sw.experiments.gradients",
     ),
+    "depth": Experiment(
+        "deep networks of leaky neurons learn if the surrogate's slope is tuned and currents are "
+        "normalised",
+        "ttfs_sw.experiments.depth",
+    ),
     "tradeoffs": Experiment(
         "what accuracy costs in weight bits, ticks, latency, exact times and spikes",
         "ttfs_sw.experiments.tradeoffs",
