@@ -72,6 +72,10 @@ EXPERIMENTS = {
         "the bits of a value as spikes convert a network in few steps, and are what our core sends",
         "ttfs_sw.experiments.few_spikes",
     ),
+    "membrane": Experiment(
+        "other starts of a membrane make more spike trains, and PASCAL's trains add up exactly",
+        "ttfs_sw.experiments.membrane",
+    ),
     "comparison": Experiment(
         "the neighbours and this project's network compare like with like",
         "ttfs_sw.experiments.comparison",
