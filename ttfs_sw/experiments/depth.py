@@ -110,7 +110,8 @@ def run(options: Options) -> dict[str, Any]:
     return {"depths": list(DEPTHS), "layers": layers("residual", DEPTHS[-1], dataset),
             "time_steps": TIME, "steps": steps, "batch": BATCH, "rate": RATE, "flat": FLAT,
             "steep": STEEP, "images_test": len(dataset.y_test),
-            "claims": _claims(gradients, accuracies), "gradients": gradients, "accuracies": accuracies}
+            "claims": _claims(gradients, accuracies), "gradients": gradients,
+            "accuracies": accuracies}
 
 
 def _gradients(
@@ -214,8 +215,8 @@ def figure(path, report: dict[str, Any]) -> None:
                       markersize=3, label=label)
         axes.set(title=title, xlabel="layer", ylabel="gradient of its weights", yscale="log")
 
-    drawn(first, by_key["residual", deepest, True], "residual, batch norm")
-    drawn(second, by_key["plain", deepest, True], "plain, batch norm")
+    drawn(first, by_key["residual", deepest, True], f"residual, batch norm, {deepest} layers")
+    drawn(second, by_key["plain", deepest, True], f"plain, batch norm, {deepest} layers")
     for name, (colour, line) in LINES.items():
         apart = [by_key["residual", depth, True][name] for depth in report["depths"]]
         fifth.plot(report["depths"], [norms[0] / norms[-1] for norms in apart], line, color=colour,
@@ -231,25 +232,19 @@ def figure(path, report: dict[str, Any]) -> None:
     third.plot([right[name, report["depths"][0]] for name in names], names, "k|", markersize=16)
     third.set(title=f"residual, {deepest} layers, trained {report['steps']} steps",
               xlabel=f"accuracy, % (marks: {report['depths'][0]} layers)", xlim=(0, 101))
-    drawn(fourth, by_key["residual", deepest, False], "residual, no norm")
+    drawn(fourth, by_key["residual", deepest, False], f"residual, no norm, {deepest} layers")
     for norm, line, label in ((True, "o-", "batch norm"), (False, "o:", "no norm")):
         for kind, colour in (("residual", BLUE), ("plain", ORANGE)):
             rates = next(entry["rates"] for entry in report["gradients"]
                          if (entry["kind"], entry["depth"], entry["norm"]) == (kind, deepest, norm))
             sixth.plot(range(1, deepest + 1), rates, line, color=colour, markersize=3,
                        label=f"{kind}, {label}")
-    sixth.set(title="before training", xlabel="layer", ylabel="spikes of a neuron and step",
-              ylim=(-0.005, None))
+    sixth.set(title=f"before training, {deepest} layers", xlabel="layer",
+              ylabel="spikes of a neuron and step", ylim=(-0.005, None))
     sixth.legend(frameon=False, fontsize=8)
     for axes in (first, second, third, fourth, fifth, sixth):
         tidy(axes)
     first.legend(frameon=False, fontsize=8)
-    for axes in (first, second, third, fourth, fifth, sixth):
-        tidy(axes)
-    first.legend(frameon=False, fontsize=8)
-    # Between bars that are short and marks that are far to the right.
-    third.legend(third.lines, [third.lines[0].get_label()], frameon=False, fontsize=8,
-                 loc="lower right", bbox_to_anchor=(0.98, 0.02))
     save(picture, path)
 
 
