@@ -45,7 +45,7 @@ SEEDS = 3
 
 #: Preset of each dataset and what is changed: layers of LIF networks and of PASCAL's, passes.
 DIGITS = ("digits-mlp", {"float_epochs": 10, "epochs": 10})
-OTHERS = ("mnist-mlp", {"float_epochs": 2, "epochs": 2, "dead_zone": 0})
+OTHERS = ("mnist-mlp", {"float_epochs": 1, "epochs": 2, "dead_zone": 0})
 LIF_LAYERS, PASCAL_LAYERS = ["64", "64"], ["64", "64", "64", "64"]
 
 #: Levels of every layer alike, and what the adaptive ones start from with each tolerance, in
