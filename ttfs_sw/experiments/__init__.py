@@ -59,6 +59,11 @@ EXPERIMENTS = {
         "a slope at threshold that is left to chance makes gradients explode, and what cures it",
         "ttfs_sw.experiments.gradients",
     ),
+    "depth": Experiment(
+        "deep networks of leaky neurons learn if the surrogate's slope is tuned and currents are "
+        "normalised",
+        "ttfs_sw.experiments.depth",
+    ),
     "tradeoffs": Experiment(
         "what accuracy costs in weight bits, ticks, latency, exact times and spikes",
         "ttfs_sw.experiments.tradeoffs",
@@ -66,6 +71,10 @@ EXPERIMENTS = {
     "few-spikes": Experiment(
         "the bits of a value as spikes convert a network in few steps, and are what our core sends",
         "ttfs_sw.experiments.few_spikes",
+    ),
+    "membrane": Experiment(
+        "other starts of a membrane make more spike trains, and PASCAL's trains add up exactly",
+        "ttfs_sw.experiments.membrane",
     ),
     "comparison": Experiment(
         "the neighbours and this project's network compare like with like",
