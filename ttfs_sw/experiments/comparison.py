@@ -7,7 +7,6 @@ The methods are those of :mod:`ttfs_sw.neighbours`; what is the same for all of 
 import dataclasses
 import logging
 import math
-import textwrap
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from ttfs_sw.neighbours.method import parts
 from ttfs_sw.neighbours.ttfs import of_network
 from ttfs_sw.plot import BLUE, GREEN, GREY, ORANGE, save, tidy
 
-__all__ = ["accuracy", "figure", "filled", "page", "run", "settings", "task"]
+__all__ = ["accuracy", "figure", "page", "run", "settings", "task"]
 
 logger = logging.getLogger(__name__)
 
@@ -226,7 +225,7 @@ def page(report: dict[str, Any]) -> str:
     most = max(spiking, key=lambda row: row["accuracy"])
     least = min(spiking, key=lambda row: row["spikes_per_neuron"])
     sources = [f"* {row['title']}: {row['source']}." for row in spiking]
-    return filled(f"""
+    return f"""
 Every method gets the same {report["images_train"]} training images of {report["dataset"]} in the
 same order, bent in the same way, and the hidden layers {"-".join(report["layers"])}. A ReLU network
 is trained for {report["passes_reference"]} passes: its accuracy on the {report["images_test"]} test
@@ -262,14 +261,4 @@ T2FSNN, which are worth powers of a real number, it cannot run.
 Sources of the equations, each in a file of `ttfs_sw/neighbours`:
 
 {chr(10).join(sources)}
-""")
-
-
-def filled(text: str) -> str:
-    """Return Markdown whose paragraphs, not its tables and lists, are lines of one width again."""
-    blocks = text.strip().split("\n\n")
-    return "\n\n".join(
-        block if block.lstrip().startswith(("|", "* ")) else textwrap.fill(
-            " ".join(block.split()), 100, break_long_words=False, break_on_hyphens=False)
-        for block in blocks
-    )
+"""

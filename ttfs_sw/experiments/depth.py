@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 
 from ttfs_sw import topology
 from ttfs_sw.experiments import Options, claim, short
-from ttfs_sw.experiments.comparison import filled
 from ttfs_sw.experiments.deep import ReluNorm, accuracy, layers, train
 from ttfs_sw.experiments.pages import table
 from ttfs_sw.neighbours.lif import LifModel, gradient_norms, tune
@@ -269,7 +268,7 @@ def page(report: dict[str, Any]) -> str:
     rows = [(name, *(f"{right[depth, name]:.1%}" for depth in (shallow, deepest)))
             for name in COLOURS]
     best, relu = right[deepest, "tuned, norm"], right[deepest, RELU]
-    return filled(f"""
+    return f"""
 A network of spiking neurons is as deep as its layers and time steps together: its surrogate
 gradients are multiplied by one factor after another on their way back. Here are up to
 {deepest} layers of leaky neurons, {report["time_steps"]} time steps:
@@ -301,7 +300,7 @@ gradient descent on purpose: Adam divides gradients by their size.
 With {deepest} layers, slope and norm are both needed: together {best:.1%}. That is behind the
 {relu:.1%} of a ReLU network of the same shape and norms, as the publication says of its own.
 One seed is one seed, and the publication's images and ResNet50 are far larger.
-""")
+"""
 
 
 def _shown(norms: list[float]) -> str:

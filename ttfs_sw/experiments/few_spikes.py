@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from ttfs_sw import golden, topology
 from ttfs_sw.experiments import Options, claim
-from ttfs_sw.experiments.comparison import accuracy, filled, task
+from ttfs_sw.experiments.comparison import accuracy, task
 from ttfs_sw.experiments.pages import table
 from ttfs_sw.models import ReluNetwork
 from ttfs_sw.neighbours import Task, build
@@ -254,7 +254,7 @@ def page(report: dict[str, Any]) -> str:
         for name, found in report["fits"].items()
     )
     low, high = silu["received"]
-    return filled(f"""
+    return f"""
 A few-spike neuron says one of 2^K values in K steps, with at most K spikes, where a rate needs
 nearly 2^K steps: its spikes are the bits of its value, the most significant first. A ReLU network
 with the hidden layers {"-".join(report["layers"])} ({best:.2%} of {report["images_test"]} test
@@ -282,4 +282,4 @@ fire once is, there, a few-spike network. The network converted with K = {serial
 rounded to 8-bit weights ({serial["accuracy"]:.2%}) is run twice, with codes and bit by bit
 (`V = 2 V + Σ w`): the logits are the same. {serial["events"]:.0f} spikes an image become
 {serial["pulses"]:.0f} pulses.
-""")
+"""

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from ttfs_sw import config
 from ttfs_sw.experiments import Options, claim, short
-from ttfs_sw.experiments.comparison import accuracy, filled
+from ttfs_sw.experiments.comparison import accuracy
 from ttfs_sw.experiments.pages import table
 from ttfs_sw.neighbours import Task, build
 from ttfs_sw.neighbours.method import Method, parts
@@ -306,7 +306,7 @@ def page(report: dict[str, Any]) -> str:
 
     header = ("levels", "of each layer, seed by seed", "mean", "time steps", "accuracy",
               "as integers on our core", "spikes a hidden neuron")
-    return filled(f"""
+    return f"""
 **Spike trains.** A constant current into a neuron that starts at 0 makes a train of one period:
 with T steps one of T + 1. From a start between 0 and 1 the first spike may come early, and there
 are T + 1 + ⌊T²/4⌋. Both are counted exactly, by cutting the plane of current and start into what
@@ -347,4 +347,4 @@ tolerance. Against levels alike in as many steps (on a line between two) they ar
 choose them are few, and in networks this small no layer has much more to say than another. The
 authors weight the steps of
 layers (T_eff) by constants that they do not explain; "mean" is the plain mean over hidden layers.
-""")
+"""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,11 +60,12 @@ def verdict(claims: Sequence[Mapping[str, Any]]) -> str:
 
 
 def write_page(path: str | os.PathLike, report: Mapping[str, Any], text: str) -> None:
-    """Write the page of ``report`` around ``text``."""
+    """Write the page of ``report`` around ``text``, whose paragraphs may have lines of any width.
+    """
     name, title = report["experiment"], report["title"]
     write_text(path, "\n".join([
         f"# {title[0].upper()}{title[1:]}\n",
-        text.strip() + "\n",
+        _filled(text) + "\n",
         f"![{title}]({name}.png)\n",
         table(("claim", "measured", "limit", "met"), claim_rows(report["claims"])),
         f"    {report['command']}\n",
@@ -71,6 +73,16 @@ def write_page(path: str | os.PathLike, report: Mapping[str, Any], text: str) ->
         f"({report['device']}, torch {report['torch']}).\nAll figures are in "
         f"[{name}.json]({name}.json).\n",
     ]))
+
+
+def _filled(text: str) -> str:
+    """Return Markdown whose paragraphs, not its tables and lists, are lines of one width again."""
+    blocks = text.strip().split("\n\n")
+    return "\n\n".join(
+        block if block.lstrip().startswith(("|", "* ")) else textwrap.fill(
+            " ".join(block.split()), 100, break_long_words=False, break_on_hyphens=False)
+        for block in blocks
+    )
 
 
 def write_index(folder: Path) -> None:

@@ -307,15 +307,17 @@ def page(report: dict[str, Any]) -> str:
         for curve in report["curves"] if curve["panel"] == "jitter"
     ]
     changes = ", ".join(f"`{key} = {value}`" for key, value in about["changes"].items())
+    seeds = ", ".join(map(str, about["seeds"]))
+    several = len(about["seeds"]) > 1
+    point = f"the mean of the seeds {seeds}" if several else f"one network, of seed {seeds}"
     return f"""
 Hardware pays for the width of weights, for every tick of a window, for exact spike times and for
 every spike. How much of each does accuracy need? The base is the preset `{about["preset"]}` (hidden
 layers {"-".join(about["layers"])}) with {changes}: {100 * middle["accuracy"]:.2f} % of
 the {about["images"]} test images of {report["dataset"]} at {middle["spikes_per_neuron"]:.2f} spikes
 a hidden neuron. Every other network has one thing changed and is trained anew, for a short time:
-these curves are for comparing networks with each other, not with the presets. A point is the mean
-of the seeds {", ".join(map(str, about["seeds"]))}; one image is
-{100 / about["images"]:.2f} points.
+these curves are for comparing networks with each other, not with the presets. A point is
+{point}; one image is {100 / about["images"]:.2f} points.
 
 * **Weights** have one scale a layer, or one a channel of the hidden layers (`per_channel`).
 * **Ticks** are those of the image and of the hidden layers together.

@@ -108,7 +108,7 @@ class TestRuns:
         digits = datasets.load("digits")
         entry = equivalence.open_run(folder, Options(digits))
         assert entry[3] is digits
-        found = equivalence._trained(*entry[1:], "cpu")
+        found = equivalence.compare_run(*entry[1:], "cpu")
         assert found["images"] == 450 and found["changed"] == 0 and found["logits"] < 1e-13
         assert found["dataset"] == "digits"
 
