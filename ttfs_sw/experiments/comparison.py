@@ -195,6 +195,7 @@ def figure(path, report: dict[str, Any]) -> None:
     for key, colour, shift in (("additions", BLUE, 0.2), ("multiplications", ORANGE, -0.2)):
         work.barh(places + shift, [row[key] for row in rows], 0.38, color=colour, label=key)
     work.set(title="operations at synapses", xlabel="mean of an image")
+    work.locator_params(axis="x", nbins=4)
     for axes in (right, spikes, work):
         tidy(axes)
     picture.legend(*right.get_legend_handles_labels(), loc="outside lower left", ncols=2,
