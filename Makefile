@@ -3,7 +3,8 @@
 #   make demo    a handwritten-digit network through the whole chain, and one screen of results
 #   make test    linter and tests
 #   make lint    linter alone
-#   make bench   measures the figures of the README's table (needs the MNIST files: TTFS_DATA)
+#   make bench   measures the tables of README.md and docs again, in two hours or so (needs the MNIST
+#                files: TTFS_DATA)
 #   make experiments    reruns the published claims on digits and writes docs/experiments
 #   make clean   forgets results and caches; "make distclean" forgets .venv too
 
@@ -33,6 +34,7 @@ bench: $(installed)
 	$(bin)/python benchmarks/table.py --write
 	$(bin)/python benchmarks/table.py core --write
 	$(bin)/python benchmarks/datapaths.py --write
+	$(bin)/python benchmarks/table.py training --write
 
 experiments: $(installed)
 	for name in $$($(bin)/python -c 'from ttfs_sw.experiments import *; print(*EXPERIMENTS)'); do \
