@@ -60,8 +60,7 @@ EXPERIMENTS = {
         "ttfs_sw.experiments.gradients",
     ),
     "depth": Experiment(
-        "deep networks of leaky neurons learn if the surrogate's slope is tuned and currents are "
-        "normalised",
+        "deep networks of leaky neurons learn if the surrogate's slope is tuned",
         "ttfs_sw.experiments.depth",
     ),
     "tradeoffs": Experiment(
