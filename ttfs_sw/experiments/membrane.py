@@ -331,7 +331,7 @@ current can cross the threshold in the first step, nothing need rise. A learned 
 {100 * (final["answer"] - learned["answer"]):+.1f} of the answer, smooth TET
 {gain(tet["steps"], 0, learned["steps"], 0)} of the first step and
 {100 * (tet["answer"] - learned["answer"]):+.1f} of the answer. These have no limits: one image is
-{100 / report["images_test"]:.2f} points, and differences of a point or less say nothing.
+{100 / report["images_test"]:.2f} points, and few seeds were tried.
 
 **PASCAL.** A ReLU network {"-".join(report["pascal_layers"])} ({report["accuracy_relu"]:.1%}) is
 fine-tuned with QCFS activations and run as spike trains, with as many levels in all layers, or
