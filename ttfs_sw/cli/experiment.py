@@ -57,7 +57,7 @@ def experiment(options: Namespace) -> Outcome:
         report = running.run(
             name,
             Options(dataset, options.seed or 0, running.device(), tuple(options.runs), progress,
-                    options.data_dir),
+                    options.data_dir, running.processes()),
             folder,
         )
     rows = [tuple(cell.replace("**", "") for cell in row)

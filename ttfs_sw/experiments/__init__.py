@@ -100,6 +100,8 @@ class Options:
         Called as ``progress(done, total)``, in units of the experiment's own.
     data_dir : path or ``None``
         Where other datasets lie, that of a run above all; see :func:`ttfs_sw.datasets.load`.
+    processes : :class:`int`
+        How many trainings may run side by side, each with one thread.
     """
 
     dataset: "Dataset"
@@ -108,6 +110,7 @@ class Options:
     runs: tuple[Path, ...] = ()
     progress: Callable[[int, int], None] | None = None
     data_dir: Path | None = None
+    processes: int = 1
 
     def step(self, done: int, total: int) -> None:
         """Report progress, if anyone wants to know."""

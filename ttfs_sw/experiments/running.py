@@ -15,7 +15,10 @@ from ttfs_sw.experiments.pages import write_index, write_page
 from ttfs_sw.files import atomic_write, output_folder, write_json
 from ttfs_sw.golden_torch import one_thread
 
-__all__ = ["command", "device", "run"]
+__all__ = ["command", "device", "processes", "run"]
+
+#: Trainings side by side at most: each has a copy of the images.
+PROCESSES = 8
 
 #: Colours of a figure's palette, shades of its letters among them.
 COLOURS = 64
@@ -43,7 +46,7 @@ def run(name: str, options: Options, output_dir: str | os.PathLike) -> dict[str,
     experiment = EXPERIMENTS[name]
     folder = output_folder(output_dir)
     module = importlib.import_module(experiment.module)
-    started, worked = time.perf_counter(), time.process_time()
+    started, worked = time.perf_counter(), _worked()
     # Networks this small gain nothing from more threads.
     with one_thread():
         found = module.run(options)
@@ -56,7 +59,7 @@ def run(name: str, options: Options, output_dir: str | os.PathLike) -> dict[str,
         "device": _machine(options.device),
         "torch": torch.__version__,
         "seconds": round(time.perf_counter() - started, 1),
-        "cpu_seconds": round(time.process_time() - worked, 1),
+        "cpu_seconds": round(_worked() - worked, 1),
         **found,
     }
     module.figure(folder / f"{name}.png", report)
@@ -82,11 +85,21 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def processes() -> int:
+    """A process for each core, up to a few; one, where a GPU does the work."""
+    return 1 if torch.cuda.is_available() else min(os.cpu_count() or 1, PROCESSES)
+
+
 def _machine(name: str) -> str:
     """What computed, as a reader wants to know it."""
     if name.startswith("cuda"):
         return torch.cuda.get_device_name(name)
-    return f"{name}, {platform.machine()}, one thread"
+    return f"{name}, {platform.machine()}, one thread a process"
+
+
+def _worked() -> float:
+    """Seconds of a processor that this process and those it waited for have had."""
+    return sum(os.times()[:4])
 
 
 def _shrink(path: Path) -> None:

@@ -23,6 +23,7 @@ from ttfs_sw.config import Config
 from ttfs_sw.errors import InputError
 from ttfs_sw.experiments import Options, claim
 from ttfs_sw.experiments.pages import table
+from ttfs_sw.experiments.side_by_side import side_by_side
 from ttfs_sw.network import Network
 from ttfs_sw.plot import BLUE, GREEN, GREY, ORANGE, save, tidy
 from ttfs_sw.train import train
@@ -128,15 +129,15 @@ def run(options: Options) -> dict[str, Any]:
         described(changes): changes | {"moves": any(panel == "jitter" for panel, _ in names)}
         for changes, names in _points()
     }
-    done, points = 0, {}
-    for key, changes in asked.items():
-        runs = []
-        for seed in seeds:
-            runs.append(_train(options, start, changes, seed))
-            done += 1
-            options.step(done, len(asked) * len(seeds))
-        points[key] = _summary(runs)
-        logger.info("%s: %.2f %%", key or "base", 100 * points[key]["accuracy"])
+    keys = [key for key in asked for _ in seeds]
+    jobs = [(start, changes, seed) for changes in asked.values() for seed in seeds]
+    runs: dict[str, list[dict[str, Any]]] = {key: [] for key in asked}
+    results = side_by_side(_train, options, jobs)
+    for done, (key, result) in enumerate(zip(keys, results, strict=True), 1):
+        runs[key].append(result)
+        logger.info("%s: %.2f %%", key or "base", 100 * result["accuracy"])
+        options.step(done, len(jobs))
+    points = {key: _summary(found) for key, found in runs.items()}
     curves = [
         {"panel": panel, "name": name, "points": [
             {"changes": changes} | points[described(changes)] for changes in curve
