@@ -325,7 +325,7 @@ def _shown(report: Report) -> int:
 
 
 def _converted(report: Report) -> list[float]:
-    """Points of accuracy that each converted network of 8 bits and T = 255 lost."""
+    """Points that networks of 8 bits and T = 255 lost: two a seed, a scale a channel or a layer."""
     return [
         100 * (made["accuracy_float"] - made["accuracy_network"]) for made in report["networks"]
         if (made["weight_bits"], made["ticks"]) == (8, 255) and made["images"] == 10_000
@@ -349,7 +349,7 @@ TRAINING = Table(
             "784-128-10 converted without training, 8 bits, T = 255: points lost",
             "at most 0.1, any of three seeds", "convert",
             lambda report: ", ".join(f"{lost:.2f}" for lost in _converted(report)),
-            lambda report: len(_converted(report)) >= 3 and max(_converted(report)) <= 0.1,
+            lambda report: len(_converted(report)) >= 6 and max(_converted(report)) <= 0.1,
         ),
     ),
 )

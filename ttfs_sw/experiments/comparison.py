@@ -146,11 +146,7 @@ def _claims(method: Method, row: dict[str, Any], work: Task) -> list[dict[str, A
     found = []
     if method.name == "pascal":
         result = method.predict(work.dataset.x_test)
-        model = method.model.double()
-        batches = parts(work.dataset.x_test, int(work.dataset.x_train.max()), work.device)
-        with torch.no_grad():
-            logits = torch.cat([model(values.double()) for values in batches]).cpu().numpy()
-        model.float()
+        logits = method.qcfs_logits(work.dataset.x_test)
         found.append(claim(
             "PASCAL: images with another answer than its QCFS network",
             int((logits.argmax(axis=1) != result.winners).sum()), at_most=0,

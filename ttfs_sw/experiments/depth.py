@@ -128,11 +128,8 @@ def _gradients(
         found = gradient_norms(model, values[other], labels[other], mean)
         norms["tuned" if not norms else f"{slope:g}"] = [*map(short, found)]
     rates = []
-    kept = {name: value.clone() for name, value in model.named_buffers()}
     with torch.no_grad():
         model(values[other], lambda _, spikes: rates.append(short(spikes.mean().item())))
-    for name, value in model.named_buffers():
-        value.copy_(kept[name])
     return {"tuned": tuned, "norms": norms, "rates": rates}
 
 

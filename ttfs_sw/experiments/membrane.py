@@ -20,7 +20,7 @@ from ttfs_sw.experiments import Options, claim, short
 from ttfs_sw.experiments.comparison import accuracy
 from ttfs_sw.experiments.pages import table
 from ttfs_sw.neighbours import Task, build
-from ttfs_sw.neighbours.method import Method, parts
+from ttfs_sw.neighbours.method import parts
 from ttfs_sw.neighbours.time_losses import ANSWERS
 from ttfs_sw.neighbours.trains import closed_form, trains
 from ttfs_sw.neighbours.ttfs import of_network
@@ -140,7 +140,7 @@ def _pascal(work: Task, reference: torch.nn.Module, choices: dict[str, Any]) -> 
     method = build("pascal", work.layers, dataset.shape, dataset.classes, **choices)
     method.fit(work, reference)
     result = method.predict(dataset.x_test)
-    wanted = _qcfs(method, work)
+    wanted = method.qcfs_logits(dataset.x_test)
     network = method.network()
     core = of_network(network, method.topology, dataset.x_test)
     return {
@@ -153,17 +153,6 @@ def _pascal(work: Task, reference: torch.nn.Module, choices: dict[str, Any]) -> 
         "different": int((wanted.argmax(axis=1) != result.winners).sum()),
         "logits": float(np.abs(wanted - result.logits).max()),
     }
-
-
-@torch.no_grad()
-def _qcfs(method: Method, work: Task) -> np.ndarray:
-    """Logits of the QCFS network that a PASCAL network was made of, in the same precision."""
-    dataset = work.dataset
-    model = method.model.double()
-    batches = parts(dataset.x_test, int(dataset.x_train.max()), work.device)
-    logits = torch.cat([model(values.double()) for values in batches]).cpu().numpy()
-    model.float()
-    return logits
 
 
 def _means(found: list[dict[str, Any]]) -> dict[str, Any]:

@@ -157,6 +157,13 @@ class PascalNetwork(Method):
             logits.append(received.view(-1, len(values), received.shape[1]).sum(dim=0))
         return tally.inference(torch.cat(logits), 1 + sum(counts))
 
+    @torch.no_grad()
+    def qcfs_logits(self, pixels: np.ndarray) -> np.ndarray:
+        """Logits of the QCFS network that the trains stand for, in the same precision."""
+        model = copy.deepcopy(self.model).double()
+        logits = [model(values.double()) for values in self._batches(pixels)]
+        return torch.cat(logits).cpu().numpy()
+
     def network(self) -> Network:
         """The same activations, as neurons that fire once; T of each layer is its L."""
         return export.integers(
