@@ -165,7 +165,7 @@ def codes_of_all_potentials(layer, config):
     return potentials, golden.fire(np.repeat(potentials[:, None], layer.outputs, 1), layer)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(slopes=st.lists(st.tuples(st.integers(1, 65535) | st.integers(1, 40), st.integers(0, 31)),
                        min_size=1, max_size=4), seed=st.integers(0, 1000))
 def test_fire_threshold_is_the_smallest_potential_that_fires(random_network, slopes, seed):

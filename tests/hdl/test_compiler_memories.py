@@ -73,7 +73,7 @@ def test_every_memory_fits_to_the_last_word_and_not_one_less(random_network):
     assert too_small(network, config, "layers").endswith("table holds 2; merge or drop 1")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(network=NETWORKS, lanes=st.sampled_from([2, 4, 8]), datapath=st.sampled_from(DATAPATHS))
 def test_minimal_config_is_minimal(network, lanes, datapath):
     if datapath == "ramp" and any(
@@ -132,7 +132,7 @@ def regions(plans):
             [(plan.membrane_base, plan.membrane_base + plan.membrane_words) for plan in plans])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(network=NETWORKS, lanes=st.sampled_from([2, 4, 8]), more=st.integers(0, 60))
 def test_windows_share_the_membrane_memory(network, lanes, more):
     config = minimal_config(network, lanes=lanes)
@@ -199,7 +199,7 @@ def check_maps(network, plans, map_words):
                 assert not overlap(maps[other], maps[index])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data(), layers=st.integers(1, 6), seed=st.integers(0, 1000))
 def test_maps_that_are_needed_are_not_overwritten(random_network, data, layers, seed):
     # Any layer may read any earlier map, more than once or not at all.
@@ -211,7 +211,7 @@ def test_maps_that_are_needed_are_not_overwritten(random_network, data, layers, 
     check_maps(network, compile_network(network, config).layers, 64)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(network=NETWORKS)
 def test_maps_with_rows_that_are_needed_are_not_overwritten(network):
     config = minimal_config(network, lanes=4)
