@@ -39,6 +39,7 @@ def random_network(
     residuals: bool = True,
     jumps: bool = True,
     blocks: bool = False,
+    codes: int | None = None,
 ) -> Network:
     """Return a random network; half of them have three layers or more.
 
@@ -75,8 +76,13 @@ def random_network(
         Most networks have three layers or more, most layers keep the shape of the map that they
         read, many read an earlier one than the last, and most residuals are of another map than the
         layer reads, where there is one.
+    codes : :class:`int` or ``None``
+        Codes of a word of a map. If given, most layers are convolutions that keep an even width,
+        with so few channels that two pixels or more find room in ``lanes``, half of them with more
+        channels than two words have codes, where there are such; pools and residuals are few.
     """
     draw = _Draw(rng, lanes, max_channels, max_neurons)
+    packs = codes is not None
     choices = [value for value in TICKS if value <= max_ticks]
     input_ticks = ticks or int(rng.choice(choices))
     deep = 0.9 if blocks else 0.5
@@ -85,6 +91,8 @@ def random_network(
     # Square maps are usual; lines and single pixels are the corner cases.
     height = int(rng.integers(1, max_size + 1))
     width = height if rng.random() < 0.5 else int(rng.integers(1, max_size + 1))
+    if packs and max_size > 1:
+        width = int(rng.integers(1, max_size // 2 + 1)) * 2
     shapes = [(height, width, draw.channels(height * width, small=True))]
     map_ticks, layers = [input_ticks], []
     for index in range(count):
@@ -96,18 +104,23 @@ def random_network(
         bits = weight_bits or int(rng.integers(2, 9))
         # Most networks end with a dense layer, as classifiers do.
         kind = "dense" if last and "dense" in kinds and rng.random() < 0.8 else rng.choice(kinds)
+        if packs and not last and "conv2d" in kinds and rng.random() < 0.8:
+            kind = "conv2d"
         geometry = _geometry(
             draw, str(kind), shapes[source + 1], max_size, max_kernel, square,
             0.8 if blocks else 0.35)
+        if packs and kind == "conv2d" and rng.random() < 0.8:
+            geometry = _narrow(draw, shapes[source + 1], min(max_kernel, 5), codes)
         out = geometry["out_shape"]
         pool = 1
-        if pools and not last and kind != "dense" and rng.random() < (0.25 if blocks else 0.5):
+        if pools and not last and kind != "dense" and rng.random() < (
+                0.25 if blocks or packs else 0.5):
             pool = int(rng.integers(1, min(3, out[0], out[1]) + 1))
         seconds = [at - 1 for at, shape in enumerate(shapes) if shape == out]
         second = None
         if blocks and rng.random() < 0.8:
             seconds = [at for at in seconds if at != source] or seconds
-        if residuals and seconds and rng.random() < 0.6:
+        if residuals and seconds and rng.random() < (0.2 if packs else 0.6):
             second = int(rng.choice(seconds))
         layers.append(Layer(
             name=f"layer{index + 1}", kind=str(kind), source=source, second_source=second,
@@ -179,6 +192,12 @@ class _Draw:
             drawn = groups * self._lanes + int(self.rng.integers(-1, 2))
         return min(max(drawn, 1), most)
 
+    def narrow_channels(self, positions: int, codes: int) -> int:
+        """So few that two pixels find room in the lanes, maybe more than two words of codes."""
+        most = max(1, min(self._channels, self.neurons // positions, (self._lanes or 2) // 2))
+        least = 2 * codes + 1 if 2 * codes < most and self.rng.random() < 0.6 else 1
+        return int(self.rng.integers(least, most + 1))
+
     def axis(self, size: int, limit: int, max_kernel: int) -> tuple[int, int, int, int]:
         """Kernel, stride, padding and output size along an axis of ``size``."""
         while True:
@@ -228,6 +247,17 @@ def _geometry(
         return {"in_shape": source, "out_shape": (rows[3], columns[3], channels),
                 "kernel": (rows[0], columns[0]), "stride": (rows[1], columns[1]),
                 "padding": (rows[2], columns[2])}
+
+
+def _narrow(
+    draw: _Draw, source: tuple[int, int, int], max_kernel: int, codes: int
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of a convolution that keeps height and width, and leaves lanes idle."""
+    height, width, _ = source
+    kernel = 2 * int(draw.rng.integers((max_kernel + 1) // 2)) + 1
+    return {"in_shape": source,
+            "out_shape": (height, width, draw.narrow_channels(height * width, codes)),
+            "kernel": (kernel, kernel), "stride": (1, 1), "padding": (kernel // 2, kernel // 2)}
 
 
 def _integers(
