@@ -31,7 +31,7 @@ class CoreConfig:
     Parameters
     ----------
     lanes : :class:`int`
-        Neurons updated a cycle, P. A power of two.
+        Neurons updated a cycle, P. A power of two, 1 to 256.
     weight_bits : :class:`int`
         Width of a signed weight, 2 to 8. A network with narrower weights fits too.
     tick_bits : :class:`int`

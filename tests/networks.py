@@ -27,6 +27,7 @@ def random_network(
     max_layers: int = 4,
     lanes: int | None = None,
     weight_bits: int | None = 4,
+    max_weight_bits: int = 8,
     ticks: int | None = None,
     max_ticks: int = 255,
     kinds: Sequence[str] = ("dense", "conv2d", "depthwise"),
@@ -57,8 +58,8 @@ def random_network(
         If given, half of the channel counts are a multiple of it, or one off.
     weight_bits, ticks : :class:`int` or ``None``
         Width of weights, and T of every map; ``None`` draws each layer's.
-    max_ticks : :class:`int`
-        Upper limit of T where it is drawn.
+    max_weight_bits, max_ticks : :class:`int`
+        Upper limits of both where they are drawn.
     kinds : sequence of :class:`str`
         Kinds of layers to draw from.
     max_size, max_channels : :class:`int`
@@ -101,7 +102,7 @@ def random_network(
         if jumps and index and rng.random() < (0.4 if blocks else 0.15):
             source = int(rng.integers(-1, index))
         layer_ticks = 0 if last else ticks or int(rng.choice(choices))
-        bits = weight_bits or int(rng.integers(2, 9))
+        bits = weight_bits or int(rng.integers(2, max_weight_bits + 1))
         # Most networks end with a dense layer, as classifiers do.
         kind = "dense" if last and "dense" in kinds and rng.random() < 0.8 else rng.choice(kinds)
         if packs and not last and "conv2d" in kinds and rng.random() < 0.8:
