@@ -74,7 +74,7 @@ def test_every_memory_fits_to_the_last_word_and_not_one_less(random_network):
 
 
 @settings(max_examples=40)
-@given(network=NETWORKS, lanes=st.sampled_from([2, 4, 8]), datapath=st.sampled_from(DATAPATHS))
+@given(network=NETWORKS, lanes=st.sampled_from([1, 2, 4, 8]), datapath=st.sampled_from(DATAPATHS))
 def test_minimal_config_is_minimal(network, lanes, datapath):
     if datapath == "ramp" and any(
             layer.kind != "dense" or layer.second_source is not None for layer in network.layers):
@@ -94,6 +94,14 @@ def test_minimal_config_is_minimal(network, lanes, datapath):
     for bits, least in (("weight_bits", 2), ("tick_bits", 1), ("accumulator_bits", 8)):
         if getattr(config, bits) > least:
             refusal(network, dataclasses.replace(config, **{bits: getattr(config, bits) - 1}))
+
+
+def test_a_depthwise_layer_takes_no_more_than_its_weights(bench):
+    # A square of its channels would take 9 * 20000^2 numbers.
+    network = bench.shaped_network(rng(), (1, 1, 20000), [
+        {"kind": "depthwise", "kernel": 3, "padding": 1}, {"kind": "dense", "channels": 1}])
+    program = compile_network(network, minimal_config(network, lanes=256))
+    assert program.layers[0].weight_words == 9 * 20000
 
 
 def test_the_smallest_core_runs_what_it_was_made_for(bench):
@@ -133,7 +141,7 @@ def regions(plans):
 
 
 @settings(max_examples=40)
-@given(network=NETWORKS, lanes=st.sampled_from([2, 4, 8]), more=st.integers(0, 60))
+@given(network=NETWORKS, lanes=st.sampled_from([1, 2, 4, 8]), more=st.integers(0, 60))
 def test_windows_share_the_membrane_memory(network, lanes, more):
     config = minimal_config(network, lanes=lanes)
     config = dataclasses.replace(config, membrane_words=config.membrane_words + more)
