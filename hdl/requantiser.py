@@ -5,7 +5,6 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.config import CoreConfig
-from hdl.product import Product
 from hdl.shapes import candidate_shape, code_shape
 
 __all__ = ["Requantiser"]
@@ -100,28 +99,26 @@ class Requantiser(wiring.Component):
         with m.If(~self.hold):
             m.d.sync += self.potential.eq(self.i.p.above + self.threshold)
 
-        # 2: registers at the multiplier's inputs. 3: the product, in two steps if that is too much
-        # for one. DSP blocks have these registers inside, those of data without a reset.
+        # 2: registers at the multiplier's inputs, which DSP blocks have inside, as they have the
+        # product's: not with a reset.
+        factor = Signal(potential_bits, reset_less=True)
+        slope = Signal(16, reset_less=True)
         shift = Signal(5)
+        m.d.sync += [factor.eq(self.potential), slope.eq(read.data[:16]), shift.eq(read.data[16:])]
+
+        # 3: the product, in two steps if that is too much for one.
+        multiplied = Signal(potential_bits + 16, reset_less=True)
         shift_product = Signal(5)
-        m.d.sync += shift.eq(read.data[16:])
         if config.split_product:
-            factor = Signal(potential_bits, reset_less=True)
-            slope = Signal(16, reset_less=True)
             low, high = (Signal(potential_bits + 8, reset_less=True, name=name)
                          for name in ("low", "high"))
-            multiplied = Signal(potential_bits + 16, reset_less=True)
             shift_halves = Signal(5)
             m.d.sync += [
-                factor.eq(self.potential), slope.eq(read.data[:16]),
                 low.eq(factor * slope[:8]), high.eq(factor * slope[8:]), shift_halves.eq(shift),
                 multiplied.eq(low + (high << 8)), shift_product.eq(shift_halves),
             ]
         else:
-            m.submodules.product = multiplier = Product(potential_bits, 16)
-            m.d.comb += [multiplier.a.eq(self.potential), multiplier.b.eq(read.data[:16])]
-            m.d.sync += shift_product.eq(shift)
-            multiplied = multiplier.product
+            m.d.sync += [multiplied.eq(factor * slope), shift_product.eq(shift)]
         # One bit to the left for the half step.
         product = Cat(Const(0, 1), multiplied)
 
