@@ -1,6 +1,8 @@
 """Following paths: by hand, over the cells that nextpnr takes for registers."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from routed import cell, one_register, sdf, wire
 
 from boards.cell_timing import Device, device_timing
@@ -78,6 +80,36 @@ def test_the_slowest_of_two_ways_is_followed():
     )
     slowest = follow(text).slowest()
     assert list(slowest) == ["pll/OUT"] and slowest["pll/OUT"].ps == 1000 + 700 + 200 + 4 + 500
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_any_network_of_luts_against_every_path_written_out(data):
+    count = data.draw(st.integers(1, 7))
+    delays = st.integers(0, 5000)
+    # Each LUT, and the end, reads the start or LUTs before it.
+    reads = [data.draw(st.lists(st.tuples(st.integers(0, n), delays), min_size=1, max_size=3))
+             for n in range(count + 1)]
+    pins = ["start/O", *(f"lut{n}/O" for n in range(count))]
+    parts = [wire("pll/OUT", "start/CLK", 900), wire("pll/OUT", "end/CLK", 900),
+             cell("ICESTORM_PLL", "pll"), flip_flop("start"), flip_flop("end")]
+
+    def slowest(node):
+        """To the output of LUT ``node - 1``, or the start's: written out from behind."""
+        if node == 0:
+            return 1000
+        return 300 + max(slowest(source) + ps for source, ps in reads[node - 1])
+
+    for n, sources in enumerate(reads[:-1]):
+        parts.append(cell("ICESTORM_LC", f"lut{n}",
+                          {(f"I{i}", "O"): 300 for i in range(len(sources))}))
+    for n, sources in enumerate(reads):
+        name = f"lut{n}" if n < count else "end"
+        parts += [wire(pins[source], f"{name}/I{i if n < count else 0}", ps)
+                  for i, (source, ps) in enumerate(sources)]
+    found = follow(sdf(*parts)).slowest()["pll/OUT"]
+    assert found.ps == max(slowest(source) + ps for source, ps in reads[-1]) + 500
+    assert found.ps == sum(hop.ps for hop in found.hops)
 
 
 def test_a_circle_is_refused():
