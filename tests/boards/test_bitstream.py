@@ -355,7 +355,7 @@ def test_real_tools_do_not_time_dsp_blocks_and_we_do(registered, tmp_path):
     if registered:
         assert made.missed is None and figures["all_paths"] > 40
     else:
-        # 9.6 ns in each block, besides three wires of 2 ns or more and the registers.
+        # Some 10 ns in each block, besides three wires of 2 ns or more and the registers.
         assert figures["achieved"] == figures["all_paths"] < 36
         assert "by the paths that nextpnr times" in made.missed
         assert "> first > second > " in made.missed
