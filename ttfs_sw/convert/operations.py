@@ -3,7 +3,18 @@
 from ttfs_sw.convert.archive import Node
 from ttfs_sw.errors import InputError
 
-__all__ = ["CONVERTS", "refuse", "unknown"]
+__all__ = ["CONVERTS", "COPIES", "MONOTONE", "NOTHING", "SHAPES", "refuse", "unknown"]
+
+#: Operations that do nothing to a trained network's values; those of COPIES give new memory.
+NOTHING = ("dropout", "feature_dropout", "alpha_dropout", "clone", "contiguous", "detach", "alias",
+           "to", "_to_copy", "lift_fresh_copy", "detach_copy", "native_dropout")
+COPIES = ("clone", "_to_copy", "lift_fresh_copy", "detach_copy", "native_dropout")
+
+#: Operations that give the values another shape.
+SHAPES = ("flatten", "view", "reshape", "_unsafe_view", "squeeze", "unsqueeze")
+
+#: Operations after which the largest logit is still the largest.
+MONOTONE = ("softmax", "log_softmax", "_softmax", "_log_softmax")
 
 #: The end of the message about an operation that nobody has thought of.
 CONVERTS = (
