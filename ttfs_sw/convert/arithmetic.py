@@ -87,15 +87,22 @@ class Arithmetic(Values):
 
     def _residual(self, left: Map | Sums, right: Map | Sums, node: Node) -> Sums:
         """``left + right``, of which one is a map that the other's neurons add."""
-        if isinstance(left, Map) and (isinstance(right, Sums) or right.layer > left.layer):
+        if isinstance(left, Map) and (
+            isinstance(right, Sums) or right.layer > left.layer
+            # Of two forms of one map the plain one can be added.
+            or (right.layer == left.layer and (left.scale == 1).all())
+        ):
             left, right = right, left
         if isinstance(right, Sums):
+            which = (f"both {left.name} and {right.name} have" if left.name != right.name
+                     else f"it adds two sums of {left.name}, which has")
             raise refuse(
-                node, f"both {left.name} and {right.name} have weights, and a layer has one source "
-                "with weights; use an identity shortcut, of a map of the same shape"
+                node, f"{which} weights, and a layer has one source with weights; use an identity "
+                "shortcut, of a map of the same shape"
             )
         self.layers.check(right, node)
         main = self._identity(left, node) if isinstance(left, Map) else left
+        self.layers.check_chain(main.source, node)
         if main.plan.second_source is not None:
             raise refuse(node, "it is the second addition to one layer; put a ReLU in between")
         if main.plan.pool > 1:

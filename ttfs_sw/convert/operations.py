@@ -11,7 +11,7 @@ NOTHING = ("dropout", "feature_dropout", "alpha_dropout", "clone", "contiguous",
 COPIES = ("clone", "_to_copy", "lift_fresh_copy", "detach_copy", "native_dropout")
 
 #: Operations that give the values another shape.
-SHAPES = ("flatten", "view", "reshape", "_unsafe_view", "squeeze", "unsqueeze")
+SHAPES = ("flatten", "view", "reshape", "_unsafe_view", "squeeze", "unsqueeze", "unflatten")
 
 #: Operations after which the largest logit is still the largest.
 MONOTONE = ("softmax", "log_softmax", "_softmax", "_log_softmax")

@@ -17,7 +17,7 @@ from torch.nn import functional
 from ttfs_sw.convert import reference
 from ttfs_sw.convert.archive import Node, Program
 from ttfs_sw.convert.calibrate import relu_network
-from ttfs_sw.convert.graph import Folder
+from ttfs_sw.convert.graph import Folder, fold
 from ttfs_sw.convert.layers import Folded, Layers, Map, Sums
 from ttfs_sw.convert.operations import MONOTONE
 from ttfs_sw.convert.values import FLOATING
@@ -94,17 +94,15 @@ def steps(
 ) -> Iterator[tuple[Node, torch.Tensor, torch.Tensor]]:
     """Fold a program step by step; after each give what the layers and what torch make of images.
 
-    Parameters are those of :func:`prove` and :func:`ttfs_sw.convert.graph.fold`; of the images as
-    many are taken as the program was exported for.
+    Parameters are those of :func:`prove` and :func:`ttfs_sw.convert.graph.fold`.
     """
-    count = program.shapes[program.input][0] or len(images)
+    # What does not convert is refused before any of it is run.
+    fold(program, shape, mean, std)
     folder = Folder(program, shape, mean, std)
-    images = images[:count].double()
-    torchs = {node.name: value.clone()
-              for node, value in reference.values(program, _maps(images, shape, mean, std))}
+    wanted = reference.values(program, _maps(images.double(), shape, mean, std))
     for node, value in folder.steps():
         if node.operation not in MONOTONE:
-            yield node, evaluate(folder.layers, value, images), torchs[node.name]
+            yield node, evaluate(folder.layers, value, images.double()), wanted[node.name]
 
 
 @torch.no_grad()

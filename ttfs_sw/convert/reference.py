@@ -16,24 +16,33 @@ __all__ = ["logits", "values"]
 
 
 def logits(program: Program, images: torch.Tensor) -> torch.Tensor:
-    """The program's result for maps ``[images, channels, height, width]``; takes any number."""
+    """The program's result for maps ``[images, channels, height, width]``, any number of them."""
+    parts = _parts(program, images)
+    return torch.cat([dict(_run(program, part))[program.output][:count] for part, count in parts])
+
+
+def values(program: Program, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What each operation makes of maps, by its name, as it is when the operation is done.
+
+    Later operations in place may change it.
+    """
+    found: dict[str, list[torch.Tensor]] = {}
+    for part, count in _parts(program, images):
+        for name, value in _run(program, part):
+            found.setdefault(name, []).append(value[:count].clone())
+    return {name: torch.cat(items) for name, items in found.items()}
+
+
+def _parts(program: Program, images: torch.Tensor) -> Iterator[tuple[torch.Tensor, int]]:
+    """As many images as the program takes, and how many of them are wanted."""
     size = program.shapes[program.input][0] or len(images)
-    found = []
     for part in images.split(size):
-        # A program that was exported for one number of images takes no other.
-        filled = torch.cat([part, part.new_zeros(size - len(part), *part.shape[1:])])
-        made = {node.name: value for node, value in values(program, filled)}
-        found.append(made[program.output][: len(part)])
-    return torch.cat(found)
+        yield torch.cat([part, part.new_zeros(size - len(part), *part.shape[1:])]), len(part)
 
 
 @torch.no_grad()
-def values(program: Program, images: torch.Tensor) -> Iterator[tuple[Node, torch.Tensor]]:
-    """What each operation makes of maps, of which there are as many as the program wants.
-
-    Operations in place change tensors that came before, as they do in torch: copy those that are to
-    stay as they are.
-    """
+def _run(program: Program, images: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
+    """Name and tensor of one operation after another."""
     known = {name: tensor.detach().double() if tensor.is_floating_point() else tensor
              for name, tensor in program.tensors.items()}
     reads = program.shapes[program.input][1:]
@@ -43,16 +52,17 @@ def values(program: Program, images: torch.Tensor) -> Iterator[tuple[Node, torch
         if isinstance(argument, Ref):
             return known[argument.name]
         if isinstance(argument, list):
+            # A size that depends on the number of images.
             return [len(images) if item is None else given(item) for item in argument]
         return argument
 
     for node in program.nodes:
         arguments = {name: given(argument) for name, argument in node.arguments.items()}
-        known[node.name] = _run(node, arguments)
-        yield node, known[node.name]
+        known[node.name] = _result(node, arguments)
+        yield node.name, known[node.name]
 
 
-def _run(node: Node, arguments: dict[str, Any]) -> torch.Tensor:
+def _result(node: Node, arguments: dict[str, Any]) -> torch.Tensor:
     """The result of one operation for a network that is not being trained."""
     if node.operation in NOTHING:
         value = next(item for item in arguments.values() if isinstance(item, torch.Tensor))
@@ -62,6 +72,4 @@ def _run(node: Node, arguments: dict[str, Any]) -> torch.Tensor:
         arguments |= {"training": False, "momentum": 0.0, "cudnn_enabled": False}
         for name in ("weight", "bias"):
             arguments.setdefault(name, None)
-    if node.operation == "_softmax" or node.operation == "_log_softmax":
-        arguments["half_to_float"] = False
     return getattr(torch.ops.aten, node.operation)(**arguments)
