@@ -13,7 +13,9 @@ import math
 import random
 from typing import Any
 
-__all__ = ["Description", "Operation", "random_description"]
+from hypothesis import strategies as st
+
+__all__ = ["Description", "Operation", "models", "random_description"]
 
 #: Shapes of images: height, width, channels.
 SHAPES = [(8, 8, 1), (8, 8, 1), (6, 6, 3), (7, 5, 1), (5, 8, 3), (4, 4, 2), (1, 9, 1)]
@@ -102,17 +104,26 @@ class _Value:
         return self.flat and self.shape[:2] != (1, 1)
 
 
-def random_description(rng: random.Random, *, wild: bool = False) -> Description:
+def models(*, wild: bool = False) -> st.SearchStrategy[Description]:
+    """Random models for hypothesis, which looks for a short one that fails too."""
+    seeds, lengths = st.integers(0, 2**32 - 1), st.integers(1, 14)
+    return st.builds(lambda seed, length: random_description(
+        random.Random(seed), length, wild=wild), seeds, lengths)
+
+
+def random_description(rng: random.Random, length: int, *, wild: bool = False) -> Description:
     """Return a random model.
 
     Parameters
     ----------
     rng : :class:`random.Random`
-        Where all choices come from; hypothesis has one that it can shrink.
+        Where all choices come from.
+    length : :class:`int`
+        Operations at most, before those that lead to the logits.
     wild : :class:`bool`
         Leave all rules of the page aside.
     """
-    return _Writer(rng, wild).write()
+    return _Writer(rng, wild).write(length)
 
 
 class _Writer:
@@ -135,10 +146,10 @@ class _Writer:
         self._kept = {0}
         self._weighted = False
 
-    def write(self) -> Description:
+    def write(self, length: int) -> Description:
         """A whole model."""
         rng = self._rng
-        for _ in range(rng.randint(1, 14)):
+        for _ in range(length):
             self._any()
         classes = rng.choice([3, 10])
         self._end(classes)

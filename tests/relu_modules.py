@@ -5,10 +5,10 @@ import math
 
 import numpy as np
 import torch
+from relu_models import Description, Operation
 from torch import nn
 from torch.nn import functional
 
-from relu_models import Description, Operation
 from ttfs_sw import datasets
 
 __all__ = ["Model", "build", "real_images"]
@@ -86,7 +86,7 @@ class Model(nn.Module):
                 self.register_buffer(f"constant{index}", part)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        values = [x]
+        values, parts = [x], dict(self.parts.items())
         for index, item in enumerate(self._operations):
             source = values[item.source]
             if item.name in _WILD:
@@ -95,11 +95,13 @@ class Model(nn.Module):
                 values.append(_added(source, values[item.other], item.form))
             elif item.name == "constant":
                 constant = getattr(self, f"constant{index}", None)
+                if constant is not None and source.ndim > constant.ndim == 1 and source.ndim == 4:
+                    constant = constant.view(-1, 1, 1)
                 values.append(_with_constant(source, constant, item))
-            elif str(index) in self.parts and item.form == 0:
-                values.append(self.parts[str(index)](source))
+            elif str(index) in parts and item.form == 0:
+                values.append(parts[str(index)](source))
             else:
-                part = self.parts[str(index)] if str(index) in self.parts else None
+                part = dict(self.parts.items()).get(str(index))
                 values.append(getattr(self, f"_{item.name}")(source, item, part))
         return values[-1]
 
@@ -168,7 +170,8 @@ class Model(nn.Module):
         values = self._normal(options["count"]).abs() + 0.2
         if options["mixed"]:
             values[0] *= -1
-        return values if options["flat"] else values.view(1, -1, 1, 1)
+        # Half of them get their shape in the forward pass.
+        return values if options["flat"] or item.form > 2 else values.view(1, -1, 1, 1)
 
     def _make_relu(self, item: Operation) -> nn.Module:
         return nn.ReLU(inplace=item.form == 6)

@@ -8,8 +8,9 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 
-from ttfs_sw.convert import windows
+from ttfs_sw.convert import reference, windows
 from ttfs_sw.convert.archive import Node, Program, Ref
 from ttfs_sw.convert.arithmetic import Arithmetic
 from ttfs_sw.convert.layers import Folded, Map, Sums
@@ -85,16 +86,27 @@ class Folder(Arithmetic):
             operation = node.operation
             in_place = operation.endswith("_") and not operation.startswith("_")
             operation = operation.removesuffix("_") if in_place else operation
-            first = next((item for item in node.arguments.values() if isinstance(item, Ref)), None)
-            if operation in NOTHING and first and first.name in self._constants:
-                self._constants[node.name] = self._constants[first.name]
+            reads = [item for item in node.arguments.values() if isinstance(item, Ref)]
+            if reads and all(item.name in self._constants for item in reads):
+                self._constants[node.name] = self._constant(node)
                 continue
+            first = next(iter(reads), None)
             value = self._step(operation, first, node)
             if in_place:
                 self._overwrite(first.name, value, node)
             shares = in_place or (operation in (*NOTHING, *SHAPES) and operation not in COPIES)
             self._set(node.name, value, first.name if shares else None)
             yield node, value
+
+    def _constant(self, node: Node) -> torch.Tensor:
+        """A constant in another shape."""
+        if node.operation not in (*NOTHING, *SHAPES):
+            raise refuse(node, f"it computes weights or constants ({node.operation}) each time the "
+                         "model runs; store the result in their place, as prune.remove or "
+                         "parametrize.remove_parametrizations of torch.nn.utils do")
+        return reference.result(node, {
+            name: self._constants[item.name] if isinstance(item, Ref) else item
+            for name, item in node.arguments.items()})
 
     def _step(self, operation: str, first: Ref | None, node: Node) -> Map | Sums:
         """What one operation makes."""

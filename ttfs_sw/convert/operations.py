@@ -26,7 +26,7 @@ _RELU = "use nn.ReLU, whose values a spike's time can tell, and train on for a f
 _NORM = "use nn.BatchNorm2d, whose statistics are constants once it is trained"
 _CONV = "use nn.Conv2d (a series is an image of one row)"
 _POOL = "use nn.MaxPool2d or nn.AvgPool2d whose windows do not overlap"
-_DENSE = "use nn.Linear, whose weights are constants"
+_DENSE = "use nn.Linear, a product of a map and constant weights"
 _ADD = "add maps of one shape instead, as a residual network does"
 
 #: What to use instead, by the operation's name in ATen.

@@ -159,7 +159,10 @@ def _maps(
         torch.as_tensor(default if values is None else values, dtype=torch.float64).view(-1, 1, 1)
         for values, default in ((mean, 0.0), (std, 1.0))
     )
-    return ((maps - shift) / scale).contiguous()
+    maps = (maps - shift) / scale
+    # Not contiguous(): maps of one channel are so already, with strides of which torch may conclude
+    # that channels come last, and then the view() of a module fails.
+    return torch.empty(maps.shape, dtype=maps.dtype).copy_(maps)
 
 
 @torch.no_grad()

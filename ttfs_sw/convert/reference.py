@@ -12,7 +12,7 @@ import torch
 from ttfs_sw.convert.archive import Node, Program, Ref
 from ttfs_sw.convert.operations import COPIES, NOTHING
 
-__all__ = ["logits", "values"]
+__all__ = ["logits", "result", "values"]
 
 
 def logits(program: Program, images: torch.Tensor) -> torch.Tensor:
@@ -58,11 +58,11 @@ def _run(program: Program, images: torch.Tensor) -> Iterator[tuple[str, torch.Te
 
     for node in program.nodes:
         arguments = {name: given(argument) for name, argument in node.arguments.items()}
-        known[node.name] = _result(node, arguments)
+        known[node.name] = result(node, arguments)
         yield node.name, known[node.name]
 
 
-def _result(node: Node, arguments: dict[str, Any]) -> torch.Tensor:
+def result(node: Node, arguments: dict[str, Any]) -> torch.Tensor:
     """The result of one operation for a network that is not being trained."""
     if node.operation in NOTHING:
         value = next(item for item in arguments.values() if isinstance(item, torch.Tensor))
