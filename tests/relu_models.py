@@ -241,7 +241,9 @@ class _Writer:
             padding, stride, kernel, sizes = 0, 1, 1, [height, width]
         same = stride == 1 and 2 * padding == kernel - 1
         depthwise = channels > 1 and self._chance(0.25)
-        outputs = channels if depthwise or self._chance(0.4) else rng.randint(1, 5)
+        # Mostly so many that some fire; as many as it reads where one may want to add them.
+        outputs = (channels if depthwise or (channels > 1 and self._chance(0.4))
+                   else rng.choice([1, 2, 3, 4, 5, 6, 8]))
         self._weighted = True
         self._add(
             "conv", _Value((*sizes, outputs), fired=False, positive=False), forms=2,

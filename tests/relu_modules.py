@@ -157,7 +157,7 @@ class Model(nn.Module):
         if made.affine:
             made.weight.copy_(self._normal(options["count"]).abs() + 0.1)
             made.bias.copy_(self._normal(options["count"], size=0.3))
-            if "zero" in options["flavour"]:
+            if "zero" in options["flavour"] and len(made.weight) > 1:
                 made.weight[-1] = 0
             if options["mixed"]:
                 made.weight[0] = -0.7

@@ -175,11 +175,12 @@ def plainly_rounded(relu, constants, shown):
 def check_integers(description, folder, counts):
     """What is converted is converted rightly.
 
-    A model is *converted wrongly* if ``convert`` returns and the integers give another winner than
-    the user's module on more than 0.5 % of the images (and on more than one) that the module
-    decides: the winner leads by more than four times what the plainest rounding moves any logit of
-    any image, so that rounding cannot explain another winner, even where it is twice as coarse.
-    ``convert`` may refuse, with a sentence; how often is counted.
+    A model is *converted wrongly* if ``convert`` returns, but the integers give another winner than
+    the user's module on more than 0.5 % (and more than one) of the images that rounding cannot
+    explain: those on which the module's winner leads by more than eight times the root mean square
+    of what the plainest rounding does to its logits. Rightly converted models were measured to
+    change the winner up to 2.3 times, wrongly converted ones from 17 times on. ``convert`` may
+    refuse, with a sentence; how often is counted.
     """
     if description.operations[-1].name == "last":
         description = dataclasses.replace(description, operations=description.operations[:-1])
@@ -197,10 +198,10 @@ def check_integers(description, folder, counts):
     folded, logits = folded_logits(model)
     proof.prove(folded, model, shown, *scales(description))
     noise = (plainly_rounded(relu_network(folded, torch.float64), folded.constants, shown)
-             - logits).abs().max().item()
+             - logits).square().mean().sqrt().item()
     first, second = logits.topk(2, dim=1).values.T.numpy()
     winners = logits.argmax(dim=1).numpy()
-    decided = first - second > 4 * noise
+    decided = first - second > 8 * noise
     decided[:training] = False
     if decided.sum() < 20 or len(set(winners[decided])) < 2:
         counts["undecided"] += 1
@@ -220,9 +221,11 @@ def check_integers(description, folder, counts):
 
 
 def check_all_integers(count, folder):
+    """As many models that decide something: some of those that are drawn are silent."""
     counts = collections.Counter()
-    for_models(count, lambda description: check_integers(description, folder, counts))
-    assert counts["right"] > 4 * counts["refused"], counts
+    for_models(3 * count // 2, lambda description: check_integers(description, folder, counts))
+    assert counts["right"] >= count, counts
+    assert counts["right"] > 9 * counts["refused"], counts
 
 
 def test_integers_are_the_models(tmp_path):
