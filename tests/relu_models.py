@@ -104,11 +104,14 @@ class _Value:
         return self.flat and self.shape[:2] != (1, 1)
 
 
-def models(*, wild: bool = False) -> st.SearchStrategy[Description]:
-    """Random models for hypothesis, which looks for a short one that fails too."""
+def models(part: int = 0, *, wild: bool = False) -> st.SearchStrategy[Description]:
+    """Random models for hypothesis, which looks for a short one that fails too.
+
+    Each ``part`` has models of its own.
+    """
     seeds, lengths = st.integers(0, 2**32 - 1), st.integers(1, 14)
     return st.builds(lambda seed, length: random_description(
-        random.Random(seed), length, wild=wild), seeds, lengths)
+        random.Random((part << 32) + seed), length, wild=wild), seeds, lengths)
 
 
 def random_description(rng: random.Random, length: int, *, wild: bool = False) -> Description:

@@ -48,8 +48,8 @@ def read(model):
 def prove_each_step(model):
     """What is read from ``model`` after all steps, each of which is right."""
     program, images = read(model), proof.random_images(SHAPE)
-    for node, found, wanted in proof.steps(program, SHAPE, images):
-        assert proof.difference(found, wanted) <= proof.TOLERANCE, node.where
+    for node, apart in proof.steps(program, SHAPE, images):
+        assert apart <= proof.TOLERANCE, node.where
     folded = graph.fold(program, SHAPE)
     proof.prove(folded, model, images)
     return folded

@@ -15,10 +15,20 @@ from ttfs_sw.convert.operations import COPIES, NOTHING
 __all__ = ["logits", "result", "values"]
 
 
-def logits(program: Program, images: torch.Tensor) -> torch.Tensor:
-    """The program's result for maps ``[images, channels, height, width]``, any number of them."""
-    parts = _parts(program, images)
-    return torch.cat([dict(_run(program, part))[program.output][:count] for part, count in parts])
+def logits(program: Program, images: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """The program's result for any number of maps, and the largest number on the way to it.
+
+    Maps are ``[images, channels, height, width]``.
+    """
+    found, largest = [], 0.0
+    for part, count in _parts(program, images):
+        for name, value in _run(program, part):
+            largest = max(largest, value.abs().max().item())
+            if name == program.output:
+                result = value
+        # Only now: an operation in place may have changed it.
+        found.append(result[:count])
+    return torch.cat(found), largest
 
 
 def values(program: Program, images: torch.Tensor) -> dict[str, torch.Tensor]:
