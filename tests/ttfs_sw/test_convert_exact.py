@@ -212,6 +212,13 @@ def test_module_that_is_not_its_program():
         proof.prove(folded, model, proof.random_images(SHAPE))
 
 
+def test_module_for_two_images_only():
+    model = Model(lambda self, x: self.head(torch.relu(self.conv(x)).view(2, -1)))
+    folded = graph.fold(read(model), SHAPE)
+    with pytest.raises(FailureError, match=r"model takes 2 images at once, but fails on 34: "):
+        proof.prove(folded, model, proof.random_images(SHAPE)[:0])
+
+
 def test_wrong_layers_are_found_with_their_operation(monkeypatch):
     model = nn.Sequential(
         nn.Conv2d(2, 2, 1), nn.ReLU(), norm(nn.BatchNorm2d, 2), nn.Flatten(), nn.Linear(32, 4))

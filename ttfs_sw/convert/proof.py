@@ -188,4 +188,11 @@ def _run(module: nn.Module, program: Program, maps: torch.Tensor) -> tuple[torch
     own = next((value.dtype for value in module.parameters()), torch.float32)
     least = min([own, *types], key=lambda dtype: -torch.finfo(dtype).eps)
     # A thousand roundings: 1e-4 in float32.
-    return module(maps.to(own)), 1000 * torch.finfo(least).eps
+    try:
+        return module(maps.to(own)), 1000 * torch.finfo(least).eps
+    except Exception as error:
+        raise FailureError(
+            f"{program.source} takes 2 images at once, but fails on {len(maps)}: "
+            f"{str(error).strip().partition(chr(10))[0]}; its forward pass must not depend on how "
+            "many images there are"
+        ) from error
