@@ -82,7 +82,7 @@ def test_the_slowest_of_two_ways_is_followed():
     assert list(slowest) == ["pll/OUT"] and slowest["pll/OUT"].ps == 1000 + 700 + 200 + 4 + 500
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.data())
 def test_any_network_of_luts_against_every_path_written_out(data):
     count = data.draw(st.integers(1, 7))

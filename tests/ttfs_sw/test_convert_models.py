@@ -53,7 +53,7 @@ def for_models(count, check, part=0, *, wild=False):
     """Call ``check`` with that many generated models."""
     wanted = int(os.environ.get("TTFS_MODELS", 0))
 
-    @settings(max_examples=wanted or count, derandomize=not wanted, deadline=None, database=None,
+    @settings(max_examples=wanted or count, derandomize=not wanted, database=None,
               suppress_health_check=list(HealthCheck))
     @given(models(part, wild=wild))
     def every(description):
