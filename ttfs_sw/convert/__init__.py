@@ -27,6 +27,10 @@ from ttfs_sw.convert import archive, graph, report, source, state
 from ttfs_sw.convert.calibrate import calibrate, relu_network, settle_constants
 from ttfs_sw.convert.finetune import finetune
 from ttfs_sw.convert.layers import Folded
+from ttfs_sw.convert.pixels import Pixels
+from ttfs_sw.convert.pixels import check as check_pixels
+from ttfs_sw.convert.pixels import settle as settle_pixels
+from ttfs_sw.convert.program import Program
 from ttfs_sw.convert.texts import texts
 from ttfs_sw.datasets import Dataset
 from ttfs_sw.errors import FailureError, InputError
@@ -58,6 +62,7 @@ def convert(
     weights: str | os.PathLike | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    scale: float | None = None,
     epochs: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
@@ -80,6 +85,9 @@ def convert(
     mean, std : sequences of :class:`float` or ``None``
         The model was trained on ``(x - mean) / std`` of pixels ``x`` from 0 to 1; one a channel or
         one for all.
+    scale : :class:`float` or ``None``
+        What bytes are divided by to be such pixels; by default what the dataset or the file of
+        weights says, else 255.
     epochs : :class:`int`
         Passes of training as integers, after the conversion.
     progress : callable or ``None``
@@ -100,17 +108,20 @@ def convert(
     """
     started = time.perf_counter()
     folder = output_folder(output_dir)
-    folded, module = read_model(model, dataset, config, weights=weights, mean=mean, std=std)
+    read = read_model(
+        model, dataset, config, weights=weights, mean=mean, std=std, scale=scale)
+    folded, pixel = read.folded, read.pixels
     config = _fitted(config, folded, dataset)
     check(config, dataset)
-    data = Data(config, dataset, torch.device("cpu"))
+    data = Data(config, dataset, torch.device("cpu"), folder, pixel.maximum)
     largest = max(math.prod(plan.out_shape) for plan in folded.topology.layers)
     pixels = data.x[: min(CALIBRATION, max(CALIBRATION_MEMBRANES // largest, 1))].float()
     images = pixels / data.maximum
     relu = relu_network(folded)
-    if module is not None:
-        _compare(relu, module, images[:CHECKED], mean, std)
+    if read.module is not None:
+        _compare(relu, read, images[:CHECKED], mean, std)
     settle_constants(relu, folded.constants, images)
+    check_pixels(pixel, relu, dataset.x_train, dataset.y_train)
     quantised = QuantisedNetwork(
         folded.topology, config.network.layer_bits,
         (config.network.input_ticks, *config.network.layer_ticks),
@@ -131,7 +142,9 @@ def convert(
     bounds = network.bounds()
     found |= {
         "model": type(model).__name__ if isinstance(model, nn.Module) else str(model),
+        "weights": None if weights is None else str(weights),
         **tuned,
+        **pixel.report(),
         "dataset": dataset.name,
         "seed": config.seed,
         "calibrated_on": len(images),
@@ -144,10 +157,32 @@ def convert(
     }
     for note in folded.notes:
         logger.info("%s", note)
-    _write(folder, config, relu, quantised)
+    _write(folder, config, relu, quantised, data.maximum)
     # Last: whoever sees the network sees all that belongs to it.
     network.save(folder / "network.npz")
     return found | {"files": [str(folder / "network.npz")]}
+
+
+@dataclasses.dataclass(frozen=True)
+class Read:
+    """A model that was read.
+
+    Parameters
+    ----------
+    folded : :class:`ttfs_sw.convert.layers.Folded`
+        Its layers, which read bytes divided by ``pixels.maximum``.
+    pixels : :class:`ttfs_sw.convert.pixels.Pixels`
+        What its images are.
+    program : :class:`ttfs_sw.convert.program.Program`
+        Its operations.
+    module : :class:`torch.nn.Module` or ``None``
+        Itself, if it can be run.
+    """
+
+    folded: Folded
+    pixels: Pixels
+    program: Program
+    module: nn.Module | None
 
 
 def read_model(
@@ -158,14 +193,13 @@ def read_model(
     weights: str | os.PathLike | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-) -> tuple[Folded, nn.Module | None]:
+    scale: float | None = None,
+) -> Read:
     """Return a model's layers, and the model itself if it can be run.
 
     Parameters and exceptions are those of :func:`convert`.
     """
-    shape = dataset.shape
-    scales = {name: _each_channel(values, shape[2], name)
-              for name, values in (("mean", mean), ("std", std))}
+    shape, trained = dataset.shape, None
     module, function, name = None, None, str(model)
     if isinstance(model, nn.Module):
         module, name = model, type(model).__name__
@@ -183,23 +217,58 @@ def read_model(
         raise InputError(f"say which function of {model} gives the model: {model}:FUNCTION")
     else:
         tensors = source.load_tensors(model)
+        if source.PIXEL_SCALE in tensors:
+            trained = tensors.pop(source.PIXEL_SCALE).item()
         layers = topology.plan(config.network.texts, shape, dataset.classes)
         program = state.program_of(tensors, layers, str(model))
-    folded = graph.fold(program, shape, **scales)
-    outputs = folded.topology.layers[-1].out_shape[2]
-    if outputs != dataset.classes:
+    pixel = settle_pixels(scale, dataset, trained)
+    # What is read of a byte divided by the maximum, the model reads times pixel.worth.
+    norms = {
+        name: _each_channel(values, shape[2], name, default) / pixel.worth
+        for name, values, default in (("mean", mean, 0.0), ("std", std, 1.0))
+    }
+    folded = graph.fold(program, shape, **norms)
+    if not all(np.isfinite(part).all() for pair in folded.weights if pair for part in pair):
         raise InputError(
-            f"{program.source} has {outputs} outputs, but {dataset.name} has {dataset.classes} "
-            "classes; choose another dataset with --dataset"
+            f"{program.source} has weights or statistics that are not finite numbers; its training "
+            "has diverged, so give weights of an earlier epoch"
         )
-    return folded, module
+    _check_classes(folded.topology.layers[-1].out_shape[2], program.source, dataset)
+    return Read(folded, pixel, program, module)
+
+
+def _check_classes(outputs: int, name: str, dataset: Dataset) -> None:
+    """Refuse a model whose outputs are not the classes of the images."""
+    if outputs == dataset.classes:
+        return
+    lowest, highest = int(dataset.y_train.min()), int(dataset.y_train.max())
+    has = f"{name} has {outputs} output{'s' * (outputs > 1)}"
+    if lowest and outputs == highest - lowest + 1:
+        raise InputError(
+            f"{has}, but the labels of {dataset.name} are {lowest} to {highest}; they must count "
+            f"from 0: subtract {lowest} from y_train and y_test"
+        )
+    if outputs == 1:
+        raise InputError(
+            f"{has}, but one for each class is needed: a neuron that wins says the class. Of a "
+            "logit z for two classes make the two -z/2 and z/2: an nn.Linear with two rows, its "
+            "weights and bias times -0.5 and 0.5"
+        )
+    hint = (
+        f"give it a last layer of {dataset.classes} outputs, or images of all {outputs} classes"
+        if outputs > dataset.classes else "choose another dataset with --dataset"
+    )
+    raise InputError(
+        f"{has}, but {dataset.name} has {dataset.classes} classes, labels 0 to "
+        f"{dataset.classes - 1}; {hint}"
+    )
 
 
 def _each_channel(
-    values: Sequence[float] | None, channels: int, name: str
-) -> np.ndarray | None:
+    values: Sequence[float] | None, channels: int, name: str, default: float
+) -> np.ndarray:
     if values is None:
-        return None
+        return np.full(channels, default)
     if len(values) not in (1, channels):
         raise InputError(
             f"--{name} has {len(values)} numbers, but an image has {channels} channels"
@@ -230,7 +299,7 @@ def _fitted(config: Config, folded: Folded, dataset: Dataset) -> Config:
 
 @torch.no_grad()
 def _compare(
-    relu: ReluNetwork, module: nn.Module, images: torch.Tensor,
+    relu: ReluNetwork, read: Read, images: torch.Tensor,
     mean: Sequence[float] | None, std: Sequence[float] | None,
 ) -> None:
     """Refuse to go on with layers that do not compute what the model does."""
@@ -238,28 +307,30 @@ def _compare(
     maps = images.view(-1, height, width, channels).permute(0, 3, 1, 2)
     shift, scale = (torch.tensor(values or [default]).view(1, -1, 1, 1)
                     for values, default in ((mean, 0.0), (std, 1.0)))
-    dtype = next((value.dtype for value in module.parameters()), torch.float32)
-    maps = ((maps - shift) / scale).to(dtype).contiguous()
-    try:
-        wanted = module(maps)
-    except Exception:
-        wanted = module(maps.flatten(1))
-    found, wanted = relu(images).double(), wanted.double()
+    maps = ((maps * read.pixels.worth - shift) / scale).contiguous()
+    if len(read.program.shapes[read.program.input]) == 2:
+        maps = maps.flatten(1)
+    found, wanted = (logits.double() for logits in (
+        relu(images), source.run(read.module, maps, read.program.place)))
     size = wanted.abs().max().clamp(min=1e-6)
     same = [function(found) for function in (lambda x: x, lambda x: x.softmax(1),
-                                             lambda x: x.log_softmax(1))]
-    if not any(((item - wanted).abs().max() / size).item() < TOLERANCE for item in same):
+                                             lambda x: x.log_softmax(1), torch.sigmoid)]
+    if wanted.shape != found.shape or not any(
+        ((item - wanted).abs().max() / size).item() < TOLERANCE for item in same
+    ):
+        off = f"{((found - wanted).abs().max() / size).item():.3g} of the largest" if (
+            wanted.shape == found.shape) else f"{list(found.shape)}, not {list(wanted.shape)}"
         raise FailureError(
-            f"the layers read from {type(module).__name__} do not give its logits (they are off by "
-            f"{((found - wanted).abs().max() / size).item():.3g} of the largest); does its forward "
-            "pass depend on the image's values?"
+            f"the layers read from {type(read.module).__name__} do not give its logits (they are "
+            f"off by {off}); does its forward pass depend on the image's values?"
         )
 
 
 def _write(
-    folder: Path, config: Config, relu: ReluNetwork, quantised: QuantisedNetwork
+    folder: Path, config: Config, relu: ReluNetwork, quantised: QuantisedNetwork, maximum: int
 ) -> None:
     content = io.BytesIO()
-    torch.save({"relu": relu.state_dict(), "quantised": quantised.state_dict()}, content)
+    torch.save({"relu": relu.state_dict(), "quantised": quantised.state_dict(),
+                source.PIXEL_SCALE: maximum}, content)
     write_bytes(folder / "model.pt", content.getvalue())
     write_text(folder / "config.toml", config.toml())

@@ -7,12 +7,13 @@ Dropout and flattening leave nothing behind.
 import dataclasses
 
 import numpy as np
+import torch
 
 from ttfs_sw.convert import windows
-from ttfs_sw.convert.archive import Node, Program, Ref
 from ttfs_sw.convert.arithmetic import Arithmetic
 from ttfs_sw.convert.layers import Folded, Map, Sums
 from ttfs_sw.convert.operations import refuse, unknown
+from ttfs_sw.convert.program import Node, Program, Ref
 from ttfs_sw.convert.values import size
 from ttfs_sw.errors import InputError
 from ttfs_sw.topology import LayerPlan, Topology
@@ -27,7 +28,7 @@ _NOTHING = ("dropout", "feature_dropout", "alpha_dropout", "clone", "contiguous"
 _SHAPES = ("flatten", "view", "reshape", "_unsafe_view", "squeeze", "unsqueeze")
 
 #: Operations after which the largest logit is still the largest.
-_MONOTONE = ("softmax", "log_softmax", "_softmax", "_log_softmax")
+_MONOTONE = ("softmax", "log_softmax", "_softmax", "_log_softmax", "sigmoid")
 
 
 def fold(
@@ -40,7 +41,7 @@ def fold(
 
     Parameters
     ----------
-    program : :class:`ttfs_sw.convert.archive.Program`
+    program : :class:`ttfs_sw.convert.program.Program`
         The model.
     input_shape : (:class:`int`, :class:`int`, :class:`int`)
         Height, width and channels of an image.
@@ -73,17 +74,21 @@ class _Folder(Arithmetic):
 
     def run(self) -> Folded:
         """All layers, the read-out last."""
-        notes = []
+        notes = list(self._program.notes)
         for node in self._program.nodes:
             operation = node.operation
             if not operation.startswith("_"):
                 operation = operation.removesuffix("_")  # in place, which is the same here
             first = next((item for item in node.arguments.values() if isinstance(item, Ref)), None)
             if operation in _NOTHING and first and first.name in self._constants:
-                self._constants[node.name] = self._constants[first.name]
+                wanted = node.arguments.get("dtype")
+                constant = self._constants[first.name]
+                self._constants[node.name] = constant.to(wanted) if wanted else constant
             elif operation in _NOTHING:
+                self._check_type(node)
                 self._values[node.name] = self._value(first, node)
-            elif operation in _MONOTONE and node.name == self._program.output:
+            elif (operation in _MONOTONE and node.name == self._program.output
+                  and node.arguments.get("dim", 1) in (1, -1)):
                 self._values[node.name] = self._value(first, node)
                 notes.append(f"{node.where} is left out: it does not change which logit is largest")
             elif operation in _SHAPES:
@@ -94,6 +99,12 @@ class _Folder(Arithmetic):
                     raise unknown(node)
                 self._values[node.name] = handler(node)
         return self._finished(notes)
+
+    def _check_type(self, node: Node) -> None:
+        """Refuse a conversion to a type that cannot hold what it converts."""
+        wanted = node.arguments.get("dtype")
+        if isinstance(wanted, torch.dtype) and not wanted.is_floating_point:
+            raise refuse(node, f"it rounds values to {wanted}; leave them floating-point numbers")
 
     def _finished(self, notes: list[str]) -> Folded:
         logits = self._values.get(self._program.output)

@@ -1,6 +1,6 @@
 """What converts, and what to use instead of what does not."""
 
-from ttfs_sw.convert.archive import Node
+from ttfs_sw.convert.program import Node
 from ttfs_sw.errors import InputError
 
 __all__ = ["CONVERTS", "refuse", "unknown"]

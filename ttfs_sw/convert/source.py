@@ -23,14 +23,23 @@ import numpy as np
 import torch
 from torch import nn
 
-from ttfs_sw.convert import archive
-from ttfs_sw.convert.archive import Node, Program
+from ttfs_sw.convert import archive, outputs
+from ttfs_sw.convert.program import Node, Program
 from ttfs_sw.errors import InputError
 
-__all__ = ["build", "load_tensors", "load_weights", "program_of"]
+__all__ = ["PIXEL_SCALE", "build", "load_tensors", "load_weights", "program_of", "run"]
 
 #: Keys below which training scripts keep the weights among other things.
 _NESTED = ("state_dict", "model_state_dict", "model", "net")
+
+#: What a checkpoint of ours calls the number that its pixels were divided by.
+PIXEL_SCALE = "pixel_scale"
+
+#: What DataParallel and torch.compile put before each name.
+_WRAPPERS = ("module.", "_orig_mod.")
+
+#: What a user's code may raise; one that asks Python to exit is at fault too.
+_FAILED = (Exception, SystemExit)
 
 
 def build(path: str | os.PathLike, name: str) -> nn.Module:
@@ -52,7 +61,7 @@ def build(path: str | os.PathLike, name: str) -> nn.Module:
         spec.loader.exec_module(module)
         found = getattr(module, name, None)
         if callable(found):
-            made = found()
+            made = found if isinstance(found, nn.Module) else found()
     if not callable(found):
         public = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
         close = difflib.get_close_matches(name, public, n=1)
@@ -104,14 +113,17 @@ def _tensors(found: object, path: Path) -> dict[str, torch.Tensor]:
     if isinstance(found, Mapping):
         nested = [found[key] for key in _NESTED if isinstance(found.get(key), Mapping)]
         # A checkpoint of "ttfs train" has both of its networks.
-        nested += [{f"relu.{key}": value for key, value in found["relu"].items()}] if isinstance(
-            found.get("relu"), Mapping) else []
+        if isinstance(found.get("relu"), Mapping):
+            ours = {f"relu.{key}": value for key, value in found["relu"].items()}
+            if isinstance(found.get(PIXEL_SCALE), int | float):
+                ours[PIXEL_SCALE] = torch.tensor(float(found[PIXEL_SCALE]))
+            nested.append(ours)
         if nested:
             return _tensors(nested[0], path)
         if found and all(isinstance(value, torch.Tensor) for value in found.values()):
-            if all(key.startswith("module.") for key in found):
-                # DataParallel puts this before each name.
-                found = {key.removeprefix("module."): value for key, value in found.items()}
+            for prefix in _WRAPPERS:
+                if all(key.startswith(prefix) for key in found):
+                    found = {key.removeprefix(prefix): value for key, value in found.items()}
             return dict(found)
     raise InputError(
         f"{path} holds no state dict; make one with torch.save(model.state_dict(), FILE)"
@@ -127,6 +139,11 @@ def load_weights(model: nn.Module, path: str | os.PathLike) -> None:
         If they are those of another architecture.
     """
     found, wanted = load_tensors(path), model.state_dict()
+    if any(is_lazy(value) for value in wanted.values()):
+        raise InputError(
+            f"the model has layers whose size is not known before it has seen an image, such as "
+            f"nn.LazyLinear, so {path} cannot be put into it; run it on one image where it is made"
+        )
     problems = [f"it has no {name}" for name in wanted if name not in found]
     problems += [f"it has {name}, which the model has not" for name in found if name not in wanted]
     problems = [
@@ -154,35 +171,79 @@ def program_of(
     :exc:`ttfs_sw.errors.InputError`
         If torch cannot follow it.
     """
-    model = model.eval()
+    # A compiled module is followed like the one that it was made of.
+    model = getattr(model, "_orig_mod", model).eval()
     height, width, channels = shape
     with warnings.catch_warnings(action="ignore"):
         errors = []
         # Images as maps; a network of dense layers may want them flat.
         for size in ((2, channels, height, width), (2, channels * height * width)):
-            example = torch.zeros(size, dtype=next(
-                (value.dtype for value in model.parameters()), torch.float32))
+            example = torch.zeros(size, dtype=_dtype(model))
             try:
                 with torch.no_grad():
                     model(example)
-            except Exception as error:
+            except _FAILED as error:
                 errors.append(error)
                 continue
             try:
                 exported = torch.export.export(model, (example,))
-            except Exception as error:
+                content = io.BytesIO()
+                torch.export.save(exported, content)
+            except _FAILED as error:
                 raise InputError(
                     f"torch.export cannot follow {source}: {_first_line(error)}; the forward pass "
                     "must not depend on the values of the image"
                 ) from error
-            content = io.BytesIO()
-            torch.export.save(exported, content)
             program = archive.read(content.getvalue(), source)
             return _with_lines(program, model, Path(file)) if file else program
     raise InputError(
         f"{source} takes no images of {channels} x {height} x {width} (channels, rows, columns), "
         f"as the dataset has them{_place(errors[0], source)}: {_first_line(errors[0])}"
     )
+
+
+def run(model: nn.Module, images: torch.Tensor, place: int) -> torch.Tensor:
+    """Return the logits of ``model`` for ``images``, computed at least as finely as in float32.
+
+    Parameters
+    ----------
+    model : :class:`torch.nn.Module`
+        Whose weights may be of half precision: what they are worth is what counts, not how coarsely
+        the model would add them up.
+    images : :class:`torch.Tensor`
+        As the model takes them, flat or as maps.
+    place : :class:`int`
+        Which of the things that it returns the logits are.
+
+    Raises
+    ------
+    :exc:`ttfs_sw.errors.InputError`
+        If the model fails on these images.
+    """
+    dtype = _dtype(model)
+    wide = torch.promote_types(dtype, torch.float32)
+    tensors = {
+        name: value.to(wide) if value.is_floating_point() else value
+        for name, value in (*model.named_parameters(), *model.named_buffers())
+    } if wide != dtype else {}
+    try:
+        returned = torch.func.functional_call(model, tensors, (images.to(wide),))
+        return outputs.pick(returned, place)
+    except _FAILED as error:
+        raise InputError(
+            f"{type(model).__name__} fails on training images: {_first_line(error)}"
+        ) from error
+
+
+def is_lazy(value: object) -> bool:
+    """Whether a parameter or buffer has no size yet."""
+    return isinstance(value, nn.parameter.UninitializedTensorMixin)
+
+
+def _dtype(model: nn.Module) -> torch.dtype:
+    """The type of number that a model reads."""
+    return next((value.dtype for value in model.parameters() if value.is_floating_point()),
+                torch.float32)
 
 
 def _with_lines(program: Program, model: nn.Module, file: Path) -> Program:
@@ -222,7 +283,7 @@ def _named(path: Path, what: str) -> Iterator[None]:
     """Turn whatever the user's code raises into one sentence with its line."""
     try:
         yield
-    except (Exception, SystemExit) as error:
+    except _FAILED as error:
         raise InputError(
             f"{what} failed{_place(error, str(path)) or f' in {path}'}: {_first_line(error)}"
         ) from error

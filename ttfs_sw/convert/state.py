@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from ttfs_sw.convert.archive import Node, Program, Ref
+from ttfs_sw.convert.program import Node, Program, Ref
 from ttfs_sw.convert.values import size
 from ttfs_sw.errors import InputError
 from ttfs_sw.qat import weight_shape

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ttfs_sw.convert.archive import Node, Program, Ref
 from ttfs_sw.convert.layers import Layers, Map, Sums
 from ttfs_sw.convert.operations import refuse, unknown
+from ttfs_sw.convert.program import Node, Program, Ref
 from ttfs_sw.topology import LayerPlan
 
 __all__ = ["Values", "size"]
@@ -18,7 +18,7 @@ class Values:
 
     Parameters
     ----------
-    program : :class:`ttfs_sw.convert.archive.Program`
+    program : :class:`ttfs_sw.convert.program.Program`
         The model.
     image : :class:`ttfs_sw.convert.layers.Map`
         What it reads.
