@@ -227,7 +227,8 @@ def read_model(
         name: _each_channel(values, shape[2], name, default) / pixel.worth
         for name, values, default in (("mean", mean, 0.0), ("std", std, 1.0))
     }
-    folded = graph.fold(program, shape, **norms)
+    with np.errstate(all="ignore"):  # whatever comes of it is looked at next
+        folded = graph.fold(program, shape, **norms)
     if not all(np.isfinite(part).all() for pair in folded.weights if pair for part in pair):
         raise InputError(
             f"{program.source} has weights or statistics that are not finite numbers; its training "

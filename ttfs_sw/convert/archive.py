@@ -178,9 +178,10 @@ def _argument(value: dict[str, Any]) -> Any:
 
 
 def _line(trace: str) -> str:
-    """The innermost line of a stack trace that is not torch's own."""
+    """The innermost line of a stack trace that is not torch's own, nor ours."""
     frames = [frame for frame in _FRAME.finditer(trace)
-              if "/torch/" not in frame["file"].replace("\\", "/")]
+              if "/torch/" not in frame["file"].replace("\\", "/")
+              and Path(frame["file"]).parent != Path(__file__).parent]
     if not frames:
         return ""
     frame = frames[-1]

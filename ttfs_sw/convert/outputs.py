@@ -4,16 +4,14 @@ A model may return its logits alone, or in a dictionary, a tuple or an object of
 tensor among them is taken, whatever it is called; of several, the one that is called ``logits``.
 """
 
+import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
-
-import torch
-from torch.utils import _pytree as pytree
 
 from ttfs_sw.errors import InputError
 
-__all__ = ["choose", "names", "pick"]
+__all__ = ["choose", "leaves", "names"]
 
 #: What the logits are called where there is more than one tensor.
 LOGITS = "logits"
@@ -46,15 +44,31 @@ def _leaves(spec: dict[str, Any], prefix: str = "") -> list[str]:
     ]
 
 
+def leaves(returned: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    """Everything in what a module has returned, with what it is called there."""
+    if isinstance(returned, Mapping):
+        parts = list(returned.items())
+    elif dataclasses.is_dataclass(returned):
+        parts = list(vars(returned).items())
+    elif hasattr(returned, "_fields"):
+        parts = list(zip(returned._fields, returned, strict=True))
+    elif isinstance(returned, tuple | list):
+        parts = list(enumerate(returned))
+    else:
+        return [(prefix, returned)]
+    return [leaf for key, part in parts
+            for leaf in leaves(part, f"{prefix}.{key}" if prefix else str(key))]
+
+
 def choose(
-    outputs: Sequence[tuple[str, str | None]], source: str
+    outputs: Sequence[tuple[str, Hashable | None]], source: str
 ) -> tuple[int, list[str]]:
-    """Return which of a program's outputs are the logits, and what to say about it.
+    """Return which of a model's outputs are the logits, and what to say about it.
 
     Parameters
     ----------
-    outputs : sequence of (:class:`str`, :class:`str` or ``None``)
-        What each is called, and the name of its tensor in the program; ``None`` if it is none.
+    outputs : sequence of (:class:`str`, hashable or ``None``)
+        What each is called, and what tensor it is; ``None`` if it is none.
     source : :class:`str`
         What messages call the model.
 
@@ -63,7 +77,7 @@ def choose(
     :exc:`ttfs_sw.errors.InputError`
         If none is a tensor, or several are and it is not clear which.
     """
-    tensors = {}
+    tensors: dict[Hashable, int] = {}
     for index, (_, tensor) in enumerate(outputs):
         if tensor is not None:
             tensors.setdefault(tensor, index)
@@ -82,8 +96,3 @@ def choose(
     kept = outputs[named[0]][0]
     others = ", ".join(name for name in called if name != kept)
     return named[0], [f"of what {source} returns, {kept} are the logits; left out: {others}"]
-
-
-def pick(returned: Any, index: int) -> torch.Tensor:
-    """The output ``index``, as :func:`choose` counts them, of what a module has returned."""
-    return pytree.tree_leaves(returned)[index]

@@ -72,7 +72,8 @@ class Program:
     input, output : :class:`str`
         Names of the images and of the logits.
     place : :class:`int`
-        Which of the things that the model returns the logits are.
+        Which of the things that the model returns the logits are, as
+        :func:`ttfs_sw.convert.outputs.leaves` counts them.
     notes : list of :class:`str`
         What a reader of the result should know of how the program was read.
     """

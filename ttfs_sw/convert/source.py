@@ -18,6 +18,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -173,20 +174,28 @@ def program_of(
     """
     # A compiled module is followed like the one that it was made of.
     model = getattr(model, "_orig_mod", model).eval()
+    if any(value.is_meta for value in (*model.parameters(), *model.buffers())):
+        raise InputError(
+            f"{source} has no weights, only their sizes (torch's device 'meta'); load them into it "
+            "where it is made"
+        )
     height, width, channels = shape
     with warnings.catch_warnings(action="ignore"):
         errors = []
         # Images as maps; a network of dense layers may want them flat.
         for size in ((2, channels, height, width), (2, channels * height * width)):
-            example = torch.zeros(size, dtype=_dtype(model))
+            example = torch.zeros(size, **_kind(model))
             try:
                 with torch.no_grad():
-                    model(example)
+                    returned = outputs.leaves(model(example))
             except _FAILED as error:
                 errors.append(error)
                 continue
+            place, notes = outputs.choose(
+                [(name, id(value) if isinstance(value, torch.Tensor) else None)
+                 for name, value in returned], source)
             try:
-                exported = torch.export.export(model, (example,))
+                exported = torch.export.export(_Logits(model, place), (example,))
                 content = io.BytesIO()
                 torch.export.save(exported, content)
             except _FAILED as error:
@@ -195,6 +204,9 @@ def program_of(
                     "must not depend on the values of the image"
                 ) from error
             program = archive.read(content.getvalue(), source)
+            program = dataclasses.replace(program, place=place, notes=program.notes + notes, nodes=[
+                dataclasses.replace(node, module=node.module.removeprefix("model").lstrip("."))
+                for node in program.nodes])
             return _with_lines(program, model, Path(file)) if file else program
     raise InputError(
         f"{source} takes no images of {channels} x {height} x {width} (channels, rows, columns), "
@@ -220,15 +232,15 @@ def run(model: nn.Module, images: torch.Tensor, place: int) -> torch.Tensor:
     :exc:`ttfs_sw.errors.InputError`
         If the model fails on these images.
     """
-    dtype = _dtype(model)
+    dtype, device = _kind(model).values()
     wide = torch.promote_types(dtype, torch.float32)
     tensors = {
         name: value.to(wide) if value.is_floating_point() else value
         for name, value in (*model.named_parameters(), *model.named_buffers())
     } if wide != dtype else {}
     try:
-        returned = torch.func.functional_call(model, tensors, (images.to(wide),))
-        return outputs.pick(returned, place)
+        returned = torch.func.functional_call(model, tensors, (images.to(device, wide),))
+        return outputs.leaves(returned)[place][1].cpu()
     except _FAILED as error:
         raise InputError(
             f"{type(model).__name__} fails on training images: {_first_line(error)}"
@@ -240,10 +252,22 @@ def is_lazy(value: object) -> bool:
     return isinstance(value, nn.parameter.UninitializedTensorMixin)
 
 
-def _dtype(model: nn.Module) -> torch.dtype:
-    """The type of number that a model reads."""
-    return next((value.dtype for value in model.parameters() if value.is_floating_point()),
-                torch.float32)
+def _kind(model: nn.Module) -> dict[str, Any]:
+    """The type of number that a model reads, and where."""
+    first = next((value for value in model.parameters() if value.is_floating_point()),
+                 torch.zeros(0))
+    return {"dtype": first.dtype, "device": first.device}
+
+
+class _Logits(nn.Module):
+    """A model that returns its logits alone."""
+
+    def __init__(self, model: nn.Module, place: int):
+        super().__init__()
+        self.model, self._place = model, place
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return outputs.leaves(self.model(images))[self._place][1]
 
 
 def _with_lines(program: Program, model: nn.Module, file: Path) -> Program:
