@@ -63,18 +63,24 @@ def channels_last(
 def _told(axes: Shape, expected: Shape | None) -> str | None:
     """The layout that the shape of an image tells; ``None`` if it does not."""
     readings = {"nhwc": axes, "nchw": (*axes[1:], axes[0])}
-    for fits in (lambda shape: shape == expected, _may_be_image):
-        found = [layout for layout, shape in readings.items() if fits(shape)]
-        if len(found) == 1:
-            return found[0]
+    fits = [layout for layout, shape in readings.items() if shape == expected]
+    if len(fits) == 1:
+        return fits[0]
+    for layout, other in (LAYOUTS, LAYOUTS[::-1]):
+        if _is_picture(readings[layout]) and not _may_be_meant(readings[other]):
+            return layout
     return None
 
 
-def _may_be_image(shape: Shape) -> bool:
-    """Whether one would not wonder at such images: pictures, series in a row, single vectors."""
+def _is_picture(shape: Shape) -> bool:
+    """Whether images of this shape are ordinary pictures."""
     height, width, channels = shape
-    short, long = sorted((height, width))
-    if short == 1:
-        # As many channels as samples are not a series but a square picture, read wrongly.
-        return long == 1 or channels != long
-    return channels <= MOST_CHANNELS and (height == width or short >= MOST_CHANNELS)
+    return channels <= MOST_CHANNELS and (height == width or min(height, width) >= MOST_CHANNELS)
+
+
+def _may_be_meant(shape: Shape) -> bool:
+    """Whether somebody may have images of this shape: small ones, and series of many channels."""
+    height, width, channels = shape
+    # As many channels as samples are no series but a square picture, read wrongly.
+    series = min(height, width) == 1 and channels != max(height, width)
+    return channels <= MOST_CHANNELS or series

@@ -12,6 +12,7 @@ Every choice - which of the last epochs is kept - is made on held-out training i
 are looked at once, at the end, by the golden model.
 """
 
+import dataclasses
 import io
 import logging
 import math
@@ -108,6 +109,7 @@ def train(
                 name: {key: value.cpu() for key, value in model.state_dict().items()}
                 for name, model in (("relu", relu), ("quantised", quantised))
             } | {"pixel_scale": data.maximum}
+            config = dataclasses.replace(config, dataset=data.name)
             _write(folder, config, network, parameters, run.history, report)
             checkpoint.discard()
     return report

@@ -41,6 +41,7 @@ class Data:
     -------
     x, y, x_heldout, y_heldout : tensors; pixels are bytes.
     maximum : the byte that is worth 1 and encoded as T.
+    name : what files in the folder call the dataset.
     move : moves spikes by random ticks, or ``None``; see :mod:`ttfs_sw.jitter`.
     """
 
@@ -62,9 +63,10 @@ class Data:
         self._batch = config.training.batch
         self._noise = torch.Generator(device)
         self.move = jitter.mover(config.training.jitter, self._noise)
+        self.name = dataset.name if folder is None else dataset_paths.remembered(
+            dataset.name, folder)
         # What the file says of its origin. A path that it cannot hold is left out.
-        name = dataset.name if folder is None else dataset_paths.remembered(dataset.name, folder)
-        name = name if len(name) <= 200 and name.isprintable() else ""
+        name = self.name if len(self.name) <= 200 and self.name.isprintable() else ""
         self._origin = {
             "input_shape": dataset.shape, "input_ticks": shape.input_ticks, "input_codes": table,
             "input_scale": 1 / shape.input_ticks, "dataset": name, "preset": config.name,

@@ -157,6 +157,7 @@ def convert(
     }
     for note in folded.notes:
         logger.info("%s", note)
+    config = dataclasses.replace(config, dataset=data.name)
     _write(folder, config, relu, quantised, data.maximum)
     # Last: whoever sees the network sees all that belongs to it.
     network.save(folder / "network.npz")
