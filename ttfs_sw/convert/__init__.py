@@ -220,6 +220,9 @@ def read_model(
         tensors = source.load_tensors(model)
         if source.PIXEL_SCALE in tensors:
             trained = tensors.pop(source.PIXEL_SCALE).item()
+        elif all(name.startswith(state.OURS) for name in tensors):
+            # A checkpoint from before it said so: training divides by the brightest pixel.
+            trained = float(dataset.x_train.max())
         layers = topology.plan(config.network.texts, shape, dataset.classes)
         program = state.program_of(tensors, layers, str(model))
     pixel = settle_pixels(scale, dataset, trained)

@@ -91,7 +91,9 @@ def load_tensors(path: str | os.PathLike) -> dict[str, torch.Tensor]:
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
-                found = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+                # Of either byte order.
+                found = {name: torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
+                         for name, array in ((name, arrays[name]) for name in arrays.files)}
         else:
             with warnings.catch_warnings(action="ignore"):
                 found = torch.load(path, map_location="cpu", weights_only=True)
@@ -116,12 +118,15 @@ def _tensors(found: object, path: Path) -> dict[str, torch.Tensor]:
         # A checkpoint of "ttfs train" has both of its networks.
         if isinstance(found.get("relu"), Mapping):
             ours = {f"relu.{key}": value for key, value in found["relu"].items()}
-            if isinstance(found.get(PIXEL_SCALE), int | float):
+            if isinstance(found.get(PIXEL_SCALE), int | float) and found[PIXEL_SCALE] > 0:
                 ours[PIXEL_SCALE] = torch.tensor(float(found[PIXEL_SCALE]))
             nested.append(ours)
         if nested:
             return _tensors(nested[0], path)
-        if found and all(isinstance(value, torch.Tensor) for value in found.values()):
+        if found and all(isinstance(value, torch.Tensor) and isinstance(key, str)
+                         for key, value in found.items()):
+            for key, value in found.items():
+                _check_plain(key, value, path)
             for prefix in _WRAPPERS:
                 if all(key.startswith(prefix) for key in found):
                     found = {key.removeprefix(prefix): value for key, value in found.items()}
@@ -129,6 +134,19 @@ def _tensors(found: object, path: Path) -> dict[str, torch.Tensor]:
     raise InputError(
         f"{path} holds no state dict; make one with torch.save(model.state_dict(), FILE)"
     )
+
+
+def _check_plain(name: str, tensor: torch.Tensor, path: Path) -> None:
+    """Refuse a tensor whose numbers cannot be taken as they are."""
+    problem = (
+        "has no values, only a size (torch's device 'meta')" if tensor.is_meta
+        else "is quantised" if tensor.is_quantized
+        else "is nested" if tensor.is_nested
+        else "is sparse" if tensor.layout != torch.strided
+        else "is complex" if tensor.is_complex() else ""
+    )
+    if problem:
+        raise InputError(f"{path}: {name} {problem}; save it as an ordinary tensor of real numbers")
 
 
 def load_weights(model: nn.Module, path: str | os.PathLike) -> None:
