@@ -17,6 +17,7 @@ import numpy as np
 from ttfs_sw import dataset_download
 from ttfs_sw.dataset_files import read_arrays, read_cifar, read_idx
 from ttfs_sw.errors import InputError
+from ttfs_sw.layout import channels_last
 
 __all__ = ["DIGITS_TEST", "NAMES", "Dataset", "load", "split_holdout"]
 
@@ -66,6 +67,8 @@ class Dataset:
         uint8 ``[images, height * width * channels]``.
     y_train, y_test : :class:`numpy.ndarray`
         int64 ``[images]``.
+    white : :class:`int` or ``None``
+        The byte that stands for 1, where the dataset says so; files of the user's do not.
     """
 
     name: str
@@ -75,6 +78,7 @@ class Dataset:
     y_train: np.ndarray = dataclasses.field(repr=False)
     x_test: np.ndarray = dataclasses.field(repr=False)
     y_test: np.ndarray = dataclasses.field(repr=False)
+    white: int | None = None
 
 
 def load(
@@ -82,6 +86,8 @@ def load(
     *,
     data_dir: str | os.PathLike | None = None,
     download: bool = False,
+    layout: str | None = None,
+    expected: tuple[int, int, int] | None = None,
 ) -> Dataset:
     """Load a dataset.
 
@@ -94,6 +100,8 @@ def load(
         Root of the named datasets; by default ``$TTFS_DATA``, else the user's cache.
     download : :class:`bool`
         Fetch a named dataset that is not there, and check its SHA-256.
+    layout, expected : :class:`str`, (:class:`int`, :class:`int`, :class:`int`), or ``None``
+        As in :func:`ttfs_sw.layout.channels_last`, for images of four axes in files of one's own.
 
     Raises
     ------
@@ -103,15 +111,19 @@ def load(
         If a download fails.
     """
     name = os.fspath(name_or_path)
+    if layout is not None and name in NAMES:
+        raise InputError(f"--layout is for files of your own; where the channels of {name} stand "
+                         "is known")
     if name == "digits":
         return _load_digits()
     if name in NAMES:
         return _load_named(name, Path(data_dir) if data_dir else _default_root(), download)
     path = Path(name)
     if path.is_dir():
-        return _load_idx(name, _find(IDX_FILES, [path, path / "raw"], name))
+        files = _find(IDX_FILES, [path, path / "raw"], name)
+        return _load_idx(name, files, layout=layout, expected=expected)
     if path.is_file():
-        return _make(name, *read_arrays(path), where=path)
+        return _make(name, *read_arrays(path), where=path, layout=layout, expected=expected)
     close = difflib.get_close_matches(name, NAMES, n=1)
     hint = f"did you mean {close[0]}?" if close else f"known datasets: {', '.join(NAMES)}"
     raise InputError(
@@ -168,7 +180,7 @@ def _load_digits() -> Dataset:
         pixels, digits.target, test_size=DIGITS_TEST, stratify=digits.target, random_state=0
     )
     images = (x_train.reshape(-1, 8, 8, 1), y_train, x_test.reshape(-1, 8, 8, 1), y_test)
-    return _make("digits", *images, where="digits", classes=10)
+    return _make("digits", *images, where="digits", classes=10, layout="nhwc", white=16)
 
 
 def _load_named(name: str, root: Path, download: bool) -> Dataset:
@@ -189,7 +201,7 @@ def _load_named(name: str, root: Path, download: bool) -> Dataset:
             f"{files[0].parent} has MNIST, not Fashion-MNIST, whose files have the same names; put "
             f"Fashion-MNIST into {folders[0]}"
         )
-    return _load_idx(name, files, classes=10)
+    return _load_idx(name, files, classes=10, white=255)
 
 
 def _find(names: Iterable[str], folders: list[Path], dataset: str) -> list[Path]:
@@ -230,9 +242,9 @@ def _is_mnist(labels: Path) -> bool:
     return hashlib.sha256(read_idx(labels).tobytes()).hexdigest() == MNIST_LABELS
 
 
-def _load_idx(name: str, files: list[Path], *, classes: int | None = None) -> Dataset:
+def _load_idx(name: str, files: list[Path], **options) -> Dataset:
     arrays = [read_idx(path) for path in files]
-    return _make(name, *arrays, where=files[0].parent, classes=classes)
+    return _make(name, *arrays, where=files[0].parent, **options)
 
 
 def _load_cifar(name: str, files: list[Path]) -> Dataset:
@@ -241,7 +253,8 @@ def _load_cifar(name: str, files: list[Path]) -> Dataset:
     images = np.concatenate([images for images, _ in parts[:-1]])
     labels = np.concatenate([labels for _, labels in parts[:-1]])
     return _make(
-        name, images, labels, *parts[-1], where=files[0].parent, classes=CIFAR_CLASSES[name]
+        name, images, labels, *parts[-1], where=files[0].parent, classes=CIFAR_CLASSES[name],
+        layout="nhwc", white=255,
     )
 
 
@@ -254,6 +267,9 @@ def _make(
     *,
     where: Path | str,
     classes: int | None = None,
+    layout: str | None = None,
+    expected: tuple[int, int, int] | None = None,
+    white: int | None = None,
 ) -> Dataset:
     """Check that images and labels fit together and bring them into the one form.
 
@@ -263,12 +279,17 @@ def _make(
         What messages name.
     classes : :class:`int` or ``None``
         By default, as many as the largest label needs.
+    layout, expected : :class:`str`, (:class:`int`, :class:`int`, :class:`int`), or ``None``
+        As in :func:`ttfs_sw.layout.channels_last`.
+    white : :class:`int` or ``None``
+        As in :class:`Dataset`.
     """
     for part, x, y in (("training", x_train, y_train), ("test", x_test, y_test)):
         if y.ndim != 1 or not 2 <= x.ndim <= 4:
             raise InputError(
-                f"{where}: {part} images must be [images, height, width(, channels)] or [images, "
-                f"pixels] and labels [images], not {list(x.shape)} and {list(y.shape)}"
+                f"{where}: {part} images must be [images, height, width], with channels first "
+                "or last or without, or [images, pixels], and labels [images], not "
+                f"{list(x.shape)} and {list(y.shape)}"
             )
         if len(x) != len(y):
             raise InputError(
@@ -293,11 +314,15 @@ def _make(
             )
     if classes < 2:
         raise InputError(f"{where} has labels of one class only; there is nothing to tell apart")
+    if x_train.ndim == 4:
+        x_train, x_test = (
+            channels_last(x, where, layout=layout, expected=expected) for x in (x_train, x_test)
+        )
     size = x_train.shape[1:]
     shape = {1: (1, 1, *size), 2: (*size, 1), 3: size}[len(size)]
     # Copies: what lies in the bytes of a file is read-only, which torch warns of.
     pixels = [np.array(x.reshape(len(x), -1), np.uint8, order="C") for x in (x_train, x_test)]
     return Dataset(
         name, tuple(map(int, shape)), classes,
-        pixels[0], y_train.astype(np.int64), pixels[1], y_test.astype(np.int64),
+        pixels[0], y_train.astype(np.int64), pixels[1], y_test.astype(np.int64), white,
     )

@@ -12,6 +12,7 @@ Every choice - which of the last epochs is kept - is made on held-out training i
 are looked at once, at the end, by the golden model.
 """
 
+import dataclasses
 import io
 import logging
 import math
@@ -58,10 +59,11 @@ def train(
     dataset : :class:`ttfs_sw.datasets.Dataset`
         Images to train on and to test on.
     output_dir : path
-        Made if needed. Receives ``network.npz``, ``model.pt`` (the parameters of both networks;
-        ``torch.load(..., weights_only=True)``), ``config.toml``, ``report.json``, ``history.json``
-        and ``learning_curve.png``, all at the end: an interrupted run leaves them as they were.
-        Until then it has ``checkpoint.npz``, written anew after each epoch.
+        Made if needed. Receives ``network.npz``, ``model.pt`` (the parameters of both networks,
+        and what pixels were divided by; ``torch.load(..., weights_only=True)``), ``config.toml``,
+        ``report.json``, ``history.json`` and ``learning_curve.png``, all at the end: an interrupted
+        run leaves them as they were. Until then it has ``checkpoint.npz``, written anew after each
+        epoch.
     progress : callable or ``None``
         Called as ``progress(done, total)``, in images.
     device : :class:`str` or ``None``
@@ -88,7 +90,7 @@ def train(
     chosen = torch.device(device or distributed.default_device())
     with distributed.join(chosen) as processes:
         checkpoint = Checkpoint(folder, config, dataset, chosen, processes.count)
-        data = Data(config, dataset, chosen)
+        data = Data(config, dataset, chosen, folder)
         run = Run(config, data, progress, checkpoint=checkpoint, processes=processes)
         if resume:
             run.resume()
@@ -106,7 +108,8 @@ def train(
             parameters = {
                 name: {key: value.cpu() for key, value in model.state_dict().items()}
                 for name, model in (("relu", relu), ("quantised", quantised))
-            }
+            } | {"pixel_scale": data.maximum}
+            config = dataclasses.replace(config, dataset=data.name)
             _write(folder, config, network, parameters, run.history, report)
             checkpoint.discard()
     return report

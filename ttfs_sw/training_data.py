@@ -1,11 +1,12 @@
 """The images that a training run sees: held-out part, batches, distortion, encoding."""
 
+import os
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 
-from ttfs_sw import datasets, jitter, quantise, topology
+from ttfs_sw import dataset_paths, datasets, jitter, quantise, topology
 from ttfs_sw.augment import Augmenter
 from ttfs_sw.config import Config
 from ttfs_sw.datasets import Dataset
@@ -31,20 +32,28 @@ class Data:
         The images.
     device : :class:`torch.device`
         Where tensors live.
+    folder : path or ``None``
+        Where the network will be written: what it calls its dataset is found from there.
+    maximum : :class:`int` or ``None``
+        The byte with the code T; by default the brightest of the training images.
 
     Members
     -------
     x, y, x_heldout, y_heldout : tensors; pixels are bytes.
-    maximum : the brightest pixel of the training images, worth 1 and encoded as T.
+    maximum : the byte that is worth 1 and encoded as T.
+    name : what files in the folder call the dataset.
     move : moves spikes by random ticks, or ``None``; see :mod:`ttfs_sw.jitter`.
     """
 
-    def __init__(self, config: Config, dataset: Dataset, device: torch.device):
+    def __init__(
+        self, config: Config, dataset: Dataset, device: torch.device,
+        folder: str | os.PathLike | None = None, maximum: int | None = None,
+    ):
         parts = datasets.split_holdout(dataset, config.training.heldout, config.seed)
         self.x, self.y, self.x_heldout, self.y_heldout = (
             torch.from_numpy(part).to(device) for part in parts
         )
-        self.maximum = int(dataset.x_train.max())
+        self.maximum = int(dataset.x_train.max()) if maximum is None else maximum
         self.inputs = dataset.x_train.shape[1]
         shape = config.network
         table = quantise.code_table(shape.input_ticks, self.maximum, shape.dead_zone)
@@ -54,8 +63,10 @@ class Data:
         self._batch = config.training.batch
         self._noise = torch.Generator(device)
         self.move = jitter.mover(config.training.jitter, self._noise)
+        self.name = dataset.name if folder is None else dataset_paths.remembered(
+            dataset.name, folder)
         # What the file says of its origin. A path that it cannot hold is left out.
-        name = dataset.name if len(dataset.name) <= 200 and dataset.name.isprintable() else ""
+        name = self.name if len(self.name) <= 200 and self.name.isprintable() else ""
         self._origin = {
             "input_shape": dataset.shape, "input_ticks": shape.input_ticks, "input_codes": table,
             "input_scale": 1 / shape.input_ticks, "dataset": name, "preset": config.name,

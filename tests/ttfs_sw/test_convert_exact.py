@@ -215,7 +215,7 @@ def test_module_that_is_not_its_program():
 def test_module_for_two_images_only():
     model = Model(lambda self, x: self.head(torch.relu(self.conv(x)).view(2, -1)))
     folded = graph.fold(read(model), SHAPE)
-    with pytest.raises(FailureError, match=r"model takes 2 images at once, but fails on 34: "):
+    with pytest.raises(FailureError, match=r"model takes 2 images at once, but it fails on 34: "):
         proof.prove(folded, model, proof.random_images(SHAPE)[:0])
 
 

@@ -1,11 +1,13 @@
 """The verb ``convert``: from a trained PyTorch network to ``network.npz``."""
 
 import argparse
+import json
+import os
 import re
 from argparse import Namespace
 from pathlib import Path
 
-from ttfs_sw.cli.inputs import check_accuracy
+from ttfs_sw.cli.inputs import check_accuracy, config_file, open_dataset
 from ttfs_sw.cli.options import add_accuracy, add_dataset, common, positive, setting
 from ttfs_sw.cli.rows import describe
 from ttfs_sw.cli.tables import Outcome
@@ -17,6 +19,9 @@ __all__ = ["register"]
 
 #: Where the folders of runs go unless ``-o`` says otherwise.
 RUNS = Path("runs")
+
+#: The report beside a network that this verb has made.
+REPORT = "convert.json"
 
 #: What holds without ``--config``: the finest network there is, and gentle fine-tuning.
 DEFAULTS = {
@@ -36,7 +41,8 @@ def register(verbs) -> None:
         "FILE.py:FUNCTION, where the function (or class) gives the module: that file is run, as it "
         "is yours; or a program of torch.export.save (.pt2); or a file of weights, whose layers "
         "--config names. Neither of the last two is ever unpickled.",
-        parents=[common(output="folder of the result (default: runs/NAME)")],
+        parents=[common(output="folder of the result (default: runs/FILE-FUNCTION, or runs/FILE; "
+                               "one that holds another model is not written over unless given)")],
     )
     parser.add_argument(
         "model", metavar="MODEL", help="FILE.py:FUNCTION, a program (.pt2), or weights"
@@ -59,7 +65,11 @@ def register(verbs) -> None:
         help="train the integers for N epochs (default: none)",
     )
     group = parser.add_argument_group(
-        "normalisation", "the model was trained on (x - mean) / std of pixels x from 0 to 1"
+        "normalisation", "the model was trained on (x - mean) / std of pixels x = byte / scale"
+    )
+    group.add_argument(
+        "--scale", metavar="X", type=_scale,
+        help="what bytes were divided by (default: what the dataset or the weights say, else 255)",
     )
     for name in ("mean", "std"):
         group.add_argument(
@@ -68,6 +78,16 @@ def register(verbs) -> None:
     add_dataset(parser, "configuration")
     add_accuracy(parser)
     parser.set_defaults(run=convert)
+
+
+def _scale(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
+    return value
 
 
 def _numbers(text: str) -> list[float]:
@@ -84,7 +104,6 @@ def convert(options: Namespace) -> Outcome:
     import dataclasses
 
     from ttfs_sw import config as configuration
-    from ttfs_sw import datasets
 
     overrides = {"dataset": options.dataset, "seed": options.seed, **dict(options.set)}
     if options.config:
@@ -100,8 +119,8 @@ def convert(options: Namespace) -> Outcome:
     if not _is_function(options.model):
         _check_file(Path(options.model), options)
     config = dataclasses.replace(config, name=_name(options.model))
-    folder = output_folder(options.output or RUNS / config.name)
-    dataset = datasets.load(config.dataset, data_dir=options.data_dir, download=options.download)
+    folder = output_folder(options.output or _free_folder(config.name, options))
+    dataset = open_dataset(options, config.dataset, config_file(options.config))
 
     # Only now: torch takes seconds to import, and a wrong name should be refused at once.
     from ttfs_sw.convert import convert as run
@@ -109,7 +128,7 @@ def convert(options: Namespace) -> Outcome:
     with bar("fine-tune", quiet=options.quiet) as progress:
         report = run(
             options.model, dataset, folder, config, weights=options.weights, mean=options.mean,
-            std=options.std, epochs=options.finetune, progress=progress,
+            std=options.std, scale=options.scale, epochs=options.finetune, progress=progress,
         )
     return Outcome(
         report,
@@ -136,6 +155,35 @@ def _check_file(path: Path, options: Namespace) -> None:
 
 
 def _name(model: str) -> str:
-    """What the result is called: the function's name, or the file's."""
-    name = model.rpartition(":")[2] if _is_function(model) else Path(model).stem
+    """What the result is called: the file's name and, if there is one, the function's."""
+    path, function = model.rpartition(":")[::2] if _is_function(model) else (model, "")
+    name = "-".join(filter(None, (Path(path).stem, function)))
     return re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:100]
+
+
+def _free_folder(name: str, options: Namespace) -> Path:
+    """The default folder, unless it holds a network of another model.
+
+    Raises
+    ------
+    :exc:`ttfs_sw.errors.InputError`
+        If it does, or of nobody knows what.
+    """
+    folder = RUNS / name
+    if not (folder / "network.npz").exists():
+        return folder
+    try:
+        before = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+        before = [before["model"], before["weights"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        before = None
+    # The same file may be written in several ways: "./net.py:make" is "net.py:make".
+    now, then = ([item and os.path.normpath(str(item)) for item in pair or ()]
+                 for pair in ([options.model, options.weights], before))
+    if now != then:
+        owner = " with ".join(filter(None, then)) or "something else"
+        raise InputError(
+            f"{folder} holds the network of {owner}, which would be lost; say where this one goes "
+            f"with -o (-o {folder} to write over it)"
+        )
+    return folder

@@ -3,7 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-from ttfs_sw.cli.inputs import known_name
+from ttfs_sw.cli.inputs import known_name, open_dataset
 from ttfs_sw.cli.options import add_dataset, common
 from ttfs_sw.cli.tables import Outcome, seconds
 from ttfs_sw.errors import InputError
@@ -44,12 +44,7 @@ def experiment(options: Namespace) -> Outcome:
     if options.runs and not EXPERIMENTS[name].takes_runs:
         raise InputError(f"the experiment {name} looks at no training runs; leave --run away")
     folder = output_folder(options.output or FOLDER / name)
-
-    from ttfs_sw import datasets
-
-    dataset = datasets.load(
-        options.dataset or "digits", data_dir=options.data_dir, download=options.download
-    )
+    dataset = open_dataset(options, "digits")
 
     from ttfs_sw.experiments import pages, running
 

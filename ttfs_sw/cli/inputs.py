@@ -10,17 +10,22 @@ from ttfs_sw.cli.options import find_network
 from ttfs_sw.errors import InputError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
 
     from boards.registry import Board
     from hdl.config import CoreConfig
+    from ttfs_sw.datasets import Dataset
     from ttfs_sw.network import Network
 
 __all__ = [
     "check_accuracy",
+    "config_file",
     "core_config",
     "find_board",
     "known_name",
+    "open_dataset",
     "open_network",
     "open_test_images",
 ]
@@ -44,14 +49,12 @@ def open_test_images(
     :exc:`ttfs_sw.errors.InputError`
         If the images are not of the network's input size or have more classes than it.
     """
-    from ttfs_sw import datasets
-
-    name = options.dataset or network.dataset
-    if not name:
+    if not (options.dataset or network.dataset):
         raise InputError(
             f"{options.network} does not say which dataset it was made for; name one with --dataset"
         )
-    dataset = datasets.load(name, data_dir=options.data_dir, download=options.download)
+    dataset = open_dataset(options, network.dataset, options.network, network.input_shape)
+    name = dataset.name
     if math.prod(dataset.shape) != network.inputs:
         raise InputError(
             f"the images of {name} are {_size(dataset.shape)}, but {options.network} takes "
@@ -65,6 +68,39 @@ def open_test_images(
             f"{network.classes} classes; choose other images with --dataset"
         )
     return dataset.name, pixels, labels
+
+
+def open_dataset(
+    options: Namespace, default: str, owner: "Path | None" = None,
+    expected: tuple[int, int, int] | None = None,
+) -> "Dataset":
+    """The dataset that ``--dataset`` names, or else ``default``.
+
+    Parameters
+    ----------
+    owner : path or ``None``
+        The file that names ``default``, if a file does: see :mod:`ttfs_sw.dataset_paths`.
+    expected : (:class:`int`, :class:`int`, :class:`int`) or ``None``
+        Height, width and channels of the images that a network reads.
+    """
+    from ttfs_sw import dataset_paths, datasets
+
+    name = options.dataset
+    if not name:
+        name = default if owner is None else dataset_paths.find(default, owner)
+    return datasets.load(
+        name, data_dir=options.data_dir, download=options.download, layout=options.layout,
+        expected=expected,
+    )
+
+
+def config_file(name: str | None) -> "Path | None":
+    """The file that ``PRESET|FILE.toml`` names; ``None`` if it is a preset."""
+    from pathlib import Path
+
+    from ttfs_sw.config import presets
+
+    return None if name is None or name in presets() else Path(name)
 
 
 def check_accuracy(options: Namespace, accuracy: float) -> str | None:

@@ -3,7 +3,13 @@
 from argparse import Namespace
 from pathlib import Path
 
-from ttfs_sw.cli.inputs import check_accuracy, open_network, open_test_images
+from ttfs_sw.cli.inputs import (
+    check_accuracy,
+    config_file,
+    open_dataset,
+    open_network,
+    open_test_images,
+)
 from ttfs_sw.cli.options import add_accuracy, add_dataset, add_limit, add_network, common, setting
 from ttfs_sw.cli.rows import describe
 from ttfs_sw.cli.tables import Outcome
@@ -58,14 +64,11 @@ def register(verbs) -> None:
 def train(options: Namespace) -> Outcome | None:
     """``ttfs train``; of processes that train together, the first has the outcome."""
     from ttfs_sw import config as configuration
-    from ttfs_sw import datasets
 
     overrides = {"dataset": options.dataset, "seed": options.seed, **dict(options.set)}
     config = configuration.load(options.preset, overrides)
     folder = output_folder(options.output or RUNS / config.name)
-    dataset = datasets.load(
-        config.dataset, data_dir=options.data_dir, download=options.download
-    )
+    dataset = open_dataset(options, config.dataset, config_file(options.preset))
 
     # Only now: torch takes seconds to import, and a wrong name should be refused at once.
     from ttfs_sw import distributed

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ttfs_sw.errors import InputError
+from ttfs_sw.layout import LAYOUTS
 
 __all__ = [
     "Parser",
@@ -126,6 +127,11 @@ def add_dataset(parser: argparse.ArgumentParser, owner: str) -> None:
     )
     group.add_argument(
         "--download", action="store_true", help="fetch a named dataset that is not there"
+    )
+    group.add_argument(
+        "--layout", metavar="ORDER", choices=LAYOUTS,
+        help="where the channels of images in your own files stand: nchw (PyTorch) or nhwc "
+        "(default: what the network reads, else what the shape tells)",
     )
 
 

@@ -43,6 +43,14 @@ def _train(report: Report) -> Rows:
     ]
 
 
+def _pixels(report: Report) -> str:
+    """What pixels were divided by, and who says so."""
+    text = f"divided by {report['pixel_scale']:g}"
+    said = {"option": "--scale", "dataset": "the dataset says so", "weights": "as in training",
+            "assumed": "assumed; if not, give --scale"}[report["pixel_scale_from"]]
+    return f"{text} ({said}); brightest in training: {report['brightest_pixel']}"
+
+
 def _convert(report: Report) -> Rows:
     rows = [
         ("accuracy, float network", percent(report["accuracy_float"])),
@@ -50,6 +58,7 @@ def _convert(report: Report) -> Rows:
         ("same winner", f"{percent(report['agreement'])} of {count(report['images'])} images"),
         ("spikes per hidden neuron", f"{report['spikes_per_neuron']:.3f}"),
         ("accumulator", f"{report['accumulator_bits']} bits"),
+        ("pixels", _pixels(report)),
         *_finetuned(report.get("finetune")),
         ("time", seconds(report["seconds"])),
         ("", ),

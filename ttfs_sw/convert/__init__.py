@@ -28,6 +28,9 @@ from ttfs_sw.convert import archive, graph, report, source, state
 from ttfs_sw.convert.calibrate import calibrate, relu_network, settle_constants
 from ttfs_sw.convert.finetune import finetune
 from ttfs_sw.convert.layers import Folded
+from ttfs_sw.convert.pixels import Pixels
+from ttfs_sw.convert.pixels import check as check_pixels
+from ttfs_sw.convert.pixels import settle as settle_pixels
 from ttfs_sw.convert.proof import prove
 from ttfs_sw.convert.texts import texts
 from ttfs_sw.datasets import Dataset
@@ -57,6 +60,7 @@ def convert(
     weights: str | os.PathLike | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    scale: float | None = None,
     epochs: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
@@ -79,6 +83,9 @@ def convert(
     mean, std : sequences of :class:`float` or ``None``
         The model was trained on ``(x - mean) / std`` of pixels ``x`` from 0 to 1; one a channel or
         one for all.
+    scale : :class:`float` or ``None``
+        What bytes are divided by to be such pixels; by default what the dataset or the file of
+        weights says, else 255.
     epochs : :class:`int`
         Passes of training as integers, after the conversion.
     progress : callable or ``None``
@@ -99,16 +106,19 @@ def convert(
     """
     started = time.perf_counter()
     folder = output_folder(output_dir)
-    folded, module = read_model(model, dataset, config, weights=weights, mean=mean, std=std)
+    read = read_model(
+        model, dataset, config, weights=weights, mean=mean, std=std, scale=scale)
+    folded, pixel = read.folded, read.pixels
     config = _fitted(config, folded, dataset)
     check(config, dataset)
-    data = Data(config, dataset, torch.device("cpu"))
+    data = Data(config, dataset, torch.device("cpu"), folder, pixel.maximum)
     largest = max(math.prod(plan.out_shape) for plan in folded.topology.layers)
     pixels = data.x[: min(CALIBRATION, max(CALIBRATION_MEMBRANES // largest, 1))].float()
     images = pixels / data.maximum
     relu = relu_network(folded)
-    prove(folded, module, images, mean, std)
+    prove(folded, read.module, images, **read.norms)
     settle_constants(relu, folded.constants, images)
+    check_pixels(pixel, relu, dataset.x_train, dataset.y_train)
     quantised = QuantisedNetwork(
         folded.topology, config.network.layer_bits,
         (config.network.input_ticks, *config.network.layer_ticks),
@@ -129,7 +139,9 @@ def convert(
     bounds = network.bounds()
     found |= {
         "model": type(model).__name__ if isinstance(model, nn.Module) else str(model),
+        "weights": None if weights is None else str(weights),
         **tuned,
+        **pixel.report(),
         "dataset": dataset.name,
         "seed": config.seed,
         "calibrated_on": len(images),
@@ -142,10 +154,34 @@ def convert(
     }
     for note in folded.notes:
         logger.info("%s", note)
-    _write(folder, config, relu, quantised)
+    config = dataclasses.replace(config, dataset=data.name)
+    _write(folder, config, relu, quantised, data.maximum)
     # Last: whoever sees the network sees all that belongs to it.
     network.save(folder / "network.npz")
     return found | {"files": [str(folder / "network.npz")]}
+
+
+@dataclasses.dataclass(frozen=True)
+class Read:
+    """A model that was read.
+
+    Parameters
+    ----------
+    folded : :class:`ttfs_sw.convert.layers.Folded`
+        Its layers, which read bytes divided by ``pixels.maximum``.
+    pixels : :class:`ttfs_sw.convert.pixels.Pixels`
+        What its images are.
+    module : :class:`torch.nn.Module` or ``None``
+        Itself, if it can be run.
+    norms : :class:`dict`
+        ``mean`` and ``std`` of what the layers read, as :func:`ttfs_sw.convert.graph.fold` takes
+        them.
+    """
+
+    folded: Folded
+    pixels: Pixels
+    module: nn.Module | None
+    norms: dict[str, np.ndarray]
 
 
 def read_model(
@@ -156,14 +192,13 @@ def read_model(
     weights: str | os.PathLike | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-) -> tuple[Folded, nn.Module | None]:
+    scale: float | None = None,
+) -> Read:
     """Return a model's layers, and the model itself if it can be run.
 
     Parameters and exceptions are those of :func:`convert`.
     """
-    shape = dataset.shape
-    scales = {name: _each_channel(values, shape[2], name)
-              for name, values in (("mean", mean), ("std", std))}
+    shape, trained = dataset.shape, None
     module, function, name = None, None, str(model)
     if isinstance(model, nn.Module):
         module, name = model, type(model).__name__
@@ -181,23 +216,57 @@ def read_model(
         raise InputError(f"say which function of {model} gives the model: {model}:FUNCTION")
     else:
         tensors = source.load_tensors(model)
+        if source.PIXEL_SCALE in tensors:
+            trained = tensors.pop(source.PIXEL_SCALE).item()
+        elif all(name.startswith(state.OURS) for name in tensors):
+            # A checkpoint from before it said so: training divides by the brightest pixel.
+            trained = float(dataset.x_train.max())
         layers = topology.plan(config.network.texts, shape, dataset.classes)
         program = state.program_of(tensors, layers, str(model))
-    folded = graph.fold(program, shape, **scales)
-    outputs = folded.topology.layers[-1].out_shape[2]
-    if outputs != dataset.classes:
+    pixel = settle_pixels(scale, dataset, trained)
+    # What is read of a byte divided by the maximum, the model reads times pixel.worth.
+    norms = {
+        name: _each_channel(values, shape[2], name, default) / pixel.worth
+        for name, values, default in (("mean", mean, 0.0), ("std", std, 1.0))
+    }
+    with np.errstate(all="ignore"):  # whatever comes of it is looked at next
+        folded = graph.fold(program, shape, **norms)
+    _check_classes(folded.topology.layers[-1].out_shape[2], program.source, dataset)
+    return Read(folded, pixel, module, norms)
+
+
+def _check_classes(outputs: int, name: str, dataset: Dataset) -> None:
+    """Refuse a model whose outputs are not the classes of the images."""
+    if outputs == dataset.classes:
+        return
+    lowest, highest = int(dataset.y_train.min()), int(dataset.y_train.max())
+    has = f"{name} has {outputs} output{'s' * (outputs > 1)}"
+    if lowest and outputs == highest - lowest + 1:
         raise InputError(
-            f"{program.source} has {outputs} outputs, but {dataset.name} has {dataset.classes} "
-            "classes; choose another dataset with --dataset"
+            f"{has}, but the labels of {dataset.name} are {lowest} to {highest}; they must count "
+            f"from 0: subtract {lowest} from y_train and y_test"
         )
-    return folded, module
+    if outputs == 1:
+        raise InputError(
+            f"{has}, but one for each class is needed: a neuron that wins says the class. Of a "
+            "logit z for two classes make the two -z/2 and z/2: an nn.Linear with two rows, its "
+            "weights and bias times -0.5 and 0.5"
+        )
+    hint = (
+        f"give it a last layer of {dataset.classes} outputs, or images of all {outputs} classes"
+        if outputs > dataset.classes else "choose another dataset with --dataset"
+    )
+    raise InputError(
+        f"{has}, but {dataset.name} has {dataset.classes} classes, labels 0 to "
+        f"{dataset.classes - 1}; {hint}"
+    )
 
 
 def _each_channel(
-    values: Sequence[float] | None, channels: int, name: str
-) -> np.ndarray | None:
+    values: Sequence[float] | None, channels: int, name: str, default: float
+) -> np.ndarray:
     if values is None:
-        return None
+        return np.full(channels, default)
     if len(values) not in (1, channels):
         raise InputError(
             f"--{name} has {len(values)} numbers, but an image has {channels} channels"
@@ -227,9 +296,10 @@ def _fitted(config: Config, folded: Folded, dataset: Dataset) -> Config:
 
 
 def _write(
-    folder: Path, config: Config, relu: ReluNetwork, quantised: QuantisedNetwork
+    folder: Path, config: Config, relu: ReluNetwork, quantised: QuantisedNetwork, maximum: int
 ) -> None:
     content = io.BytesIO()
-    torch.save({"relu": relu.state_dict(), "quantised": quantised.state_dict()}, content)
+    torch.save({"relu": relu.state_dict(), "quantised": quantised.state_dict(),
+                source.PIXEL_SCALE: maximum}, content)
     write_bytes(folder / "model.pt", content.getvalue())
     write_text(folder / "config.toml", config.toml())

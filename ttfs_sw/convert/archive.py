@@ -6,99 +6,40 @@ they come from, and the weights. That is all that is read here; a weight that is
 refused.
 """
 
-import dataclasses
 import io
 import json
-import math
 import os
 import re
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from ttfs_sw.convert import flow, outputs
+from ttfs_sw.convert.payload import DTYPES, Payload
+from ttfs_sw.convert.program import Node, Opaque, Program, Ref
 from ttfs_sw.errors import InputError
 
-__all__ = ["Node", "Program", "Ref", "read"]
+__all__ = ["read"]
 
 #: The version of the format that is known here (``schema_version`` of the JSON).
 SCHEMA = 8
 
-#: Torch's numbers of the types of elements that weights may have.
-_DTYPES = {
-    5: torch.int64, 4: torch.int32, 6: torch.float16, 7: torch.float32, 8: torch.float64,
-    13: torch.bfloat16,
+#: Where the values of a tensor lie that a program takes in, and the key of its name.
+_KEPT = {
+    "parameter": ("weights", "parameter_name"),
+    "buffer": ("weights", "buffer_name"),
+    "tensor_constant": ("constants", "tensor_constant_name"),
+}
+
+#: Kinds of arguments that stand for themselves.
+_PLAIN = {
+    "as_int", "as_ints", "as_float", "as_floats", "as_bool", "as_bools", "as_string", "as_strings",
+    "as_memory_format", "as_layout", "as_device",
 }
 
 #: A line of a stack trace, as torch writes it.
 _FRAME = re.compile(r'File "(?P<file>[^"]*)", line (?P<line>\d+), in \S+\n\s*(?P<code>[^\n]*)')
-
-
-@dataclasses.dataclass(frozen=True)
-class Ref:
-    """An argument that is a tensor of the program, by its name."""
-
-    name: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Node:
-    """One operation.
-
-    Parameters
-    ----------
-    operation : :class:`str`
-        Its name in ATen, torch's library of operations: ``"conv2d"``.
-    arguments : :class:`dict`
-        By name; those with their default value may be missing. A size that depends on the number
-        of images is ``None``.
-    name : :class:`str`
-        Of the tensor that it makes.
-    module, kind : :class:`str`
-        Path and class of the module that computes it, ``"features.0"`` and ``"Conv2d"``.
-    line : :class:`str`
-        Where the user's code asks for it; empty where only torch's own code does.
-    """
-
-    operation: str
-    arguments: dict[str, Any]
-    name: str
-    module: str = ""
-    kind: str = ""
-    line: str = ""
-
-    @property
-    def where(self) -> str:
-        """How messages name the operation."""
-        what = f"module {self.module} ({self.kind})" if self.module else self.operation
-        return f"{self.line}: {what}" if self.line else what
-
-
-@dataclasses.dataclass(frozen=True)
-class Program:
-    """What a model computes, operation by operation.
-
-    Parameters
-    ----------
-    source : :class:`str`
-        What messages call the model.
-    nodes : list of :class:`Node`
-        In the order of computation.
-    tensors : :class:`dict`
-        Weights, statistics and constants by their names in ``nodes``.
-    shapes : :class:`dict`
-        Of every tensor of the program; ``None`` for a size that depends on the number of images.
-    input, output : :class:`str`
-        Names of the images and of the logits.
-    """
-
-    source: str
-    nodes: list[Node]
-    tensors: dict[str, torch.Tensor]
-    shapes: dict[str, tuple[int | None, ...]]
-    input: str
-    output: str
 
 
 def read(content: str | os.PathLike | bytes, source: str) -> Program:
@@ -142,56 +83,58 @@ class _Archive:
                 f"{self._source} has version {version} of the format of torch.export, but {SCHEMA} "
                 "is known here; save it anew with PyTorch 2.9 or newer, or give module.py:function"
             )
-        graph, signature = model["graph_module"]["graph"], model["graph_module"]["signature"]
-        inputs, tensors = [], {}
+        module = model["graph_module"]
+        graph, signature = module["graph"], module["signature"]
+        images, stored = [], {}
         for item in signature["input_specs"]:
             ((kind, spec),) = item.items()
             if kind == "user_input":
-                inputs.append(spec["arg"]["as_tensor"]["name"])
-            else:
-                folder = "weights" if kind in ("parameter", "buffer") else "constants"
-                name = spec.get("parameter_name") or spec.get("buffer_name") or spec.get(
-                    "tensor_constant_name")
-                if kind == "buffer" and not spec.get("persistent", True):
+                images.append(spec["arg"].get("as_tensor", {}).get("name"))
+            elif kind in _KEPT:
+                folder, key = _KEPT[kind]
+                if kind == "buffer" and not spec["persistent"]:
                     folder = "constants"
-                tensors[spec["arg"]["name"]] = self._tensor(folder, name)
-        outputs = [
-            spec["user_output"]["arg"] for spec in signature["output_specs"]
-            if "user_output" in spec
-        ]
-        if len(inputs) != 1 or len(outputs) != 1 or "as_tensor" not in outputs[0]:
+                stored[spec["arg"]["name"]] = folder, spec[key]
+            elif kind != "constant_input":  # whose value is in the operations
+                raise InputError(f"{self._source} takes in {kind}, which is not known here")
+        if len(images) != 1 or images[0] is None:
             raise InputError(
-                f"{self._source} has {len(inputs)} inputs and {len(outputs)} outputs; a network "
-                "that converts reads images alone and gives logits alone"
+                f"{self._source} has {len(images)} inputs; a network that converts reads images "
+                "alone"
             )
+        place, output, notes = self._output(module)
+        nodes = flow.live([node for item in graph["nodes"] if (node := _node(item)) is not None],
+                          output, set(stored))
+        if any(node.arguments.get(key) is True for node in nodes for key in ("training", "train")):
+            notes = [*notes, f"{self._source} was exported in training mode; batch-norm and "
+                     "dropout are taken as they are after model.eval()"]
         shapes = {
             name: tuple(size.get("as_int") for size in meta["sizes"])
             for name, meta in graph["tensor_values"].items()
         }
-        nodes = [node for item in graph["nodes"] if (node := _node(item)) is not None]
+        payload = Payload(self._archive, self._root, self._source)
+        read = {name for node in nodes for name in flow.reads(node.arguments)}
+        tensors = {name: payload.tensor(*at) for name, at in stored.items() if name in read}
         return Program(
-            self._source, nodes, tensors, shapes, inputs[0], outputs[0]["as_tensor"]["name"]
+            self._source, nodes, tensors, shapes, images[0], output, place, list(notes)
         )
+
+    def _output(self, module: dict[str, Any]) -> tuple[int, str, Sequence[str]]:
+        """Place and name of the logits among what the model returns, and what to say of them."""
+        returned = []
+        for item in module["signature"]["output_specs"]:
+            ((kind, spec),) = item.items()
+            if kind == "user_output":
+                returned.append(spec["arg"].get("as_tensor", {}).get("name"))
+            elif kind not in ("buffer_mutation", "user_input_mutation"):
+                raise InputError(f"{self._source} gives {kind}, which is not known here")
+        calls = {call["fqn"]: call["signature"] or {} for call in module["module_call_graph"]}
+        called = outputs.names(calls.get("", {}).get("out_spec", ""), len(returned))
+        place, notes = outputs.choose(list(zip(called, returned, strict=True)), self._source)
+        return place, returned[place], notes
 
     def _json(self, name: str) -> Any:
         return json.loads(self._archive.read(self._root + name))
-
-    def _tensor(self, folder: str, name: str) -> torch.Tensor:
-        """A weight or a constant from its raw bytes."""
-        config = self._json(f"data/{folder}/model_{folder}_config.json")["config"][name]
-        if config["use_pickle"]:
-            raise InputError(
-                f"{self._source} holds {name} as a pickle, which would run code when opened; only "
-                "plain tensors are read"
-            )
-        meta = config["tensor_meta"]
-        sizes, strides = ([size["as_int"] for size in meta[key]] for key in ("sizes", "strides"))
-        if 0 in sizes:
-            return torch.zeros(sizes)
-        content = self._archive.read(f"{self._root}data/{folder}/{config['path_name']}")
-        flat = torch.frombuffer(bytearray(content), dtype=_DTYPES[meta["dtype"]])
-        # torch refuses strides that reach beyond the bytes.
-        return flat.as_strided(sizes, strides) if math.prod(sizes) else flat
 
 
 def _node(item: dict[str, Any]) -> Node | None:
@@ -216,10 +159,9 @@ def _node(item: dict[str, Any]) -> Node | None:
 
 def _argument(value: dict[str, Any]) -> Any:
     ((kind, content),) = value.items()
-    if kind == "as_tensor":
-        return Ref(content["name"])
-    if kind == "as_tensors":
-        return [Ref(item["name"]) for item in content]
+    if kind in ("as_tensor", "as_tensors"):
+        return Ref(content["name"]) if kind == "as_tensor" else [
+            Ref(item["name"]) for item in content]
     if kind == "as_none":
         return None
     if kind == "as_float":
@@ -231,13 +173,18 @@ def _argument(value: dict[str, Any]) -> Any:
         return [item.get("as_int") for item in content]
     if kind == "as_optional_tensor":
         return _argument(content)
-    return content
+    if kind == "as_optional_tensors":
+        return [_argument(item) for item in content]
+    if kind == "as_scalar_type":
+        return DTYPES.get(content, Opaque(f"{kind} {content}"))
+    return content if kind in _PLAIN else Opaque(kind)
 
 
 def _line(trace: str) -> str:
-    """The innermost line of a stack trace that is not torch's own."""
+    """The innermost line of a stack trace that is not torch's own, nor ours."""
     frames = [frame for frame in _FRAME.finditer(trace)
-              if "/torch/" not in frame["file"].replace("\\", "/")]
+              if "/torch/" not in frame["file"].replace("\\", "/")
+              and Path(frame["file"]).parent != Path(__file__).parent]
     if not frames:
         return ""
     frame = frames[-1]

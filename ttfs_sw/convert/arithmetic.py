@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ttfs_sw.convert.archive import Node
 from ttfs_sw.convert.layers import Map, Sums
 from ttfs_sw.convert.operations import refuse
+from ttfs_sw.convert.program import Node
 from ttfs_sw.convert.values import Values, size
 
 __all__ = ["Arithmetic"]

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from ttfs_sw.convert import reference, windows
-from ttfs_sw.convert.archive import Node, Program, Ref
 from ttfs_sw.convert.arithmetic import Arithmetic
 from ttfs_sw.convert.layers import Folded, Map, Sums
 from ttfs_sw.convert.operations import COPIES, MONOTONE, NOTHING, SHAPES, refuse, unknown
+from ttfs_sw.convert.program import Node, Program, Ref
 from ttfs_sw.convert.values import size
 from ttfs_sw.errors import InputError
 from ttfs_sw.topology import LayerPlan, Topology
@@ -32,7 +32,7 @@ def fold(
 
     Parameters
     ----------
-    program : :class:`ttfs_sw.convert.archive.Program`
+    program : :class:`ttfs_sw.convert.program.Program`
         The model.
     input_shape : (:class:`int`, :class:`int`, :class:`int`)
         Height, width and channels of an image.
@@ -74,7 +74,7 @@ class Folder(Arithmetic):
                 "--dataset"
             )
         super().__init__(program, image)
-        self._notes: list[str] = []
+        self._notes = list(program.notes)
 
     def steps(self) -> Iterator[tuple[Node, Map | Sums]]:
         """Take in one operation after another; give each with what its tensor is now.
@@ -115,7 +115,7 @@ class Folder(Arithmetic):
             return self._value(first, node)
         if operation in MONOTONE and node.name == self._program.output:
             value = self._value(first, node)
-            if not value.flat or node.arguments.get("dim") not in (1, -1):
+            if not value.flat or node.arguments.get("dim", 1) not in (1, -1):
                 raise refuse(node, "it compares other values than the logits of one image; give "
                              "it dim=1")
             self._notes.append(

@@ -9,8 +9,8 @@ import dataclasses
 
 import numpy as np
 
-from ttfs_sw.convert.archive import Node, Program
 from ttfs_sw.convert.operations import refuse
+from ttfs_sw.convert.program import Node, Program
 from ttfs_sw.topology import LayerPlan, Topology
 
 __all__ = ["Folded", "Layers", "Map", "Sums"]

@@ -1,6 +1,6 @@
 """What converts, and what to use instead of what does not."""
 
-from ttfs_sw.convert.archive import Node
+from ttfs_sw.convert.program import Node
 from ttfs_sw.errors import InputError
 
 __all__ = ["CONVERTS", "COPIES", "MONOTONE", "NOTHING", "SHAPES", "refuse", "unknown"]
@@ -14,7 +14,7 @@ COPIES = ("clone", "_to_copy", "lift_fresh_copy", "detach_copy", "native_dropout
 SHAPES = ("flatten", "view", "reshape", "_unsafe_view", "squeeze", "unsqueeze", "unflatten")
 
 #: Operations after which the largest logit is still the largest.
-MONOTONE = ("softmax", "log_softmax", "_softmax", "_log_softmax")
+MONOTONE = ("softmax", "log_softmax", "_softmax", "_log_softmax", "sigmoid")
 
 #: The end of the message about an operation that nobody has thought of.
 CONVERTS = (

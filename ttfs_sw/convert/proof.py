@@ -14,14 +14,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ttfs_sw.convert import reference
-from ttfs_sw.convert.archive import Node, Program
+from ttfs_sw.convert import outputs, reference, source
 from ttfs_sw.convert.calibrate import relu_network
 from ttfs_sw.convert.graph import Folder, fold
 from ttfs_sw.convert.layers import Folded, Layers, Map, Sums
 from ttfs_sw.convert.operations import MONOTONE
-from ttfs_sw.convert.values import FLOATING
-from ttfs_sw.errors import FailureError
+from ttfs_sw.convert.program import Node, Program
+from ttfs_sw.errors import FailureError, InputError
 from ttfs_sw.topology import Topology
 
 __all__ = ["TOLERANCE", "difference", "prove", "random_images", "steps"]
@@ -69,23 +68,24 @@ def prove(
         apart = difference(found, wanted, largest)
         if not apart <= tolerance:
             raise FailureError(
-                f"the operations read from {program.source} do not give its logits (they are off "
-                f"by {apart:.3g} of the largest); does its forward pass depend on the image's "
+                f"the operations read from {program.source} do not give its logits "
+                f"({_off(found, wanted, apart)}); does its forward pass depend on the image's "
                 "values, or on how many images there are?"
             )
     last = next(node for node in program.nodes if node.name == program.output)
     with torch.no_grad():
         found = relu_network(folded, torch.float64)(images)
     if last.operation in MONOTONE:
-        found = getattr(functional, last.operation.strip("_"))(found, dim=1)
+        found = found.sigmoid() if last.operation == "sigmoid" else getattr(
+            functional, last.operation.strip("_"))(found, dim=1)
     apart = difference(found, wanted, largest)
     if not apart <= TOLERANCE:
         last = next((node for node, apart in steps(program, shape, images, mean, std)
                      if not apart <= TOLERANCE), last)
         raise FailureError(
-            f"the layers made of {program.source} do not give its logits (they are off by "
-            f"{apart:.3g} of the largest), from {last.where} on: this is a fault of ttfs convert, "
-            "please report it with your model"
+            f"the layers made of {program.source} do not give its logits "
+            f"({_off(found, wanted, apart)}), from {last.where} on: this is a fault of ttfs "
+            "convert, please report it with your model"
         )
 
 
@@ -146,6 +146,12 @@ def difference(found: torch.Tensor, wanted: torch.Tensor, largest: float) -> flo
     return (found.double() - wanted.double()).abs().max().item() / (size or 1.0)
 
 
+def _off(found: torch.Tensor, wanted: torch.Tensor, apart: float) -> str:
+    if found.shape != wanted.shape:
+        return f"they are {list(found.shape)}, not {list(wanted.shape)}"
+    return f"they are off by {apart:.3g} of the largest"
+
+
 def random_images(shape: tuple[int, int, int], seed: int = 0) -> torch.Tensor:
     """Images ``[images, inputs]`` worth 0 to 1: dark, lit, of noise, and of a few lit pixels."""
     generator = torch.Generator().manual_seed(seed)
@@ -177,22 +183,22 @@ def _maps(
 def _run(module: nn.Module, program: Program, maps: torch.Tensor) -> tuple[torch.Tensor, float]:
     """The module's own logits, in float64 if it can, and how exact they are."""
     maps = maps.reshape(len(maps), *program.shapes[program.input][1:])
-    types = [FLOATING[item] for node in program.nodes
-             if (item := node.arguments.get("dtype")) in FLOATING]
+    types = [item for node in program.nodes
+             if isinstance(item := node.arguments.get("dtype"), torch.dtype)
+             and item.is_floating_point]
     if not types or set(types) == {torch.float64}:
         try:
-            return copy.deepcopy(module).double().eval()(maps), TOLERANCE
+            returned = copy.deepcopy(module).double().eval()(maps)
+            return outputs.leaves(returned)[program.place][1], TOLERANCE
         except Exception:
             # It makes tensors of another type of its own, or cannot be copied.
             pass
-    own = next((value.dtype for value in module.parameters()), torch.float32)
-    least = min([own, *types], key=lambda dtype: -torch.finfo(dtype).eps)
+    least = min([torch.float32, *types], key=lambda dtype: -torch.finfo(dtype).eps)
     # A thousand roundings: 1e-4 in float32.
     try:
-        return module(maps.to(own)), 1000 * torch.finfo(least).eps
-    except Exception as error:
+        return source.run(module, maps, program.place), 1000 * torch.finfo(least).eps
+    except InputError as error:
         raise FailureError(
-            f"{program.source} takes 2 images at once, but fails on {len(maps)}: "
-            f"{str(error).strip().partition(chr(10))[0]}; its forward pass must not depend on how "
-            "many images there are"
+            f"{program.source} takes 2 images at once, but {error}; its forward pass must not "
+            "depend on how many images there are"
         ) from error

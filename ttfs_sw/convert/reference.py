@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from ttfs_sw.convert.archive import Node, Program, Ref
 from ttfs_sw.convert.operations import COPIES, NOTHING
+from ttfs_sw.convert.program import Node, Program, Ref
 
 __all__ = ["logits", "result", "values"]
 
@@ -76,7 +76,11 @@ def result(node: Node, arguments: dict[str, Any]) -> torch.Tensor:
     """The result of one operation for a network that is not being trained."""
     if node.operation in NOTHING:
         value = next(item for item in arguments.values() if isinstance(item, torch.Tensor))
-        # A type of less precision is left out: these are the exact values.
+        # A type of less precision is left out: these are the exact values. One of whole numbers is
+        # not.
+        wanted = arguments.get("dtype")
+        if isinstance(wanted, torch.dtype):
+            value = value.to(torch.float64 if wanted.is_floating_point else wanted)
         return value.clone() if node.operation in COPIES else value
     if node.operation == "batch_norm":
         arguments |= {"training": False, "momentum": 0.0, "cudnn_enabled": False}

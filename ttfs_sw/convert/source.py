@@ -18,19 +18,29 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from ttfs_sw.convert import archive
-from ttfs_sw.convert.archive import Node, Program
+from ttfs_sw.convert import archive, outputs
+from ttfs_sw.convert.program import Node, Program
 from ttfs_sw.errors import InputError
 
-__all__ = ["build", "load_tensors", "load_weights", "program_of"]
+__all__ = ["PIXEL_SCALE", "build", "load_tensors", "load_weights", "program_of", "run"]
 
 #: Keys below which training scripts keep the weights among other things.
 _NESTED = ("state_dict", "model_state_dict", "model", "net")
+
+#: What a checkpoint of ours calls the number that its pixels were divided by.
+PIXEL_SCALE = "pixel_scale"
+
+#: What DataParallel and torch.compile put before each name.
+_WRAPPERS = ("module.", "_orig_mod.")
+
+#: What a user's code may raise; one that asks Python to exit is at fault too.
+_FAILED = (Exception, SystemExit)
 
 
 def build(path: str | os.PathLike, name: str) -> nn.Module:
@@ -52,7 +62,7 @@ def build(path: str | os.PathLike, name: str) -> nn.Module:
         spec.loader.exec_module(module)
         found = getattr(module, name, None)
         if callable(found):
-            made = found()
+            made = found if isinstance(found, nn.Module) else found()
     if not callable(found):
         public = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
         close = difflib.get_close_matches(name, public, n=1)
@@ -81,7 +91,9 @@ def load_tensors(path: str | os.PathLike) -> dict[str, torch.Tensor]:
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
-                found = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+                # Of either byte order.
+                found = {name: torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
+                         for name, array in ((name, arrays[name]) for name in arrays.files)}
         else:
             with warnings.catch_warnings(action="ignore"):
                 found = torch.load(path, map_location="cpu", weights_only=True)
@@ -104,18 +116,37 @@ def _tensors(found: object, path: Path) -> dict[str, torch.Tensor]:
     if isinstance(found, Mapping):
         nested = [found[key] for key in _NESTED if isinstance(found.get(key), Mapping)]
         # A checkpoint of "ttfs train" has both of its networks.
-        nested += [{f"relu.{key}": value for key, value in found["relu"].items()}] if isinstance(
-            found.get("relu"), Mapping) else []
+        if isinstance(found.get("relu"), Mapping):
+            ours = {f"relu.{key}": value for key, value in found["relu"].items()}
+            if isinstance(found.get(PIXEL_SCALE), int | float) and found[PIXEL_SCALE] > 0:
+                ours[PIXEL_SCALE] = torch.tensor(float(found[PIXEL_SCALE]))
+            nested.append(ours)
         if nested:
             return _tensors(nested[0], path)
-        if found and all(isinstance(value, torch.Tensor) for value in found.values()):
-            if all(key.startswith("module.") for key in found):
-                # DataParallel puts this before each name.
-                found = {key.removeprefix("module."): value for key, value in found.items()}
+        if found and all(isinstance(value, torch.Tensor) and isinstance(key, str)
+                         for key, value in found.items()):
+            for key, value in found.items():
+                _check_plain(key, value, path)
+            for prefix in _WRAPPERS:
+                if all(key.startswith(prefix) for key in found):
+                    found = {key.removeprefix(prefix): value for key, value in found.items()}
             return dict(found)
     raise InputError(
         f"{path} holds no state dict; make one with torch.save(model.state_dict(), FILE)"
     )
+
+
+def _check_plain(name: str, tensor: torch.Tensor, path: Path) -> None:
+    """Refuse a tensor whose numbers cannot be taken as they are."""
+    problem = (
+        "has no values, only a size (torch's device 'meta')" if tensor.is_meta
+        else "is quantised" if tensor.is_quantized
+        else "is nested" if tensor.is_nested
+        else "is sparse" if tensor.layout != torch.strided
+        else "is complex" if tensor.is_complex() else ""
+    )
+    if problem:
+        raise InputError(f"{path}: {name} {problem}; save it as an ordinary tensor of real numbers")
 
 
 def load_weights(model: nn.Module, path: str | os.PathLike) -> None:
@@ -127,6 +158,11 @@ def load_weights(model: nn.Module, path: str | os.PathLike) -> None:
         If they are those of another architecture.
     """
     found, wanted = load_tensors(path), model.state_dict()
+    if any(is_lazy(value) for value in wanted.values()):
+        raise InputError(
+            f"the model has layers whose size is not known before it has seen an image, such as "
+            f"nn.LazyLinear, so {path} cannot be put into it; run it on one image where it is made"
+        )
     problems = [f"it has no {name}" for name in wanted if name not in found]
     problems += [f"it has {name}, which the model has not" for name in found if name not in wanted]
     problems = [
@@ -154,35 +190,104 @@ def program_of(
     :exc:`ttfs_sw.errors.InputError`
         If torch cannot follow it.
     """
-    model = model.eval()
+    # A compiled module is followed like the one that it was made of.
+    model = getattr(model, "_orig_mod", model).eval()
+    if any(value.is_meta for value in (*model.parameters(), *model.buffers())):
+        raise InputError(
+            f"{source} has no weights, only their sizes (torch's device 'meta'); load them into it "
+            "where it is made"
+        )
     height, width, channels = shape
     with warnings.catch_warnings(action="ignore"):
         errors = []
         # Images as maps; a network of dense layers may want them flat.
         for size in ((2, channels, height, width), (2, channels * height * width)):
-            example = torch.zeros(size, dtype=next(
-                (value.dtype for value in model.parameters()), torch.float32))
+            example = torch.zeros(size, **_kind(model))
             try:
                 with torch.no_grad():
-                    model(example)
-            except Exception as error:
+                    returned = outputs.leaves(model(example))
+            except _FAILED as error:
                 errors.append(error)
                 continue
+            place, notes = outputs.choose(
+                [(name, id(value) if isinstance(value, torch.Tensor) else None)
+                 for name, value in returned], source)
             try:
-                exported = torch.export.export(model, (example,))
-            except Exception as error:
+                exported = torch.export.export(_Logits(model, place), (example,))
+                content = io.BytesIO()
+                torch.export.save(exported, content)
+            except _FAILED as error:
                 raise InputError(
                     f"torch.export cannot follow {source}: {_first_line(error)}; the forward pass "
                     "must not depend on the values of the image"
                 ) from error
-            content = io.BytesIO()
-            torch.export.save(exported, content)
             program = archive.read(content.getvalue(), source)
+            program = dataclasses.replace(program, place=place, notes=program.notes + notes, nodes=[
+                dataclasses.replace(node, module=node.module.removeprefix("model").lstrip("."))
+                for node in program.nodes])
             return _with_lines(program, model, Path(file)) if file else program
     raise InputError(
         f"{source} takes no images of {channels} x {height} x {width} (channels, rows, columns), "
         f"as the dataset has them{_place(errors[0], source)}: {_first_line(errors[0])}"
     )
+
+
+def run(model: nn.Module, images: torch.Tensor, place: int) -> torch.Tensor:
+    """Return the logits of ``model`` for ``images``, as finely as in float32 if it can.
+
+    Parameters
+    ----------
+    model : :class:`torch.nn.Module`
+        Whose weights may be of half precision: what they are worth is what counts, not how coarsely
+        the model would add them up.
+    images : :class:`torch.Tensor`
+        As the model takes them, flat or as maps.
+    place : :class:`int`
+        Which of the things that it returns the logits are.
+
+    Raises
+    ------
+    :exc:`ttfs_sw.errors.InputError`
+        If the model fails on these images.
+    """
+    dtype, device = _kind(model).values()
+    wide = torch.promote_types(dtype, torch.float32)
+    tensors = {
+        name: value.to(wide) if value.is_floating_point() else value
+        for name, value in (*model.named_parameters(), *model.named_buffers())
+    }
+    errors = []
+    # A model that makes tensors of its own type in its forward pass takes no other weights.
+    for kind, given in ((wide, tensors), (dtype, {})):
+        try:
+            returned = torch.func.functional_call(model, given, (images.to(device, kind),))
+            return outputs.leaves(returned)[place][1].cpu()
+        except _FAILED as error:
+            errors.append(error)
+    raise InputError(f"it fails on {len(images)}: {_first_line(errors[-1])}") from errors[-1]
+
+
+def is_lazy(value: object) -> bool:
+    """Whether a parameter or buffer has no size yet."""
+    return isinstance(value, nn.parameter.UninitializedTensorMixin)
+
+
+def _kind(model: nn.Module) -> dict[str, Any]:
+    """The type of number that a model reads, and where."""
+    first = next((value for value in model.parameters() if value.is_floating_point()),
+                 torch.zeros(0))
+    return {"dtype": first.dtype, "device": first.device}
+
+
+class _Logits(nn.Module):
+    """A model that returns its logits alone."""
+
+    def __init__(self, model: nn.Module, place: int):
+        super().__init__()
+        self.model, self._place = model, place
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return outputs.leaves(self.model(images))[self._place][1]
 
 
 def _with_lines(program: Program, model: nn.Module, file: Path) -> Program:
@@ -222,7 +327,7 @@ def _named(path: Path, what: str) -> Iterator[None]:
     """Turn whatever the user's code raises into one sentence with its line."""
     try:
         yield
-    except (Exception, SystemExit) as error:
+    except _FAILED as error:
         raise InputError(
             f"{what} failed{_place(error, str(path)) or f' in {path}'}: {_first_line(error)}"
         ) from error

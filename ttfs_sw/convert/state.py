@@ -5,16 +5,16 @@ import math
 
 import torch
 
-from ttfs_sw.convert.archive import Node, Program, Ref
+from ttfs_sw.convert.program import Node, Program, Ref
 from ttfs_sw.convert.values import size
 from ttfs_sw.errors import InputError
 from ttfs_sw.qat import weight_shape
 from ttfs_sw.topology import LayerPlan, Topology
 
-__all__ = ["program_of"]
+__all__ = ["OURS", "program_of"]
 
 #: What the ReLU network of "ttfs train" is called by :func:`ttfs_sw.convert.source.load_tensors`.
-_OURS = "relu.layers."
+OURS = "relu.layers."
 
 #: Names of a batch-norm's numbers in a state dict.
 _NORM = ("running_mean", "running_var", "weight", "bias")
@@ -49,7 +49,7 @@ def program_of(tensors: dict[str, torch.Tensor], topology: Topology, source: str
             f"{source} is of another architecture: it has weights for {len(layers)} layers, but "
             f"the configuration has {learned} with the read-out"
         )
-    return _Writer(topology, source).write(layers, all(name.startswith(_OURS) for name in tensors))
+    return _Writer(topology, source).write(layers, all(name.startswith(OURS) for name in tensors))
 
 
 def _layers(tensors: dict[str, torch.Tensor], source: str) -> list[tuple[str, dict, dict]]:
@@ -117,6 +117,13 @@ class _Writer:
                 f"{size(weight.shape)}, but layer {index + 1} of the configuration needs "
                 f"{size(weight_shape(plan))}"
             )
+        for name, tensor in ((name, tensor) for part in (weights, norm)
+                             for name, tensor in part.items() if tensor is not weight):
+            if tensor.shape != (plan.out_shape[2],):
+                raise InputError(
+                    f"{self._program.source} is of another architecture: {module} has a {name} of "
+                    f"{size(tensor.shape)}, but {plan.out_shape[2]} outputs"
+                )
         source, second, arguments = self._maps[-1], plan.second_source, {}
         if second is not None:
             second = self._maps[second + 1]

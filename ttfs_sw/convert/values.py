@@ -6,15 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ttfs_sw.convert.archive import Node, Program, Ref
 from ttfs_sw.convert.layers import Layers, Map, Sums
 from ttfs_sw.convert.operations import refuse, unknown
+from ttfs_sw.convert.program import Node, Program, Ref
 from ttfs_sw.topology import LayerPlan
 
 __all__ = ["Values", "size"]
-
-#: Torch's numbers of the types that hold fractions (see :mod:`ttfs_sw.convert.archive`).
-FLOATING = {6: torch.float16, 7: torch.float32, 8: torch.float64, 13: torch.bfloat16}
 
 
 class Values:
@@ -22,7 +19,7 @@ class Values:
 
     Parameters
     ----------
-    program : :class:`ttfs_sw.convert.archive.Program`
+    program : :class:`ttfs_sw.convert.program.Program`
         The model.
     image : :class:`ttfs_sw.convert.layers.Map`
         What it reads.
@@ -86,7 +83,7 @@ class Values:
     def _check_type(self, node: Node) -> None:
         """Refuse to cut a fraction off."""
         dtype, other = (node.arguments.get(name) for name in ("dtype", "other"))
-        whole = dtype is not None and dtype not in FLOATING
+        whole = dtype is not None and not dtype.is_floating_point
         if isinstance(other, Ref) and other.name in self._constants:
             whole = not self._constants[other.name].is_floating_point()
         if whole:

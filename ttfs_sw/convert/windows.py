@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ttfs_sw.convert.archive import Node
 from ttfs_sw.convert.operations import refuse
+from ttfs_sw.convert.program import Node
 from ttfs_sw.network_rules import output_size
 
 __all__ = [

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from torch import nn
 from torch.nn import functional
 
-from ttfs_sw import config, datasets, topology
+from ttfs_sw import config, dataset_paths, datasets, topology
 from ttfs_sw.continuous import ContinuousLayer, ContinuousNetwork
 from ttfs_sw.errors import InputError
 from ttfs_sw.experiments import Options, claim
@@ -237,7 +237,8 @@ def open_run(folder: Path, options: Options) -> tuple[str, ReluNetwork, topology
     settings = config.load(folder / "config.toml")
     dataset = options.dataset
     if dataset.name != settings.dataset:
-        dataset = datasets.load(settings.dataset, data_dir=options.data_dir)
+        name = dataset_paths.find(settings.dataset, folder / "config.toml")
+        dataset = datasets.load(name, data_dir=options.data_dir)
     layers = topology.plan(settings.network.texts, dataset.shape, dataset.classes)
     relu = ReluNetwork(layers, torch.Generator())
     try:
