@@ -283,6 +283,8 @@ class _Writer:
             if (value.shape, value.flat) == (now.shape, now.flat)
             and (self._wild or (value.fired and value.plain and value.even))
         ]
+        # Rather one that is shifted: that has to go into the biases.
+        found += 3 * [index for index in found if not self._values[index].positive]
         if found:
             other = self._rng.choice(found)
             positive = now.positive and self._values[other].positive
@@ -327,7 +329,9 @@ class _Writer:
     def _maxpool(self) -> None:
         now = self._now
         size = self._rng.choice([2, 2, 3, 1])
-        if size > min(now.shape[:2]) or (now.fired and not now.rising and not self._wild):
+        if size > min(now.shape[:2]):
+            return
+        if now.fired and not now.rising and not (self._lawless and self._chance(0.8)):
             return
         height, width, channels = now.shape
         whole = height % size == width % size == 0
