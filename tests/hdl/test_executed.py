@@ -140,7 +140,9 @@ def test_exact_or_refused(make, seed):
     try_one(seed, make, anywhere=True)
 
 
+# A guard against a hang: it takes less than a minute on an idle machine.
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("make", "count"), [(usual, 1000), (corner, 1200)])
 def test_thousands_are_exact_or_refused(make, count):
     shown: collections.Counter[str] = collections.Counter()
