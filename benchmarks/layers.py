@@ -100,8 +100,8 @@ def markdown(found: dict[str, dict]) -> str:
     return "\n".join([
         *lines, "",
         f"The other {sum(not layer['over_target'] for _, layer in layers)} of {len(layers)} layers "
-        f"keep to it in all images. All keep to their limits: they take {100 * min(share):.0f} % to "
-        f"{100 * max(share):.0f} % of them, the median layer {100 * np.median(share):.0f} %.",
+        f"keep to it in all images. All keep to their limits: they take {100 * min(share):.0f} % "
+        f"to {100 * max(share):.0f} % of them, the median layer {100 * np.median(share):.0f} %.",
     ]) + "\n"
 
 
