@@ -21,6 +21,7 @@ __all__ = ["TERMS", "cycle_terms", "most_cycles", "pulses"]
 TERMS = {
     "updates": "an event takes a cycle for each membrane word that it reaches",
     "short events": "an event that reaches one membrane word or none takes two cycles",
+    "repeats": "an event that begins in the word where the one before it ended waits a cycle",
     "scan": "a word of the source map without a spike takes a cycle",
     "rows": "a row of the source takes a few cycles, however few spikes it has",
     "residual": "rows of two maps take turns, and each update by the second one takes two cycles",
@@ -88,8 +89,9 @@ def cycle_terms(
     # The memory's answer to the sweep takes as long as a weight.
     sweep = (2 + config.weight_latency) * plan.rows * plan.row_words + SWEEP_ROW_CYCLES * plan.rows
     terms = {
-        "updates": updates, "short events": short, "scan": scan, "rows": rows,
-        "residual": added, "sweep": sweep, "firing": candidates, "start and end": START_CYCLES,
+        "updates": updates, "short events": short, "repeats": _repeats(plan, config, codes),
+        "scan": scan, "rows": rows, "residual": added, "sweep": sweep, "firing": candidates,
+        "start and end": START_CYCLES,
     }
     return np.stack(
         [np.broadcast_to(terms[name], len(codes)) for name in TERMS], axis=1).astype(np.int64)
@@ -98,7 +100,8 @@ def cycle_terms(
 def most_cycles(plan: "LayerPlan", config: CoreConfig) -> int:
     """The limit of the worst image: every neuron is on in both maps, and all of the layer's fire.
 
-    A spike that is left out saves two cycles at least, and leaves one silent word at most.
+    A spike that is left out saves two cycles at least, and costs two at most: one for the word that
+    it leaves silent, and one if the spikes around it now repeat a word.
     """
     def all_on(count: int) -> np.ndarray:
         return np.full((1, count), config.max_ticks)
@@ -116,6 +119,31 @@ def _updates(plan: "LayerPlan") -> np.ndarray:
     taps = np.outer(plan.row_axis.taps, plan.column_axis.taps)
     words = 1 if plan.kind == "depthwise" else plan.pixel_words
     return np.repeat(taps.reshape(-1) * words, plan.source_map.shape[2])
+
+
+def _repeats(plan: "LayerPlan", config: CoreConfig, codes: np.ndarray) -> np.ndarray:
+    """Events of two updates or more that end in the word where the next one begins.
+
+    They walk a single row of outputs, which has one word a pixel that they meet.
+    """
+    depthwise = plan.kind == "depthwise"
+    single = np.array(plan.row_axis.taps) == 1
+    if plan.kind == "dense" or not single.any() or (plan.pixel_words > 1 and not depthwise):
+        return np.zeros(len(codes), np.int64)
+    rows, columns, channels = plan.source_map.shape
+    row, column, channel = (each.reshape(-1) for each in np.indices((rows, columns, channels)))
+    first, taps = (np.array(each)[column] for each in (
+        plan.column_axis.first, plan.column_axis.taps))
+    own = channel // config.lanes if depthwise else 0
+    begins = first * plan.pixel_words + own
+    ends = begins + (taps - 1) * plan.pixel_words
+    image, neuron = np.nonzero(codes)
+    before, after = neuron[:-1], neuron[1:]
+    repeated = (
+        (image[:-1] == image[1:]) & (row[before] == row[after]) & single[row[before]]
+        & (taps[before] > 1) & (ends[before] == begins[after])
+    )
+    return np.bincount(image[:-1][repeated], minlength=len(codes))
 
 
 def _silent_words(plan: MapPlan, codes: np.ndarray, flat: bool) -> np.ndarray:

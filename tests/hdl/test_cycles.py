@@ -43,8 +43,8 @@ def test_a_dense_layer_term_by_term(random_network):
     # Two events in the first of three words, the last of which ends the map; one word of weights.
     assert plan.map_words == 3 and config.weight_latency == 2
     assert terms(plan, config, codes, 3) == {
-        "updates": 2, "short events": 2, "scan": 1, "rows": 4, "residual": 0, "sweep": 4 + 4,
-        "firing": 3, "start and end": 48}
+        "updates": 2, "short events": 2, "repeats": 0, "scan": 1, "rows": 4, "residual": 0,
+        "sweep": 4 + 4, "firing": 3, "start and end": 48}
 
 
 @pytest.mark.parametrize("options", [
@@ -75,6 +75,29 @@ def test_a_convolution_against_a_count_of_its_taps(bench, options, density):
     assert found["scan"] == plan.source_map.words - len(np.union1d(loud, ends))
     words = plan.rows * plan.row_words
     assert found["sweep"] == 4 * words + 4 * plan.rows and found["firing"] == 5
+
+
+@pytest.mark.parametrize(("lit", "repeats"), [
+    ([0, 2, 4, 6], 3), ([0, 3, 6], 0), ([0, 1, 2], 0), ([2], 0), ([], 0)])
+@pytest.mark.parametrize("kind", ["conv2d", "depthwise"])
+def test_events_that_meet_in_a_word(bench, lit, repeats, kind):
+    # Of a pixel three outputs in a row: those of the second next one begin where they end.
+    network = bench.shaped_network(np.random.default_rng(3), (3, 9, 4), [
+        {"kind": kind, "channels": 4, "kernel": 3}, {"kind": "dense", "channels": 2}])
+    config = minimal_config(network, lanes=4)
+    plan = compile_network(network, config).layers[0]
+    codes = np.zeros((3, 9, 4), int)
+    # Not the border pixel, which reaches one output only.
+    codes[1, np.array(lit, int) + 1, 1] = 7
+    assert plan.row_axis.taps == (1, 1, 1)
+    assert terms(plan, config, codes.reshape(-1), 0)["repeats"] == repeats
+    # Rows that reach several rows of outputs end in another row than they begin.
+    padded = bench.shaped_network(np.random.default_rng(3), (3, 9, 4), [
+        {"kind": kind, "channels": 4, "kernel": 3, "padding": 1},
+        {"kind": "dense", "channels": 2}])
+    plan = compile_network(padded, config := minimal_config(padded, lanes=4)).layers[0]
+    assert plan.row_axis.taps == (2, 3, 2)
+    assert terms(plan, config, codes.reshape(-1), 0)["repeats"] == 0
 
 
 def test_a_residual_takes_turns(bench):

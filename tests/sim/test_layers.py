@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from integer_networks import shaped_network
 from networks import random_images, random_network
 
 from hdl.compiler import DoesNotFit, compile_network
@@ -148,6 +149,30 @@ def keeps_to_its_limits(config, seeds, simulator, **options) -> None:
 
 def test_random_networks_keep_to_their_limits(config, icarus):
     keeps_to_its_limits(config, range(8), "icarus", weight_bits=None, max_size=8)
+
+
+def test_events_that_meet_in_a_word_keep_to_the_limit(config, icarus):
+    # Seven rows of pixels, every second one lit, over one row of outputs that all fire: as many
+    # cycles are lost as nothing else would make up for.
+    rng = np.random.default_rng(0)
+    network = shaped_network(rng, (7, 34, 1), [
+        {"kind": "conv2d", "channels": 4, "kernel": 7}, {"kind": "dense", "channels": 3}])
+    first = network.layers[0]
+    narrow = rng.integers(-8, 8, (7, 3, 1, 4))
+    first = dataclasses.replace(
+        first, kernel=(7, 3), out_shape=(1, 32, 4), weight=narrow, bias=np.full(4, 9000))
+    last = dataclasses.replace(
+        network.layers[1], in_shape=(1, 1, 128), weight=rng.integers(-8, 8, (128, 3)))
+    network = dataclasses.replace(network, layers=(first, last))
+    pixels = np.zeros((2, 7, 34), np.uint8)
+    pixels[:, :, ::2] = 200
+    found = cosim.run(
+        network, pixels.reshape(2, -1), config=config, simulator="icarus", jobs=1)
+    assert found["mismatched_images"] == 0 and found["over_limit"] == 0
+    spent = found["layers"][0]["spent_cycles"]
+    assert spent["repeats"] == 7 * 15
+    # Without them the limit would not hold.
+    assert spent["overlapped"] + spent["repeats"] > 0
 
 
 @pytest.mark.slow
