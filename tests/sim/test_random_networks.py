@@ -10,6 +10,7 @@ from networks import random_images, random_network
 
 from hdl.compiler import DoesNotFit, compile_network
 from hdl.config import CoreConfig
+from hdl.cycles import most_cycles
 from sim.compare import Comparison
 from sim.emit import emit
 from sim.expected import Expected
@@ -135,11 +136,8 @@ def check(name: str, seed: int, count: int, verilator) -> collections.Counter[st
     stimulus, watchdog = Stimulus(), 0
     for _, _, program, images in drawn:
         stimulus.writes(program.writes()).images(images, pairs=program.pairs).wait()
-        longest = max(
-            layer.bound(layer.roofline(*(
-                np.full(count, config.max_ticks) for count in (layer.inputs, layer.neurons))))
-            for layer in program.layers)
-        watchdog = max(watchdog, 20_000 + 2 * int(longest))
+        longest = max(most_cycles(layer, config) for layer in program.layers)
+        watchdog = max(watchdog, 20_000 + 2 * longest)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "stimulus.bin"
         stimulus.finish().write(path)
