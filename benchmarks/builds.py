@@ -15,7 +15,7 @@ import shlex
 import statistics
 import sys
 
-from boards import report
+from boards import analysis, report
 from boards.bitstream import make_bitstream
 from boards.registry import BOARDS, Board, find_board
 from boards.toolchain import find_toolchain
@@ -45,13 +45,14 @@ def measure(board: Board, seeds: range, exhaustive: bool) -> dict:
             for kind, cells in report.utilization(made.nextpnr).items() if cells["used"]
         },
         "clock_mhz": board.clock_mhz,
-        "fmax_mhz": report.clocks(made.nextpnr),
+        "fmax_mhz": made.fmax_mhz,
         "fmax_of_seeds_mhz": {
             "seeds": [trial.seed for trial in made.trials],
             "achieved": achieved,
             "median": round(statistics.median(achieved), 2),
         },
         "timing_met": made.missed is None,
+        "slowest_path": analysis.slowest_paths(made.slowest).splitlines(),
         "critical_path": report.critical_path(made.nextpnr).splitlines(),
         "steps": [dataclasses.asdict(step) for step in made.steps],
     }

@@ -1,5 +1,8 @@
 """From a board's top to its bitstream: synthesis once, place and route until timing is met.
 
+Timing is met when the slowest of all paths holds the clock (:mod:`boards.analysis`), not only those
+that nextpnr times.
+
 Every finished step is kept in the user's cache under a name made of the design's digest and the
 toolchain's identity, so nothing is computed twice: a second network on the same board, other seeds,
 or a run that Ctrl-C stopped half-way starts from what is there.
@@ -7,6 +10,7 @@ or a run that Ctrl-C stopped half-way starts from what is there.
 
 import contextlib
 import dataclasses
+import gzip
 import hashlib
 import json
 import logging
@@ -20,7 +24,7 @@ import platformdirs
 from amaranth.build.run import BuildPlan
 from amaranth.hdl import Elaboratable
 
-from boards import report
+from boards import analysis, report
 from boards.process import run_tool
 from boards.registry import Board
 from boards.toolchain import Toolchain, find_toolchain
@@ -61,10 +65,23 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One run of place and route: the seed, and the clocks as in :func:`boards.report.clocks`."""
+    """One run of place and route.
+
+    Parameters
+    ----------
+    seed : :class:`int`
+        Its seed.
+    fmax_mhz : :class:`dict`
+        Its clocks, as in :func:`boards.analysis.all_paths`.
+    slowest : :class:`dict`
+        The slowest path of each, as in :func:`boards.analysis.analyse`.
+    folder : :class:`pathlib.Path`
+        Where its files are.
+    """
 
     seed: int
     fmax_mhz: dict[str, dict[str, float]]
+    slowest: dict[str, dict]
     folder: Path
 
 
@@ -75,7 +92,10 @@ class Bitstream:
     Parameters
     ----------
     missed : :class:`str` or None
-        Which clock is too slow and by how much; None when every clock meets its frequency.
+        Which clock is too slow, by how much and along which path; None when every clock meets its
+        frequency.
+    fmax_mhz, slowest : :class:`dict`
+        Those of the trial that was taken.
     path : :class:`pathlib.Path`
         The bitstream, in the cache.
     synthesis_log, route_log : :class:`pathlib.Path`
@@ -91,6 +111,8 @@ class Bitstream:
     """
 
     missed: str | None
+    fmax_mhz: dict[str, dict[str, float]]
+    slowest: dict[str, dict]
     path: Path
     synthesis_log: Path
     route_log: Path
@@ -259,25 +281,44 @@ def make_bitstream(
         _write_plan(plan, folder)
         shutil.copy(base / "synthesis" / "top.json", folder)
         # A seed that misses the timing is a result too: the report tells, not the exit code.
-        options = ["--seed", str(seed), "--report", "top.report.json", "--timing-allow-fail"]
+        options = ["--seed", str(seed), "--report", "top.report.json", "--timing-allow-fail",
+                   "--sdf", "top.sdf"]
         _run(toolchain, [*place_and_route, *options], folder)
         _run(toolchain, pack, folder)
+        with gzip.open(folder / "top.sdf.gz", "wb", compresslevel=6) as packed:
+            packed.write((folder / "top.sdf").read_bytes())
+
+    def judging(folder, routed):
+        nextpnr = json.loads((routed / "top.report.json").read_text())
+        slowest = analysis.analyse(
+            routed / "top.sdf.gz", base / "synthesis" / "top.json", board.device, nextpnr)
+        (folder / "slowest.json").write_text(json.dumps(slowest))
 
     steps.append(_step("synthesis", base / "synthesis", ("top.json", "top.rpt"), synthesis))
     trials = []
     for seed in seeds:
         if progress is not None:
             progress(1 + len(trials), 1 + len(seeds))
-        folder = base / f"seed-{seed}"
+        # Not "seed-N": releases that kept no delays used that name.
+        folder = base / f"routed-{seed}"
         steps.append(_step(
             f"place and route, seed {seed}",
             folder,
-            (product, "top.report.json", "top.tim"),
+            (product, "top.report.json", "top.tim", "top.sdf.gz"),
             lambda folder, seed=seed: routing(folder, seed),
         ))
-        result = json.loads((folder / "top.report.json").read_text())
-        trials.append(Trial(seed, report.clocks(result), folder))
-        if report.missed(trials[-1].fmax_mhz, board.clock_mhz) is None and not exhaustive:
+        judged = base / f"paths-{seed}-{analysis.IDENTITY}"
+        steps.append(_step(
+            f"all paths, seed {seed}",
+            judged,
+            ("slowest.json",),
+            lambda new, routed=folder: judging(new, routed),
+        ))
+        slowest = json.loads((judged / "slowest.json").read_text())
+        fmax_mhz = analysis.all_paths(
+            json.loads((folder / "top.report.json").read_text()), slowest, board.clock_mhz)
+        trials.append(Trial(seed, fmax_mhz, slowest, folder))
+        if report.missed(fmax_mhz, board.clock_mhz) is None and not exhaustive:
             break
     if progress is not None:
         progress(1 + len(seeds), 1 + len(seeds))
@@ -285,7 +326,9 @@ def make_bitstream(
     best = max(trials, key=lambda trial: report.slack(trial.fmax_mhz))
     nextpnr = json.loads((best.folder / "top.report.json").read_text())
     return Bitstream(
-        missed=report.missed(best.fmax_mhz, board.clock_mhz),
+        missed=report.missed(best.fmax_mhz, board.clock_mhz, best.slowest),
+        fmax_mhz=best.fmax_mhz,
+        slowest=best.slowest,
         path=best.folder / product,
         synthesis_log=base / "synthesis" / "top.rpt",
         route_log=best.folder / "top.tim",

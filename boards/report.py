@@ -51,8 +51,15 @@ def slack(fmax_mhz: dict[str, dict[str, float]]) -> float:
     return min(clock["achieved"] / clock["constraint"] for clock in fmax_mhz.values())
 
 
-def missed(fmax_mhz: dict[str, dict[str, float]], clock_mhz: float) -> str | None:
+def missed(
+    fmax_mhz: dict[str, dict[str, float]],
+    clock_mhz: float,
+    slowest: dict[str, dict] | None = None,
+) -> str | None:
     """Say which clock misses its frequency and by how much; None when all are met.
+
+    The path that takes so long is named where ``slowest`` (:func:`boards.analysis.analyse`) has it,
+    and what nextpnr alone would say, where that is another figure.
 
     Raises
     ------
@@ -74,14 +81,20 @@ def missed(fmax_mhz: dict[str, dict[str, float]], clock_mhz: float) -> str | Non
     if clock["achieved"] >= clock["constraint"]:
         return None
     short = clock["constraint"] - clock["achieved"]
-    return (
+    said = (
         f"clock {name} reaches {clock['achieved']:g} MHz of the {clock['constraint']:g} MHz asked "
         f"for, {short:.2f} MHz too slow"
     )
+    alone = clock.get("nextpnr")
+    if alone is not None and alone != clock["achieved"]:
+        said += f" (by the paths that nextpnr times, {alone:g} MHz)"
+    if slowest and name in slowest:
+        said += f", on the path {' > '.join(slowest[name]['cells'])}"
+    return said
 
 
 def critical_path(report: dict) -> str:
-    """The slowest path between registers of one clock, a hop a line.
+    """The slowest path between registers of one clock that nextpnr times, a hop a line.
 
     A line has kind, delay and arrival time (ns), what the hop reaches, and its place on the device.
     A carry chain is one line.

@@ -19,8 +19,9 @@ from pathlib import Path
 
 from ttfs_sw.errors import InputError, ToolError
 
-__all__ = ["FAMILIES", "INSTALL_SYSTEM", "KINDS", "Tool", "Toolchain", "find_program", "find_tool",
-           "find_toolchain", "install_command", "program_version", "wanted_kinds"]
+__all__ = ["FAMILIES", "HANGS_SECONDS", "INSTALL_SYSTEM", "KINDS", "Tool", "Toolchain",
+           "find_program", "find_tool", "find_toolchain", "install_command", "program_version",
+           "wanted_kinds"]
 
 #: Tools that each device family needs, in the order in which a build runs them.
 FAMILIES = {
@@ -38,6 +39,10 @@ _PACKAGES = {
 }
 
 KINDS = ("yowasp", "system")
+
+#: A program that has not told its version by then hangs. What is WebAssembly is compiled when it
+#: runs first, which takes minutes on a busy machine.
+HANGS_SECONDS = 900
 
 INSTALL_SYSTEM = "install OSS CAD Suite (github.com/YosysHQ/oss-cad-suite-build) and put it on PATH"
 
@@ -96,7 +101,8 @@ def program_version(path: str, option: str = "--version") -> str | None:
     """Version that a program prints of itself; None when it does not start or says nothing."""
     try:
         shown = subprocess.run(
-            [path, option], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
+            [path, option], capture_output=True, text=True, timeout=HANGS_SECONDS,
+            stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

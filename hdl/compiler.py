@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hdl.config import LAYER_CYCLES_BITS, CoreConfig
+from hdl.config import LAYER_CYCLES_BITS, MAX_WEIGHT_BITS, CoreConfig
 from hdl.contents import contents, fire_threshold, packed_kernel, slope_count
 from hdl.cycles import most_cycles
 from hdl.inspection import check_table
@@ -19,7 +19,7 @@ from hdl.layout import Axis, MapPlan, axis_of, plan_map
 from hdl.program import LayerPlan, Program
 from hdl.residual import largest_shift, plan_residual, reads
 from hdl.shapes import Memory
-from hdl.table import ENTRY_WORDS, MAX_KERNEL, ROW_WORDS
+from hdl.table import ENTRY_WORDS, MAX_KERNEL, ROW_WORDS, TooWide
 
 __all__ = ["DoesNotFit", "compile_network", "minimal_config"]
 
@@ -46,6 +46,9 @@ def compile_network(network: Any, config: CoreConfig, *, spare: bool = True) -> 
     ------
     :exc:`DoesNotFit`
         If a layer needs an operation, a width or a memory that the core does not have.
+    :exc:`hdl.inspection.BadTable`
+        Never, unless there is a fault in this package: what was compiled does not stay within the
+        core's memories.
     """
     bounds = network.bounds()
     _check_layers(network, config, bounds)
@@ -55,7 +58,8 @@ def compile_network(network: Any, config: CoreConfig, *, spare: bool = True) -> 
     windows = [_window(layer, maps.get(index), config) for index, layer in enumerate(layers)]
     biases, regions, rows = _allocate_membrane(layers, windows, config, spare)
 
-    plans = []
+    plans: list[LayerPlan] = []
+    slopes: list[int] = []
     weight_base = slope_base = 0
     for index, (layer, window) in enumerate(zip(layers, windows, strict=True)):
         source = maps[layer.source]
@@ -112,14 +116,15 @@ def compile_network(network: Any, config: CoreConfig, *, spare: bool = True) -> 
             datapath=config.datapath,
         ))
         weight_base += plans[-1].weight_words
-        slope_base += slope_count(layer, window.packed)
+        slopes.append(slope_count(layer, window.packed, maps.get(index)))
+        slope_base += slopes[-1]
 
     def most(sizes):
         return layers[max(range(len(layers)), key=list(sizes).__getitem__)].name
 
     _require("weights", weight_base, config.weight_words, "weight",
              most(plan.weight_words for plan in plans), config.lanes)
-    _require("slopes", slope_base, config.slopes, "slope", most(map(slope_count, layers)), 1)
+    _require("slopes", slope_base, config.slopes, "slope", most(slopes), 1)
     table = ENTRY_WORDS * (1 + len(plans)) + sum(
         ROW_WORDS * len(each.row_axis.taps) + len(each.column_axis.taps)
         for plan in plans for each in (plan, plan.residual) if each is not None)
@@ -128,15 +133,18 @@ def compile_network(network: Any, config: CoreConfig, *, spare: bool = True) -> 
     for plan in plans:
         cycles = most_cycles(plan, config)
         if cycles >= 1 << LAYER_CYCLES_BITS:
+            lanes = plan.kind != "depthwise" and plan.pixel_words > 1
             raise DoesNotFit(
                 f"layer {plan.name} may take {cycles} cycles, and the core gives up a layer that "
-                f"takes {1 << LAYER_CYCLES_BITS}; choose a core with more lanes"
+                f"takes {1 << LAYER_CYCLES_BITS}; make the layer smaller"
+                f"{' or choose a core with more lanes' * lanes}"
             )
     try:
         memories = contents(network, config, plans, maps[-1])
-        check_table(memories[Memory.TABLE], config, plans)
-    except ValueError as error:
+    except TooWide as error:
         raise DoesNotFit(str(error)) from error
+    # What this finds wrong is wrong with the compiler, and no reason to refuse a network.
+    check_table(memories[Memory.TABLE], config, plans)
     return Program(config, math.prod(network.input_shape), network.input_ticks, tuple(plans),
                    memories)
 
@@ -157,7 +165,7 @@ def minimal_config(network: Any, **overrides: int | str) -> CoreConfig:
         "layers": len(layers),
     }
     shift = max(layer.residual_shift for layer in layers)
-    while sizes["weight_bits"] < 8 and largest_shift(sizes["weight_bits"]) < shift:
+    while sizes["weight_bits"] < MAX_WEIGHT_BITS and largest_shift(sizes["weight_bits"]) < shift:
         sizes["weight_bits"] += 1
     while not CoreConfig.loadable(lanes * sizes["weight_bits"]):
         sizes["weight_bits"] += 1
@@ -323,10 +331,11 @@ def _check_layers(network, config, bounds):
             )
         shift = largest_shift(config.weight_bits)
         if layer.residual_shift > shift:
+            wider = largest_shift(MAX_WEIGHT_BITS) >= layer.residual_shift
             raise DoesNotFit(
                 f"{where} adds its residual {1 << layer.residual_shift} times, and the core's "
                 f"weights of {config.weight_bits} bits can do that {1 << shift} times; train it "
-                f"with residual_shift = {shift} or choose a core with wider weights"
+                f"with residual_shift = {shift}{' or choose a core with wider weights' * wider}"
             )
         if max(layer.kernel) > MAX_KERNEL:
             raise DoesNotFit(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from amaranth.utils import ceil_log2, exact_log2
 
-__all__ = ["DATAPATHS", "LAYER_CYCLES_BITS", "LAYOUT_VERSION", "CoreConfig"]
+__all__ = ["DATAPATHS", "LAYER_CYCLES_BITS", "LAYOUT_VERSION", "MAX_WEIGHT_BITS", "CoreConfig"]
 
 #: Changes whenever the layout of the layer table or of a memory changes, so that an image made for
 #: another layout is refused by its fingerprint.
@@ -15,6 +15,9 @@ LAYOUT_VERSION = 3
 
 #: Ways from an event to the potentials; all give the same spikes and logits.
 DATAPATHS = ("mac", "serial", "ramp")
+
+#: Widest weight of any core.
+MAX_WEIGHT_BITS = 8
 
 #: A layer that has come to no end after ``2 ** LAYER_CYCLES_BITS`` cycles is given up: a network in
 #: which one might take so long is not compiled. Half of what the core's counters of cycles hold.
@@ -28,7 +31,7 @@ class CoreConfig:
     Parameters
     ----------
     lanes : :class:`int`
-        Neurons updated a cycle, P. A power of two.
+        Neurons updated a cycle, P. A power of two, 1 to 256.
     weight_bits : :class:`int`
         Width of a signed weight, 2 to 8. A network with narrower weights fits too.
     tick_bits : :class:`int`
@@ -82,10 +85,10 @@ class CoreConfig:
             if not isinstance(value, int) or not low <= value <= high:
                 raise ValueError(f"{name} must be an integer from {low} to {high}, not {value!r}")
 
-        check("lanes", 2, 256)
+        check("lanes", 1, 256)
         if self.lanes & (self.lanes - 1):
             raise ValueError(f"lanes must be a power of two, not {self.lanes}")
-        check("weight_bits", 2, 8)
+        check("weight_bits", 2, MAX_WEIGHT_BITS)
         check("tick_bits", 1, 8)
         check("accumulator_bits", 8, 32)
         check("weight_words", 2, 1 << 20)

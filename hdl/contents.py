@@ -21,6 +21,7 @@ from hdl.table import (
     ROW_WORDS,
     SECOND_FIELDS,
     Operation,
+    TooWide,
     checksum,
     field_widths,
     header_widths,
@@ -43,6 +44,11 @@ def contents(
         Where they go.
     input_map : :class:`hdl.layout.MapPlan`
         How an image lies in the input map.
+
+    Raises
+    ------
+    :exc:`hdl.table.TooWide`
+        If a layer is larger than the layer table can say: the message names it.
     """
     table = dict(enumerate(_header(plans, input_map, config)))
     slopes: dict[int, int] = {}
@@ -50,8 +56,8 @@ def contents(
     weights: dict[int, int] = {}
     free = ENTRY_WORDS * (1 + len(plans))
     for index, (layer, plan) in enumerate(zip(network.layers, plans, strict=True)):
-        lanes = _lane_channels(layer, plan)
-        count = slope_count(layer, plan.packed)
+        lanes = np.array([channel for _, channel in _lanes_of(layer, plan.packed, plan.map)])
+        count = slope_count(layer, plan.packed, plan.map)
         read = any(index in reads(later) for later in network.layers)
         for n in range(count):
             # What nobody reads need not fire, and nobody would wipe it: slope 0 keeps it silent.
@@ -75,8 +81,8 @@ def contents(
             columns = [word for words in _columns(plan) for word in words]
             entry = _entry(
                 layer, plan, network.layers, index, free, free + len(rows), count, config)
-        except ValueError as error:
-            raise ValueError(f"layer {layer.name} does not fit the layer table: {error}") from error
+        except TooWide as error:
+            raise TooWide(f"layer {layer.name} does not fit the layer table: {error}") from error
         table.update(enumerate(entry, (1 + index) * ENTRY_WORDS))
         table.update(enumerate(rows + columns, free))
         free += len(rows) + len(columns)
@@ -106,15 +112,15 @@ def fire_threshold(layer: Any, lowest: int, config: CoreConfig) -> int:
     return min(min(thresholds), (1 << (config.accumulator_bits - 1)) - 1)
 
 
-def slope_count(layer: Any, packed: int = 1) -> int:
+def slope_count(layer: Any, packed: int, own: MapPlan | None) -> int:
     """Slopes to store: one where all channels have the same, else one each; none without firing.
 
-    Of ``packed`` pixels each has its own.
+    Of ``packed`` pixels each has its own, gaps of the layer's ``own`` map included.
     """
     if not layer.spiking:
         return 0
     pairs = set(zip(layer.multiplier.tolist(), layer.shift.tolist(), strict=True))
-    return 1 if len(pairs) == 1 else len(_lanes_of(layer, packed))
+    return 1 if len(pairs) == 1 else len(_lanes_of(layer, packed, own))
 
 
 def packed_kernel(layer: Any, axis: int, packed: int) -> int:
@@ -126,20 +132,19 @@ def packed_kernel(layer: Any, axis: int, packed: int) -> int:
     return layer.kernel[axis] + (packed - 1) * layer.stride[axis]
 
 
-def _lanes_of(layer, packed):
-    """Pixel and channel of every lane of ``packed`` pixels; -1 is an idle lane."""
+def _lanes_of(layer, packed, own):
+    """Pixel and channel of every lane of ``packed`` pixels; -1 is an idle lane.
+
+    Lanes are places of the layer's ``own`` map: the sweep adds a lane's number to where the word's
+    spikes go, and nothing else. Of two pixels of a pooling window it adds half of it.
+    """
     channels = layer.out_shape[2]
     if packed == 1:
         return [(0, channel) for channel in range(channels)]
     if layer.pool > 1:
         return [(pixel, channel) for channel in range(channels) for pixel in range(packed)]
-    pitch = 1 << (channels - 1).bit_length()
     return [(pixel, channel if channel < channels else -1)
-            for pixel in range(packed) for channel in range(pitch)]
-
-
-def _lane_channels(layer, plan):
-    return np.array([channel for _, channel in _lanes_of(layer, plan.packed)])
+            for pixel in range(packed) for channel in range(own.pitch)]
 
 
 def _header(plans, input_map, config):
@@ -157,13 +162,16 @@ def _header(plans, input_map, config):
             HEADER_FIELDS, HEADER_WORDS, header_widths(config), layers=len(plans), magic=MAGIC,
             last_input=int(input_map.places[-1]), run_last=run - 1, gap=gap, checksum=0,
         )
-    except ValueError as error:
-        raise ValueError(
+    except TooWide as error:
+        raise TooWide(
             f"the network's input does not fit the layer table: {error}") from error
 
 
 def _taps(layer, plan):
-    """Taps of the kernel in the order in which they are stored: ``[taps, c_in, c_out]``."""
+    """Taps of the kernel in the order in which they are stored: ``[taps, c_in, c_out]``.
+
+    Of a depthwise layer, whose channels read one channel each: ``[taps, c_in, 1]``.
+    """
     weight = layer.weight.astype(np.int64)
     if layer.kind == "dense":
         spread = np.zeros((1, plan.source_map.places[-1] + 1, layer.outputs), np.int64)
@@ -171,7 +179,7 @@ def _taps(layer, plan):
         return spread
     if plan.packed > 1:
         # Of every pixel the kernel, so far along as the pixel is.
-        lanes = _lanes_of(layer, plan.packed)
+        lanes = _lanes_of(layer, plan.packed, plan.map)
         wide = packed_kernel(layer, 1, plan.packed)
         spread = np.zeros((weight.shape[0], wide, weight.shape[2], len(lanes)), np.int64)
         for lane, (pixel, channel) in enumerate(lanes):
@@ -180,13 +188,7 @@ def _taps(layer, plan):
                 spread[:, start:start + weight.shape[1], :, lane] = weight[..., channel]
         weight = spread
     ordered = weight[np.ix_(plan.row_axis.order, plan.column_axis.order)]
-    ordered = ordered.reshape(-1, *weight.shape[2:])
-    if layer.kind == "depthwise":
-        channels = ordered.shape[1]
-        spread = np.zeros((len(ordered), channels, channels), np.int64)
-        spread[:, range(channels), range(channels)] = ordered[:, :, 0]
-        return spread
-    return ordered
+    return ordered.reshape(-1, *weight.shape[2:])
 
 
 def _weights(layer, plan, config):
@@ -197,14 +199,14 @@ def _weights(layer, plan, config):
     lanes = config.lanes
     taps = _taps(layer, plan)
     count, inputs, outputs = taps.shape
-    padded = np.zeros((count, plan.word_step, plan.pixel_words * lanes), np.int64)
-    padded[:, :inputs, :outputs] = taps
-    words = padded.reshape(count, plan.word_step, plan.pixel_words, lanes)
     if layer.kind == "depthwise":
         channels = np.arange(inputs)
-        words = words[:, channels, channels // lanes]
-    else:
-        words = words.transpose(0, 2, 1, 3)
+        words = np.zeros((count, plan.word_step, lanes), np.int64)
+        words[:, channels, channels % lanes] = taps[:, :, 0]
+        return enumerate(_packed(words, config), plan.weight_base * config.weight_parts)
+    padded = np.zeros((count, plan.word_step, plan.pixel_words * lanes), np.int64)
+    padded[:, :inputs, :outputs] = taps
+    words = padded.reshape(count, plan.word_step, plan.pixel_words, lanes).transpose(0, 2, 1, 3)
     return enumerate(_packed(words, config), plan.weight_base * config.weight_parts)
 
 

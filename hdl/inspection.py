@@ -209,7 +209,7 @@ class _Layer:
         channels = (chunk_words - 1) * config.codes_per_word + 1
         if self.plan is not None:
             shape = (self.plan.residual.map if which else self.plan.source_map).shape
-            if self.plan.kind == "dense":
+            if self.plan.kind == "dense" and not which:
                 shape = (1, 1, int(self.plan.source_map.places[-1]) + 1)
             self.demand(columns <= shape[1] <= columns + pixels - 1 and channels <= shape[2]
                         and rows in (0, shape[0]), f"reads a {what} of another shape than {shape}")

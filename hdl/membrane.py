@@ -87,12 +87,14 @@ class Membrane(wiring.Component):
         config = self._config
         # A memory for two lanes, which is what a block of an ECP5 has room for: and what a device
         # has too few block RAMs for can be made of registers.
-        width = 2 * config.accumulator_bits
+        each = min(2, config.lanes)
+        width = each * config.accumulator_bits
         storage = []
-        for pair in range(config.lanes // 2):
-            words = [word >> pair * width & ((1 << width) - 1) for word in self._init]
+        for first in range(0, config.lanes, each):
+            words = [word >> first * config.accumulator_bits & ((1 << width) - 1)
+                     for word in self._init]
             storage.append(memory.Memory(shape=width, depth=config.membrane_words, init=words))
-            m.submodules[f"lanes{2 * pair}"] = storage[-1]
+            m.submodules[f"lanes{first}"] = storage[-1]
         m.submodules.touched = touched = memory.Memory(
             shape=1, depth=config.membrane_words, init=[]
         )
@@ -143,14 +145,15 @@ class Membrane(wiring.Component):
                 self.updating.eq(stage.update), self.sweeping.eq(stage.sweep),
                 updated.eq(stage.word),
             ]
-        for pair, two in enumerate(storage):
-            read, write = two.read_port(), two.write_port()
+        for number, some in enumerate(storage):
+            read, write = some.read_port(), some.write_port()
+            lanes = range(number * each, (number + 1) * each)
             m.d.comb += [
                 read.addr.eq(stage.address),
                 read.en.eq(stage.read & moves),
-                Cat(self.potentials[2 * pair], self.potentials[2 * pair + 1]).eq(read.data),
+                Cat(self.potentials[lane] for lane in lanes).eq(read.data),
                 write.addr.eq(updated),
-                write.data.eq(Cat(self.sums[2 * pair], self.sums[2 * pair + 1])),
+                write.data.eq(Cat(self.sums[lane] for lane in lanes)),
                 write.en.eq(writing),
             ]
         return m

@@ -1,6 +1,6 @@
 """The sweep: reads complete output rows and passes on, one by one, the potentials that matter."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -208,10 +208,13 @@ class Sweep(wiring.Component):
         pixel = Signal(config.neuron_bits)
         across, down = Signal.like(self.pool_last), Signal.like(self.pool_last)
 
-        lane, slot = Signal(lane_bits), Signal(lane_bits)
-        m.d.comb += [
-            lane.eq(encode(current, lane_bits)), slot.eq(Mux(self.halves, lane >> 1, lane)),
-        ]
+        # A signal without bits would have two in Verilog: a lane alone has no number.
+        lane = slot = Const(0, 0)
+        if lanes > 1:
+            lane, slot = Signal(lane_bits), Signal(lane_bits)
+            m.d.comb += [
+                lane.eq(encode(current, lane_bits)), slot.eq(Mux(self.halves, lane >> 1, lane)),
+            ]
         with m.If(free):
             m.d.sync += [
                 self.o.valid.eq(has_current),

@@ -17,8 +17,8 @@ from hdl.config import LAYOUT_VERSION, CoreConfig
 __all__ = ["ACCUMULATE_FIELDS", "ACCUMULATE_WORDS", "COLUMN_FIELDS", "ENTRY_WORDS", "FIELDS",
            "FIRE_FIELDS", "FIRE_WORDS", "HEADER_FIELDS", "HEADER_WORDS", "MAGIC", "MAP_WORDS",
            "MAX_KERNEL", "MODULAR", "NONZERO", "ROW_FIELDS", "ROW_WORDS", "SECOND", "SECOND_FIELDS",
-           "Field", "Operation", "checksum", "field_depths", "field_widths", "forbidden_bits",
-           "header_widths", "pack"]
+           "Field", "Operation", "TooWide", "checksum", "field_depths", "field_widths",
+           "forbidden_bits", "header_widths", "pack"]
 
 #: Words from one entry to the next.
 ENTRY_WORDS = 16
@@ -30,6 +30,10 @@ ROW_WORDS = 2
 MAGIC = 0x7F00 | LAYOUT_VERSION
 #: Largest kernel: descriptors count its taps in three bits.
 MAX_KERNEL = 7
+
+
+class TooWide(ValueError):
+    """A value is larger than its field of the table."""
 
 
 class Operation:
@@ -236,7 +240,8 @@ def pack(
 ) -> list[int]:
     """The ``count`` 32-bit words of an entry or descriptor, from every field by name.
 
-    ``widths`` are the bits that the core keeps of a field, where these are less than it has.
+    ``widths`` are the bits that the core keeps of a field, where these are less than it has. A
+    value that needs more is :exc:`TooWide`.
     """
     widths = widths or {}
     if values.keys() != fields.keys():
@@ -246,6 +251,6 @@ def pack(
         field = fields[name]
         width = field.width if name in MODULAR else widths.get(name, field.width)
         if not 0 <= value < 1 << width:
-            raise ValueError(f"{name} = {value} does not fit {width} bits")
+            raise TooWide(f"{name} = {value} does not fit {width} bits")
         words[field.word] |= value << field.offset
     return words

@@ -2,7 +2,7 @@
 
 Between the RTL and the bitstream stands Yosys, and one promise that it is given and the RTL is not
 bound by: that no memory word is read in the cycle in which it is written. Simulating the netlist,
-with Yosys's own models of the cells, tests both.
+with Yosys's own models of the cells, tests both. The DSP blocks alone can be had without synthesis.
 """
 
 import functools
@@ -17,14 +17,14 @@ from amaranth.hdl import Signal, ValueCastable
 from boards.bitstream import NO_COLLISIONS
 from boards.process import run_tool
 from boards.toolchain import Toolchain, find_toolchain
-from boards.verilog import core_ports
+from boards.verilog import core_ports, plain_verilog
 from hdl.config import CoreConfig
 from hdl.core import Core
 from hdl.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS
 from sim.emit import Sources, with_harness
 from ttfs_sw.errors import ToolError
 
-__all__ = ["emit_netlist"]
+__all__ = ["emit_cells", "emit_netlist"]
 
 log = logging.getLogger(__name__)
 
@@ -62,12 +62,7 @@ def emit_netlist(config: CoreConfig) -> Sources:
     """
     toolchain = find_toolchain("ice40")
     core = Core(config)
-    ports = []
-    for path, _, view in core.signature.flatten(core):
-        value = view.as_value() if isinstance(view, ValueCastable) else view
-        # What is constant, like ready of a stream that is always ready, is no port.
-        if isinstance(value, Signal):
-            ports.append(("__".join(map(str, path)), value, None))
+    ports = _ports(core)
     log.info("synthesising the core")
     with tempfile.TemporaryDirectory(prefix="ttfs-netlist-") as folder:
         folder = Path(folder)
@@ -76,14 +71,50 @@ def emit_netlist(config: CoreConfig) -> Sources:
         (folder / "netlist.ys").write_text(_SCRIPT)
         run_tool([toolchain.path("yosys"), "-q", "-s", "netlist.ys"], folder=folder)
         netlist = (folder / "netlist.v").read_text()
-    cells = _cell_models(toolchain)
+    return _with_cells(config, core, netlist, toolchain)
+
+
+@functools.lru_cache(maxsize=2)
+def emit_cells(config: CoreConfig) -> Sources:
+    """The design of the given sizes, not synthesised, whose lanes are DSP blocks where they fit.
+
+    What is tested with it is the use of the block, without the time that synthesis takes.
+
+    Raises
+    ------
+    :exc:`ValueError`
+        If the weights lie in SPRAM, of which there is no plain Verilog.
+    :exc:`ttfs_sw.errors.ToolError`
+        If Yosys is missing.
+    """
+    if config.weight_memory == "spram":
+        raise ValueError("cells in place of lanes need weight_memory = 'block'")
+    core = Core(config)
+    verilog = plain_verilog(core, _ports(core), name="core", platform=_UP5K())
+    # The name only keeps synthesis from touching the block.
+    verilog = verilog.replace("TTFS_MAC16", "SB_MAC16")
+    return _with_cells(config, core, verilog, find_toolchain("ice40"))
+
+
+def _ports(core: Core) -> list[tuple[str, Signal, None]]:
+    ports = []
+    for path, _, view in core.signature.flatten(core):
+        value = view.as_value() if isinstance(view, ValueCastable) else view
+        # What is constant, like ready of a stream that is always ready, is no port.
+        if isinstance(value, Signal):
+            ports.append(("__".join(map(str, path)), value, None))
+    return ports
+
+
+def _with_cells(config: CoreConfig, core: Core, verilog: str, toolchain: Toolchain) -> Sources:
+    """Verilog of a core and Yosys's models of the cells in it, in the usual harness."""
     design = "\n".join((
         "`timescale 1ns/1ps",
         # Icarus has no default values of inputs; nothing of the netlist is left open.
         "`define NO_ICE40_DEFAULT_ASSIGNMENTS",
         "`define ICE40_U",
-        netlist,
-        cells,
+        verilog,
+        _cell_models(toolchain),
     ))
     sources = with_harness(config, design, core_ports(core))
     control = sources.files["core.vlt"]

@@ -37,8 +37,9 @@ _VERILATOR_OPTIONS = (
 #: slower.
 _CPP_OPTIONS = ("OPT_FAST=-O1", "OPT_GLOBAL=-Os")
 
-#: Simulators kept in the cache; those that were not used for longest make room.
-_KEPT = 24
+#: Simulators kept in the cache, of less than a megabyte each; those that were not used for longest
+#: make room.
+_KEPT = 64
 
 #: The module at the top of every design.
 TOP = "harness"

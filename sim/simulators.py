@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from boards.toolchain import HANGS_SECONDS
 from ttfs_sw.errors import InputError, ToolError
 
 __all__ = ["INSTALL", "SIMULATORS", "Simulator", "find_simulator"]
@@ -117,7 +118,8 @@ def _version(name: str, command: list[str]) -> str:
     """Version that a program prints of itself, if it is new enough."""
     try:
         shown = subprocess.run(
-            command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
+            command, capture_output=True, text=True, timeout=HANGS_SECONDS,
+            stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ToolError(f"{command[0]} does not start ({error}): {INSTALL[name]}") from error

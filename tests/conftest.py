@@ -1,12 +1,27 @@
-"""Fixtures that every package's tests share: small random networks and images for them."""
+"""Fixtures that every package's tests share: small random networks and images for them.
 
+Hypothesis looks at no clock, and what a failed test has started is ended with it.
+"""
+
+import contextlib
 import itertools
-from collections.abc import Callable
+import os
+import signal
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
+from patience import MARK, processes_with
 
 from ttfs_sw.network import Network, dense_network
+
+settings.register_profile(
+    "ttfs", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("ttfs")
+
+#: Whether a test has failed.
+FAILED = pytest.StashKey[bool]()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -18,6 +33,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if not any(item.iter_markers("xdist_group")) and not item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{item.path.stem}"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Remember of a test that it failed."""
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
+
+
+@pytest.fixture(autouse=True)
+def descendants(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], list[str]]]:
+    """Command lines of the processes that the test has started and that still run.
+
+    Those of a test that failed are killed, so that they do not fail the next one. What fixtures of
+    a module or of the session start does not count.
+    """
+    mark = f"{MARK}={os.getpid()}:{request.node.nodeid}"
+    monkeypatch.setenv(*mark.split("=", 1))
+    yield lambda: list(processes_with(mark).values())
+    if request.node.stash.get(FAILED, False):
+        for process in processes_with(mark):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")

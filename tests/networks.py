@@ -27,6 +27,7 @@ def random_network(
     max_layers: int = 4,
     lanes: int | None = None,
     weight_bits: int | None = 4,
+    max_weight_bits: int = 8,
     ticks: int | None = None,
     max_ticks: int = 255,
     kinds: Sequence[str] = ("dense", "conv2d", "depthwise"),
@@ -39,6 +40,7 @@ def random_network(
     residuals: bool = True,
     jumps: bool = True,
     blocks: bool = False,
+    codes: int | None = None,
 ) -> Network:
     """Return a random network; half of them have three layers or more.
 
@@ -56,8 +58,8 @@ def random_network(
         If given, half of the channel counts are a multiple of it, or one off.
     weight_bits, ticks : :class:`int` or ``None``
         Width of weights, and T of every map; ``None`` draws each layer's.
-    max_ticks : :class:`int`
-        Upper limit of T where it is drawn.
+    max_weight_bits, max_ticks : :class:`int`
+        Upper limits of both where they are drawn.
     kinds : sequence of :class:`str`
         Kinds of layers to draw from.
     max_size, max_channels : :class:`int`
@@ -75,8 +77,13 @@ def random_network(
         Most networks have three layers or more, most layers keep the shape of the map that they
         read, many read an earlier one than the last, and most residuals are of another map than the
         layer reads, where there is one.
+    codes : :class:`int` or ``None``
+        Codes of a word of a map. If given, most layers are convolutions that keep an even width,
+        with so few channels that two pixels or more find room in ``lanes``, half of them with more
+        channels than two words have codes, where there are such; pools and residuals are few.
     """
     draw = _Draw(rng, lanes, max_channels, max_neurons)
+    packs = codes is not None
     choices = [value for value in TICKS if value <= max_ticks]
     input_ticks = ticks or int(rng.choice(choices))
     deep = 0.9 if blocks else 0.5
@@ -85,6 +92,8 @@ def random_network(
     # Square maps are usual; lines and single pixels are the corner cases.
     height = int(rng.integers(1, max_size + 1))
     width = height if rng.random() < 0.5 else int(rng.integers(1, max_size + 1))
+    if packs and max_size > 1:
+        width = int(rng.integers(1, max_size // 2 + 1)) * 2
     shapes = [(height, width, draw.channels(height * width, small=True))]
     map_ticks, layers = [input_ticks], []
     for index in range(count):
@@ -93,21 +102,26 @@ def random_network(
         if jumps and index and rng.random() < (0.4 if blocks else 0.15):
             source = int(rng.integers(-1, index))
         layer_ticks = 0 if last else ticks or int(rng.choice(choices))
-        bits = weight_bits or int(rng.integers(2, 9))
+        bits = weight_bits or int(rng.integers(2, max_weight_bits + 1))
         # Most networks end with a dense layer, as classifiers do.
         kind = "dense" if last and "dense" in kinds and rng.random() < 0.8 else rng.choice(kinds)
+        if packs and not last and "conv2d" in kinds and rng.random() < 0.8:
+            kind = "conv2d"
         geometry = _geometry(
             draw, str(kind), shapes[source + 1], max_size, max_kernel, square,
             0.8 if blocks else 0.35)
+        if packs and kind == "conv2d" and rng.random() < 0.8:
+            geometry = _narrow(draw, shapes[source + 1], min(max_kernel, 5), codes)
         out = geometry["out_shape"]
         pool = 1
-        if pools and not last and kind != "dense" and rng.random() < (0.25 if blocks else 0.5):
+        if pools and not last and kind != "dense" and rng.random() < (
+                0.25 if blocks or packs else 0.5):
             pool = int(rng.integers(1, min(3, out[0], out[1]) + 1))
         seconds = [at - 1 for at, shape in enumerate(shapes) if shape == out]
         second = None
         if blocks and rng.random() < 0.8:
             seconds = [at for at in seconds if at != source] or seconds
-        if residuals and seconds and rng.random() < 0.6:
+        if residuals and seconds and rng.random() < (0.2 if packs else 0.6):
             second = int(rng.choice(seconds))
         layers.append(Layer(
             name=f"layer{index + 1}", kind=str(kind), source=source, second_source=second,
@@ -179,6 +193,12 @@ class _Draw:
             drawn = groups * self._lanes + int(self.rng.integers(-1, 2))
         return min(max(drawn, 1), most)
 
+    def narrow_channels(self, positions: int, codes: int) -> int:
+        """So few that two pixels find room in the lanes, maybe more than two words of codes."""
+        most = max(1, min(self._channels, self.neurons // positions, (self._lanes or 2) // 2))
+        least = 2 * codes + 1 if 2 * codes < most and self.rng.random() < 0.6 else 1
+        return int(self.rng.integers(least, most + 1))
+
     def axis(self, size: int, limit: int, max_kernel: int) -> tuple[int, int, int, int]:
         """Kernel, stride, padding and output size along an axis of ``size``."""
         while True:
@@ -228,6 +248,17 @@ def _geometry(
         return {"in_shape": source, "out_shape": (rows[3], columns[3], channels),
                 "kernel": (rows[0], columns[0]), "stride": (rows[1], columns[1]),
                 "padding": (rows[2], columns[2])}
+
+
+def _narrow(
+    draw: _Draw, source: tuple[int, int, int], max_kernel: int, codes: int
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of a convolution that keeps height and width, and leaves lanes idle."""
+    height, width, _ = source
+    kernel = 2 * int(draw.rng.integers((max_kernel + 1) // 2)) + 1
+    return {"in_shape": source,
+            "out_shape": (height, width, draw.narrow_channels(height * width, codes)),
+            "kernel": (kernel, kernel), "stride": (1, 1), "padding": (kernel // 2, kernel // 2)}
 
 
 def _integers(

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "benchmarks"
@@ -55,7 +56,7 @@ def test_the_fast_part_of_the_core_table(tables, tmp_path):
     done = subprocess.run(
         [sys.executable, FOLDER / "table.py", "core", "--only", "cosim-", "--limit", "100",
          "--reports", tmp_path],
-        cwd=ROOT, capture_output=True, text=True, timeout=500,
+        cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "core-table.json").read_text(encoding="utf-8"))

@@ -215,6 +215,16 @@ def test_files_are_short(package):
     assert long == []
 
 
+def test_no_test_measures_time():
+    # A busy machine is no fault. Benchmarks measure; guards against a hang are PATIENCE.
+    measures = r"\bdeadline\b|(\btimeout=|\bwait\(|seconds\"\] *<=? *)\d\d|mark\.timeout\("
+    found = [f"{path.relative_to(ROOT)}: {line.strip()}"
+             for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__)
+             for line in path.read_text(encoding="utf-8").splitlines() if re.search(measures, line)]
+    # The profile of every property-based test.
+    assert len(found) == 1 and found[0].startswith("tests/conftest.py: ") and "=None" in found[0]
+
+
 def test_ci_runs_the_tests():
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & 0o111

@@ -78,7 +78,7 @@ def event_lists(draw, inputs=20):
     return [(address, draw(st.integers(0, 15))) for address in sorted(addresses)]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 8).flatmap(lambda n: st.binary(min_size=n, max_size=n)), st.integers(0, 3))
 def test_pixels(image, stall):
     samples, ends = feed(image, image, inputs=len(image), stall=stall)
@@ -86,7 +86,7 @@ def test_pixels(image, stall):
     assert ends == 2 * [Status.OK]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(event_lists(), st.integers(0, 2))
 def test_events(events, stall):
     body = encode_events(events, gap=20)
@@ -94,7 +94,7 @@ def test_events(events, stall):
     assert (samples, ends) == ([codes(events, 20)], [Status.OK])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(event_lists(), st.integers(1, 9))
 def test_long_gaps_are_filled_in_time(events, gap):
     body = encode_events(events, gap)

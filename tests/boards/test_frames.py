@@ -84,14 +84,14 @@ def rtl_encode(payload: bytes, *, pause: int = 0) -> bytes:
     return bytes(sent)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(PAYLOADS, min_size=1, max_size=2), st.integers(0, 2))
 def test_receives_good_frames(payloads, idle):
     received = b"".join(bytes([FLAG]) * idle + encode_frame(payload) for payload in payloads)
     assert rtl_decode(received) == payloads
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.one_of(st.integers(ESCAPE, FLAG), st.integers(0, 255)), max_size=40).map(bytes),
        st.binary(max_size=8))
 def test_garbage_is_told_from_frames_as_in_software(garbage, payload):
@@ -100,7 +100,7 @@ def test_garbage_is_told_from_frames_as_in_software(garbage, payload):
     assert rtl_decode(received)[-1] == payload
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.binary(min_size=2, max_size=12), st.data())
 def test_damaged_frame_is_not_good_and_the_next_one_is(payload, data):
     frame = bytearray(encode_frame(payload))
@@ -124,7 +124,7 @@ def test_byte_lost_on_the_line_spoils_its_frame_only():
         assert rtl_decode(frame + encode_frame(b"d"), errors=errors) == [None, b"d"]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(PAYLOADS.filter(len), st.integers(0, 20))
 def test_sends_what_software_would(payload, pause):
     assert rtl_encode(payload, pause=pause) == encode_frame(payload)

@@ -109,7 +109,7 @@ def test_image_for_another_core_is_refused():
         Image.parse(serialise(program(OTHER)), CONFIG)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_no_single_wrong_bit_is_accepted(data):
     content = bytearray(serialise(program()))
@@ -119,7 +119,7 @@ def test_no_single_wrong_bit_is_accepted(data):
         Image.parse(bytes(content), CONFIG)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.data())
 def test_cut_image_is_refused(data):
     content = serialise(program())

@@ -265,7 +265,7 @@ def test_core_that_does_not_answer_is_reset():
     assert bench.resets == 1
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.tuples(
     st.one_of(
         st.binary(max_size=12),

@@ -155,7 +155,7 @@ def test_bad_image_leaves_no_network(word, value, state):
     assert seen == LoadState.READY
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(0, 8 * len(IMAGE) - 1))
 def test_no_single_wrong_bit_is_accepted(bit):
     content = bytearray(IMAGE)
@@ -166,7 +166,7 @@ def test_no_single_wrong_bit_is_accepted(bit):
     assert writes[-1] == INVALIDATE
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(0, len(IMAGE) - 1))
 def test_image_that_ends_early_is_none(length):
     writes, state, *_ = load("start", IMAGE[:length], "stop")

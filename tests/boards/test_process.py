@@ -4,9 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
+from patience import PATIENCE, until
 
 from boards.process import LAST_LINES, run_tool
 from ttfs_sw.errors import FailureError, ToolError
@@ -60,17 +60,16 @@ def test_interruption_ends_the_tool(tmp_path):
     mark = tmp_path / "pid"
     code = (
         "from boards.process import run_tool\n"
-        f"run_tool(['sh', '-c', 'echo $$ > {mark}; exec sleep 60'])\n"
+        f"run_tool(['sh', '-c', 'echo $$ > {mark}; exec sleep 77777'])\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) as parent:
-        until = time.monotonic() + 30
-        while not (mark.exists() and mark.read_text().strip()):
-            assert time.monotonic() < until
-            time.sleep(0.02)
-        child = int(mark.read_text())
-        # Only to the parent, as a debugger would; a terminal also signals the child.
-        parent.send_signal(signal.SIGINT)
-        said = parent.communicate(timeout=30)[1]
+        try:
+            child = int(until(lambda: mark.exists() and mark.read_text().strip(), "the tool"))
+            # Only to the parent, as a debugger would; a terminal also signals the child.
+            parent.send_signal(signal.SIGINT)
+            said = parent.communicate(timeout=PATIENCE)[1]
+        finally:
+            parent.kill()
     assert b"KeyboardInterrupt" in said
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)

@@ -56,7 +56,7 @@ def line(data: bytes, *, gap: int = 0) -> list[int]:
     return levels
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.binary(min_size=1, max_size=6), st.integers(4, 37), st.integers(0, 2),
        st.floats(0.97, 1.03))
 def test_receives_bytes(data, divisor, gap, speed):

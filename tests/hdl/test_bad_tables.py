@@ -174,7 +174,7 @@ def turns(count):
 
 #: The same examples every time. One is a simulation of many turns, because making a core takes as
 #: long as some of them; so nothing is shrunk, and what fails names its turn.
-EXPLORING = settings(deadline=None, derandomize=True, database=None, phases=(Phase.generate,))
+EXPLORING = settings(derandomize=True, database=None, phases=(Phase.generate,))
 
 
 def test_corrupted_tables(bench, pairs):

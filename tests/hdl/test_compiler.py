@@ -67,6 +67,12 @@ def test_refuses_a_residual_that_weights_do_not_reach(random_network):
     assert refusal(network(9), config) == (
         "layer hidden2 adds its residual 512 times, and the core's weights of 4 bits can do that "
         "256 times; train it with residual_shift = 8 or choose a core with wider weights")
+    # No core has wider ones than of 8 bits.
+    config = dataclasses.replace(config, weight_bits=8, accumulator_bits=32)
+    compile_network(network(12), config)
+    assert refusal(network(13), config) == (
+        "layer hidden2 adds its residual 8192 times, and the core's weights of 8 bits can do that "
+        "4096 times; train it with residual_shift = 12")
     # The smallest core has them.
     assert minimal_config(network(9)).weight_bits == 8
     assert minimal_config(network(9), lanes=2).weight_bits == 5
@@ -165,7 +171,7 @@ def codes_of_all_potentials(layer, config):
     return potentials, golden.fire(np.repeat(potentials[:, None], layer.outputs, 1), layer)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(slopes=st.lists(st.tuples(st.integers(1, 65535) | st.integers(1, 40), st.integers(0, 31)),
                        min_size=1, max_size=4), seed=st.integers(0, 1000))
 def test_fire_threshold_is_the_smallest_potential_that_fires(random_network, slopes, seed):

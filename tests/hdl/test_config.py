@@ -12,7 +12,7 @@ from hdl.config import CoreConfig
 #: Any core that may be built, apart from one of SPRAM.
 CONFIGS = st.builds(
     CoreConfig,
-    lanes=st.sampled_from([2, 4, 8, 16, 32, 64, 128, 256]),
+    lanes=st.sampled_from([1, 2, 4, 8, 16, 32, 64, 128, 256]),
     weight_bits=st.sampled_from([2, 4, 8]),
     tick_bits=st.integers(1, 8),
     accumulator_bits=st.integers(8, 32),
@@ -27,10 +27,10 @@ CONFIGS = st.builds(
 
 
 @pytest.mark.parametrize(("name", "value", "message"), [
-    ("lanes", 1, "lanes must be an integer from 2 to 256, not 1"),
-    ("lanes", 512, "lanes must be an integer from 2 to 256, not 512"),
+    ("lanes", 0, "lanes must be an integer from 1 to 256, not 0"),
+    ("lanes", 512, "lanes must be an integer from 1 to 256, not 512"),
     ("lanes", 12, "lanes must be a power of two, not 12"),
-    ("lanes", 16.0, "lanes must be an integer from 2 to 256, not 16.0"),
+    ("lanes", 16.0, "lanes must be an integer from 1 to 256, not 16.0"),
     ("weight_bits", 1, "weight_bits must be an integer from 2 to 8, not 1"),
     ("weight_bits", 9, "weight_bits must be an integer from 2 to 8, not 9"),
     ("weight_bits", 3, "lanes . weight_bits must be at most 32 or 32 times.* not 48"),

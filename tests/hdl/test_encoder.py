@@ -206,7 +206,7 @@ def test_two_samples_a_cycle_and_full_two_cycles_after_the_last(bench, size):
     assert 1 not in full or full.index(1) == count - 1 + 2
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 1 << 32), tick_bits=st.sampled_from([1, 4, 8]),
        run=st.integers(1, 12), gap=st.integers(0, 7), count=st.integers(1, 5),
        pause=st.sampled_from([0.0, 0.3]))

@@ -5,7 +5,7 @@ import pytest
 from integer_networks import shaped_network
 
 import hdl.compiler
-from hdl.compiler import DoesNotFit, compile_network, minimal_config
+from hdl.compiler import compile_network, minimal_config
 from hdl.config import CoreConfig
 from hdl.inspection import BadTable, check_table
 from hdl.shapes import Memory
@@ -145,5 +145,5 @@ def test_a_wrong_compiler_is_noticed(random_network, monkeypatch):
         return memories
 
     monkeypatch.setattr(hdl.compiler, "contents", wrong)
-    with pytest.raises(DoesNotFit, match="checksum"):
+    with pytest.raises(BadTable, match="checksum"):
         compile_network(network, CONFIG)

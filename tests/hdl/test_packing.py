@@ -49,6 +49,35 @@ def test_which_layers_are_packed_and_that_they_are_exact(bench, layer, packed):
     assert any(answer.spikes for answer in answers)
 
 
+@pytest.mark.parametrize(("lanes", "ticks", "channels", "columns", "pitch", "packed"), [
+    # Places of a pixel are a power of two up to a word, and then so many words.
+    (32, 255, 9, 2, 12, 2), (32, 255, 12, 4, 12, 2), (32, 255, 13, 2, 16, 2),
+    (64, 15, 17, 2, 24, 2), (64, 15, 20, 2, 24, 2), (64, 15, 25, 2, 32, 2),
+    # As many pixels as fit need not be a power of two either.
+    (64, 255, 12, 5, 12, 5), (64, 255, 12, 4, 12, 2), (64, 255, 18, 3, 20, 3),
+])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_pixels_of_more_than_two_words(
+    bench, lanes, ticks, channels, columns, pitch, packed, per_channel
+):
+    network = network_of(bench, conv(channels, padding=1), shape=(1, columns, 1), ticks=ticks)
+    if per_channel:
+        layer = network.layers[0]
+        layer = dataclasses.replace(
+            layer, multiplier=layer.multiplier * np.arange(1, channels + 1) // 4 + 1)
+        network = dataclasses.replace(network, layers=(layer, *network.layers[1:]))
+    program = compile_network(network, minimal_config(network, lanes=lanes))
+    plan = program.layers[0]
+    assert (plan.map.pitch, plan.packed) == (pitch, packed)
+    images = bench.some_images(np.random.default_rng(4), network.inputs, count=1)
+    answers = bench.run_core(Core(program.config, program), [(None, images)])
+    bench.check(network, program, images, answers)
+    # Of every pixel of a word, and of its last channels.
+    fired = {divmod(place, pitch) for answer in answers for _, place, _ in answer.spikes}
+    assert {pixel % packed for pixel, _ in fired} == set(range(packed))
+    assert max(channel for _, channel in fired) >= channels - 2
+
+
 @pytest.mark.parametrize("pool", [1, 2])
 def test_a_slope_for_every_lane(bench, pool):
     network = network_of(bench, conv(3, padding=1, pool=pool))

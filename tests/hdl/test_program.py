@@ -183,4 +183,4 @@ def test_refuses_a_layer_that_may_take_longer_than_the_core_waits(bench, monkeyp
         compile_network(network, config)
     assert str(caught.value) == (
         f"layer layer1 may take {cycles} cycles, and the core gives up a layer that takes 2048; "
-        "choose a core with more lanes")
+        "make the layer smaller or choose a core with more lanes")

@@ -35,6 +35,12 @@ NETWORKS = {
                                "shift": 4}]),
     "dense": ((1, 1, 7), [{"kind": "dense", "channels": 11}, {
         "kind": "dense", "channels": 11, "second": 0, "shift": 5}]),
+    "wider than the source": ((1, 1, 16), [
+        {"kind": "dense", "channels": 13}, {"kind": "dense", "channels": 2},
+        {"kind": "dense", "channels": 13, "second": 0, "shift": 5}]),
+    "narrower than the source": ((1, 1, 5), [
+        {"kind": "dense", "channels": 21},
+        {"kind": "dense", "channels": 5, "second": -1, "shift": 1}]),
     "read out": ((4, 4, 1), [
         {"kind": "dense", "channels": 6}, {"kind": "dense", "channels": 6},
         {"kind": "dense", "channels": 6, "second": 0, "shift": 2, "last": True}]),

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import time
 from pathlib import Path
 
 import numpy as np
@@ -238,13 +237,13 @@ def test_a_network_against_itself_is_exact(config, icarus, make_images, pair):
 
 def test_stopping_at_the_first_mismatch(config, icarus, make_images, pair):
     network, other = pair
-    images = make_images(network, 400)
-    started = time.monotonic()
+    # More than the pipe between simulator and comparison holds.
+    images = make_images(network, 20_000)
     report = cosim.run(
         network, images, config=config, simulator="icarus", against=other, fail_fast=True, jobs=1
     )
     assert report["first_mismatch"]["image"] == 0
-    assert 0 < report["images"] < 400, time.monotonic() - started
+    assert 0 < report["images"] < 20_000
 
 
 def test_a_limit(config, icarus, make_images, pair):

@@ -173,20 +173,3 @@ def test_events_that_meet_in_a_word_keep_to_the_limit(config, icarus):
     assert spent["repeats"] == 7 * 15
     # Without them the limit would not hold.
     assert spent["overlapped"] + spent["repeats"] > 0
-
-
-@pytest.mark.slow
-@pytest.mark.verilator
-@pytest.mark.parametrize("changes", [
-    {"lanes": 16, "weight_bits": 4, "tick_bits": 4, "weight_memory": "spram"},
-    {"lanes": 16, "weight_bits": 4, "tick_bits": 4},
-    {"lanes": 2, "weight_bits": 4, "tick_bits": 4, "membrane_words": 256},
-    {"lanes": 8, "weight_bits": 4, "tick_bits": 5, "datapath": "serial"},
-    {"lanes": 8, "weight_bits": 4, "tick_bits": 5, "datapath": "ramp"},
-], ids=["spram", "16 lanes", "2 lanes", "serial", "ramp"])
-def test_many_random_networks_keep_to_their_limits(config, verilator, changes):
-    wide = dataclasses.replace(
-        config, **{"weight_words": 16384, "input_words": 256, "map_words": 256, "samples": 1,
-                   "table_words": 512} | changes)
-    options = {"kinds": ("dense",)} if wide.datapath == "ramp" else {}
-    keeps_to_its_limits(wide, range(40), "verilator", max_ticks=wide.max_ticks, **options)

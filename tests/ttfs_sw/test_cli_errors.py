@@ -10,6 +10,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from patience import PATIENCE
 
 from ttfs_sw.cli import main
 from ttfs_sw.network import dense_network
@@ -293,7 +294,7 @@ def test_disk_full_during_a_write(words, network, tmp_path):
     words += ["--json", out / "report.json"] if words[0] == "evaluate" else ["-o", out]
     shown = subprocess.run(
         [sys.executable, "-c", FULL_DISK, *map(str, words), "-q"], capture_output=True, text=True,
-        timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=PATIENCE, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert shown.returncode == 2, shown.stderr
     (line,) = shown.stderr.splitlines()

@@ -66,7 +66,7 @@ class TestReluNetwork:
         sizes=st.lists(st.integers(1, 30), min_size=2, max_size=6), seed=st.integers(0, 10_000),
         density=st.floats(0, 1),
     )
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=80)
     def test_equal_to_rounding(self, sizes, seed, density):
         network = float_network(sizes, seed)
         generator = np.random.default_rng(seed)
@@ -100,7 +100,7 @@ class TestReluNetwork:
             assert (times >= start).all() and (times <= end).all()
 
     @given(seed=st.integers(0, 1000), windows=st.tuples(*[st.floats(0.05, 2.0)] * 2))
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     def test_short_windows_clip_and_never_break_causality(self, seed, windows):
         network = float_network((12, 10, 8, 4), seed, windows=windows)
         inputs = np.random.default_rng(seed).random((20, 12))
@@ -143,7 +143,7 @@ class TestIntegerNetwork:
         seed=st.integers(0, 1000), ticks=st.sampled_from([1, 2, 7, 15, 255]),
         per_channel=st.booleans(),
     )
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     def test_codes_are_the_nearest_step(self, make_network, make_images, seed, ticks, per_channel):
         network = make_network((20, 12, 9, 4), ticks=ticks, per_channel=per_channel, seed=seed)
         trace = golden.run(network, make_images(network, 10, seed=seed))
@@ -181,7 +181,7 @@ class TestIntegerNetwork:
 
     @given(seed=st.integers(0, 1000), ticks=st.sampled_from([1, 3, 15, 255]),
            per_channel=st.booleans())
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     def test_half_steps_add_up(self, make_network, make_images, seed, ticks, per_channel):
         network = make_network((16, 10, 8, 6, 3), ticks=ticks, per_channel=per_channel, seed=seed)
         trace = golden.run(network, make_images(network, 10, seed=seed))
@@ -245,7 +245,7 @@ class TestEveryKindOfLayer:
     """Convolutions, pools, residuals and layers that read any earlier map."""
 
     @given(network=networks(max_size=6, max_channels=5, max_neurons=150), seed=st.integers(0, 999))
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     def test_codes_are_the_nearest_step(self, network, seed):
         """Layer by layer: the real neurons are given the codes that the integer ones were given."""
         network = scaled(network)
@@ -274,7 +274,7 @@ class TestEveryKindOfLayer:
 
     @given(network=networks(max_size=6, max_channels=5, max_neurons=150, ticks=15),
            seed=st.integers(0, 999))
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     def test_simulated_network_is_the_clipped_relu_network(self, network, seed):
         """The whole, in spike times, against activations in closed form."""
         network = scaled(network)
@@ -298,7 +298,7 @@ class TestEveryKindOfLayer:
         assert np.allclose(trace.logits, membrane, rtol=1e-9, atol=1e-9 * (1 + abs(membrane).max()))
 
     @given(network=networks(max_size=6, max_channels=5, max_neurons=150, kinds=("conv2d",)))
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     def test_matrix_has_each_weight_where_it_acts(self, network):
         """One bright input at a time, through the first layer alone."""
         layer = network.layers[0]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import PATIENCE
 
 from ttfs_sw import datasets, distributed
 from ttfs_sw.config import Augmentation, Config, NetworkShape, Training
@@ -57,7 +58,8 @@ def test_torchrun(tmp_path):
     ended = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
          "-m", "ttfs_sw", "train", tmp_path / "settings.toml", "-o", tmp_path / "two"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=500,
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+        timeout=PATIENCE,
     )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("accuracy, network.npz") == 1

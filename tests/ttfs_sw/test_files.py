@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from ttfs_sw import files
 from ttfs_sw.errors import InputError
@@ -78,7 +79,7 @@ class TestAtomicWrite:
         )
         result = subprocess.run(
             [sys.executable, "-c", code, str(target)], capture_output=True, text=True, check=True,
-            timeout=60,
+            timeout=PATIENCE,
         )
         assert result.stdout.startswith(f"cannot write {target}: File too large")
         assert untouched(target)

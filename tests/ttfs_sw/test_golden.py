@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from integer_networks import code
 from networks import networks, random_images
+from patience import PATIENCE
 
 from ttfs_sw import golden
 from ttfs_sw.errors import InputError
@@ -80,7 +81,7 @@ dense_networks = given(
 
 class TestForward:
     @dense_networks
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     def test_both_backends_compute_the_contract(
         self, make_network, make_images, sizes, ticks, input_ticks, weight_bits, per_channel, seed
     ):
@@ -100,7 +101,7 @@ class TestForward:
     @given(
         network=networks(max_size=7, max_channels=9, weight_bits=None), seed=st.integers(0, 1000)
     )
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     def test_every_kind_of_layer(self, network, seed):
         pixels = random_images(np.random.default_rng(seed), network, 2)
         traces = [golden.run(network, pixels, backend=name) for name in ("numpy", "torch")]
@@ -111,14 +112,14 @@ class TestForward:
             assert traces[0].logits[image].tolist() == logits
 
     @given(network=networks(max_layers=6), seed=st.integers(0, 1000))
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     def test_backends_agree_on_larger_maps(self, network, seed):
         pixels = random_images(np.random.default_rng(seed), network, 4)
         trace = golden.run(network, pixels, backend="numpy", batch=3)
         assert_same(trace, golden.run(network, pixels, backend="torch"))
 
     @given(network=networks(max_layers=6), seed=st.integers(0, 1000))
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     def test_potentials_stay_within_the_bounds(self, network, seed):
         pixels = random_images(np.random.default_rng(seed), network, 10)
         low, high = network.bounds()[-1]
@@ -336,7 +337,7 @@ class TestRun:
             "golden.run(network, np.zeros((1, 1), np.uint8))\n"
             "assert 'torch' not in sys.modules\n"
         )
-        subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE)
 
     def test_threads_are_given_back(self, make_network, make_images):
         before = torch.get_num_threads()

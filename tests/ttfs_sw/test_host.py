@@ -193,7 +193,7 @@ def test_wrong_events_are_refused_here(events):
     assert board.events is None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(FAULTS, st.binary(min_size=INPUTS, max_size=INPUTS))
 def test_bad_line_never_gives_a_wrong_answer(faults, pixels):
     client = Client(Board(faults), attempts=9)
@@ -203,7 +203,7 @@ def test_bad_line_never_gives_a_wrong_answer(faults, pixels):
     assert client.classify(other) == answer(other)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(FAULTS, st.integers(0, 5000))
 def test_network_is_loaded_over_a_bad_line(faults, size):
     board = Board(faults, load_state=LoadState.EMPTY)

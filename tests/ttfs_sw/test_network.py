@@ -239,7 +239,7 @@ class TestBounds:
         assert network.bounds() == [(4 - 14, 4 + 56)]
 
     @given(st.data())
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     def test_dense_are_reached_and_never_passed(self, data):
         """Every input of three codes each, on small networks."""
         inputs, outputs, ticks = (data.draw(st.integers(1, high)) for high in (4, 3, 3))

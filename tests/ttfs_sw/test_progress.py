@@ -5,6 +5,8 @@ import logging
 import sys
 import time
 
+from patience import PATIENCE
+
 from ttfs_sw import progress
 
 
@@ -37,6 +39,7 @@ def test_no_bar_when_quiet(monkeypatch):
 
 def test_no_bar_for_short_work(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setattr(progress, "DELAY_SECONDS", PATIENCE)
     count(5)
     assert sys.stderr.getvalue().strip() == ""
 

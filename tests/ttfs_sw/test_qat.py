@@ -190,7 +190,7 @@ def shapes(draw):
 
 
 @given(st.composite(shapes)(), st.data(), st.integers(0, 10**6))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_forward_of_any_layers_is_the_golden_model(layers, data, seed):
     count = len(layers.layers)
     ticks = data.draw(st.lists(st.sampled_from([1, 3, 15, 255]), min_size=count, max_size=count))

@@ -8,6 +8,7 @@ import zlib
 import pytest
 
 from ttfs_sw.cli import main
+from ttfs_sw.cli.rows import describe
 from ttfs_sw.errors import InputError
 from ttfs_sw.report_page import find_reports, write_page
 
@@ -107,3 +108,25 @@ def test_report_that_lacks_what_it_should_have(folder):
     (folder / "evaluate.json").write_text('{"verb": "evaluate", "images": 450}')
     assert main(["report", str(folder)]) == 2
     assert not (folder / "report.html").exists()
+
+
+@pytest.mark.parametrize(("figures", "row"), [
+    ({"achieved": 39.64, "constraint": 40.5, "nextpnr": 41.48, "all_paths": 39.64},
+     "39.6 MHz reached, 40.5 MHz demanded; 39.6 MHz with all paths, 41.5 MHz by those that nextpnr "
+     "times"),
+    # A clock that nextpnr finds no path of.
+    ({"achieved": 30, "constraint": 40.5, "nextpnr": None, "all_paths": 30},
+     "30.0 MHz reached, 40.5 MHz demanded; 30.0 MHz with all paths, none by those that nextpnr "
+     "times"),
+    # A report of a release that knew nextpnr's alone.
+    ({"achieved": 41.48, "constraint": 40.5},
+     "41.5 MHz reached, 40.5 MHz demanded; of all paths nothing is known"),
+])
+def test_a_build_shows_both_figures_of_a_clock(tmp_path, figures, row):
+    (tmp_path / "build.json").write_text(json.dumps({
+        "verb": "build", "utilization": {}, "fmax_mhz": {"sync": figures}, "latency_us": None,
+        "clock_mhz": 40.5, "seconds": 90,
+    }))
+    write_page(tmp_path, tmp_path / "page.html", describe)
+    cells = Page((tmp_path / "page.html").read_text()).cells
+    assert cells[cells.index("clock sync") + 1] == row

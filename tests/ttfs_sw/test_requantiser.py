@@ -37,7 +37,7 @@ class TestRequantiser:
     @example(multiplier=65535, shift=31, ticks=1)
     @example(multiplier=1, shift=31, ticks=255)
     @example(multiplier=32768, shift=15, ticks=15)
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     def test_threshold_and_ramp_agree_with_the_requantiser(self, multiplier, shift, ticks):
         """At both sides of every threshold; between two thresholds every form is constant.
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from ttfs_sw.cli import tables
 from ttfs_sw.cli.tables import Outcome
@@ -72,7 +73,7 @@ def test_reader_that_went_away_does_not_change_the_exit_code():
     process.stdout.readline()
     process.stdout.close()
     assert process.stderr.read() == ""
-    assert process.wait(timeout=60) == 7
+    assert process.wait(timeout=PATIENCE) == 7
     process.stderr.close()
 
 
@@ -85,7 +86,7 @@ def test_stdout_on_a_full_disk_is_one_sentence():
     )
     with Path("/dev/full").open("w") as full:
         process = python(code, full)
-    message = process.communicate(timeout=60)[1]
+    message = process.communicate(timeout=PATIENCE)[1]
     assert message == (
         f"cannot write standard output: {os.strerror(errno.ENOSPC)}; redirect it elsewhere\n"
     )

@@ -70,7 +70,7 @@ def test_report(quick, digits):
     assert report["bounds"] == [list(bound) for bound in network.bounds()]
     assert report["sha256"] == network.sha256
     assert report["seed"] == 0
-    assert 0 < report["seconds"] < 120
+    assert report["seconds"] > 0
     # Chance is 0.1.
     assert report["accuracy_network"] > 0.75
     assert report["accuracy_float"] > 0.75
@@ -334,7 +334,6 @@ def test_colour_images_are_bent_as_one(digits):
 def test_digits_preset(digits, tmp_path, seed):
     report = train(config.load("digits-mlp", {"seed": seed}), digits, tmp_path)
     assert report["accuracy_network"] >= 0.97
-    assert report["seconds"] < 60
     assert not math.isnan(report["accuracy_heldout"])
 
 

@@ -27,7 +27,7 @@ def benchmark():
 
 
 @given(network=networks(max_size=7, weight_bits=None), lanes=st.integers(1, 20))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_cycles(benchmark, network, lanes):
     trace = golden.run(network, random_images(np.random.default_rng(0), network, 3))
     maps = {-1: trace.input_codes, **dict(enumerate(trace.codes))}

@@ -2,6 +2,7 @@
 
 :mod:`~ttfs_sw.convert.source` and :mod:`~ttfs_sw.convert.archive` read a model without running
 anything foreign, :mod:`~ttfs_sw.convert.graph` makes layers of its operations,
+:mod:`~ttfs_sw.convert.proof` shows that they compute the same,
 :mod:`~ttfs_sw.convert.calibrate` finds scales and windows, :mod:`~ttfs_sw.convert.report` says what
 they cost.
 """
@@ -27,6 +28,7 @@ from ttfs_sw.convert import archive, graph, report, source, state
 from ttfs_sw.convert.calibrate import calibrate, relu_network, settle_constants
 from ttfs_sw.convert.finetune import finetune
 from ttfs_sw.convert.layers import Folded
+from ttfs_sw.convert.proof import prove
 from ttfs_sw.convert.texts import texts
 from ttfs_sw.datasets import Dataset
 from ttfs_sw.errors import FailureError, InputError
@@ -41,9 +43,6 @@ logger = logging.getLogger(__name__)
 
 #: Training images that calibrate, at most; and membranes of the largest layer.
 CALIBRATION, CALIBRATION_MEMBRANES = 5000, 1 << 24
-
-#: Images on which the folded network is compared with the model, and how far apart it may be.
-CHECKED, TOLERANCE = 32, 1e-4
 
 _FUNCTION = re.compile(r"(?P<path>.+\.py):(?P<name>\w+)")
 
@@ -108,8 +107,7 @@ def convert(
     pixels = data.x[: min(CALIBRATION, max(CALIBRATION_MEMBRANES // largest, 1))].float()
     images = pixels / data.maximum
     relu = relu_network(folded)
-    if module is not None:
-        _compare(relu, module, images[:CHECKED], mean, std)
+    prove(folded, module, images, mean, std)
     settle_constants(relu, folded.constants, images)
     quantised = QuantisedNetwork(
         folded.topology, config.network.layer_bits,
@@ -226,34 +224,6 @@ def _fitted(config: Config, folded: Folded, dataset: Dataset) -> Config:
     return dataclasses.replace(
         config, dataset=dataset.name, network=network, training=training
     )
-
-
-@torch.no_grad()
-def _compare(
-    relu: ReluNetwork, module: nn.Module, images: torch.Tensor,
-    mean: Sequence[float] | None, std: Sequence[float] | None,
-) -> None:
-    """Refuse to go on with layers that do not compute what the model does."""
-    height, width, channels = relu.input_shape
-    maps = images.view(-1, height, width, channels).permute(0, 3, 1, 2)
-    shift, scale = (torch.tensor(values or [default]).view(1, -1, 1, 1)
-                    for values, default in ((mean, 0.0), (std, 1.0)))
-    dtype = next((value.dtype for value in module.parameters()), torch.float32)
-    maps = ((maps - shift) / scale).to(dtype).contiguous()
-    try:
-        wanted = module(maps)
-    except Exception:
-        wanted = module(maps.flatten(1))
-    found, wanted = relu(images).double(), wanted.double()
-    size = wanted.abs().max().clamp(min=1e-6)
-    same = [function(found) for function in (lambda x: x, lambda x: x.softmax(1),
-                                             lambda x: x.log_softmax(1))]
-    if not any(((item - wanted).abs().max() / size).item() < TOLERANCE for item in same):
-        raise FailureError(
-            f"the layers read from {type(module).__name__} do not give its logits (they are off by "
-            f"{((found - wanted).abs().max() / size).item():.3g} of the largest); does its forward "
-            "pass depend on the image's values?"
-        )
 
 
 def _write(

@@ -222,6 +222,9 @@ def _argument(value: dict[str, Any]) -> Any:
         return [Ref(item["name"]) for item in content]
     if kind == "as_none":
         return None
+    if kind == "as_float":
+        # "NaN" and "Infinity" are words in JSON.
+        return float(content)
     if kind == "as_sym_int":
         return content.get("as_int")
     if kind == "as_sym_ints":

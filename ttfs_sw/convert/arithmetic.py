@@ -27,7 +27,11 @@ class Arithmetic(Values):
         )
         if mean is None or variance is None:
             raise refuse(node, "it has no running statistics; use track_running_stats=True")
-        scale = (1 if gamma is None else gamma) / np.sqrt(variance + node.arguments["eps"])
+        variance = variance + node.arguments["eps"]
+        if not (variance > 0).all():
+            raise refuse(node, "its running variance and eps are not above 0 together, so that it "
+                         "divides by zero")
+        scale = (1 if gamma is None else gamma) / np.sqrt(variance)
         offset = (0 if beta is None else beta) - mean * scale
         return self._affine(self._value(node.arguments["input"], node), scale, offset, node)
 
@@ -37,13 +41,26 @@ class Arithmetic(Values):
     def _on_sub(self, node: Node) -> Map | Sums:
         return self._sum(node, -1.0)
 
+    def _on_rsub(self, node: Node) -> Map | Sums:
+        # As torch writes "constant - x".
+        arguments = node.arguments
+        turned = arguments | {"self": arguments["other"], "other": arguments["self"]}
+        return self._sum(dataclasses.replace(node, arguments=turned), -1.0)
+
     def _on_mul(self, node: Node) -> Map | Sums:
         return self._product(node, lambda factor: factor)
 
     def _on_div(self, node: Node) -> Map | Sums:
         if not self._is_constant(node.arguments["other"]):
             raise refuse(node, "it divides by what is computed from the image")
+        if node.arguments.get("rounding_mode"):
+            raise refuse(node, "it rounds what it has divided; leave rounding_mode out")
+        if not self._array(node.arguments["other"]).all():
+            raise refuse(node, "it divides by zero")
         return self._product(node, lambda factor: 1 / factor)
+
+    def _on_neg(self, node: Node) -> Map | Sums:
+        return self._affine(self._value(node.arguments["self"], node), -1.0, 0.0, node)
 
     def _product(self, node: Node, factor_of: Callable[[np.ndarray], np.ndarray]) -> Map | Sums:
         value, other = node.arguments["self"], node.arguments["other"]
@@ -70,15 +87,22 @@ class Arithmetic(Values):
 
     def _residual(self, left: Map | Sums, right: Map | Sums, node: Node) -> Sums:
         """``left + right``, of which one is a map that the other's neurons add."""
-        if isinstance(left, Map) and (isinstance(right, Sums) or right.layer > left.layer):
+        if isinstance(left, Map) and (
+            isinstance(right, Sums) or right.layer > left.layer
+            # Of two forms of one map the plain one can be added.
+            or (right.layer == left.layer and (left.scale == 1).all())
+        ):
             left, right = right, left
         if isinstance(right, Sums):
+            which = (f"both {left.name} and {right.name} have" if left.name != right.name
+                     else f"it adds two sums of {left.name}, which has")
             raise refuse(
-                node, f"both {left.name} and {right.name} have weights, and a layer has one source "
-                "with weights; use an identity shortcut, of a map of the same shape"
+                node, f"{which} weights, and a layer has one source with weights; use an identity "
+                "shortcut, of a map of the same shape"
             )
         self.layers.check(right, node)
         main = self._identity(left, node) if isinstance(left, Map) else left
+        self.layers.check_chain(main.source, node)
         if main.plan.second_source is not None:
             raise refuse(node, "it is the second addition to one layer; put a ReLU in between")
         if main.plan.pool > 1:
@@ -92,7 +116,9 @@ class Arithmetic(Values):
                          "put the batch-norm before that map's ReLU")
         self.layers.read(right)
         plan = dataclasses.replace(main.plan, second_source=right.layer)
+        offset = (self._of_channels(right.offset, right.shape, node) if right.flat
+                  else right.offset)
         return dataclasses.replace(
-            main, plan=plan, bias=main.bias + right.offset,
+            main, plan=plan, bias=main.bias + offset,
             positive=main.positive and right.positive,
         )

@@ -5,29 +5,21 @@ Dropout and flattening leave nothing behind.
 """
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
+import torch
 
-from ttfs_sw.convert import windows
+from ttfs_sw.convert import reference, windows
 from ttfs_sw.convert.archive import Node, Program, Ref
 from ttfs_sw.convert.arithmetic import Arithmetic
 from ttfs_sw.convert.layers import Folded, Map, Sums
-from ttfs_sw.convert.operations import refuse, unknown
+from ttfs_sw.convert.operations import COPIES, MONOTONE, NOTHING, SHAPES, refuse, unknown
 from ttfs_sw.convert.values import size
 from ttfs_sw.errors import InputError
 from ttfs_sw.topology import LayerPlan, Topology
 
-__all__ = ["fold"]
-
-#: Operations that do nothing to a trained network's values.
-_NOTHING = ("dropout", "feature_dropout", "alpha_dropout", "clone", "contiguous", "detach", "alias",
-            "to", "_to_copy", "lift_fresh_copy", "detach_copy", "native_dropout")
-
-#: Operations that give the values another shape.
-_SHAPES = ("flatten", "view", "reshape", "_unsafe_view", "squeeze", "unsqueeze")
-
-#: Operations after which the largest logit is still the largest.
-_MONOTONE = ("softmax", "log_softmax", "_softmax", "_log_softmax")
+__all__ = ["Folder", "fold"]
 
 
 def fold(
@@ -52,50 +44,92 @@ def fold(
     :exc:`ttfs_sw.errors.InputError`
         If an operation does not convert; the message has its line and what to use instead.
     """
-    height, width, channels = input_shape
-    mean = np.zeros(channels) if mean is None else np.broadcast_to(mean, channels)
-    std = np.ones(channels) if std is None else np.broadcast_to(std, channels)
-    image = Map(-1, input_shape, 1 / std, -mean / std)
-    reads = program.shapes[program.input][1:]
-    if reads == (channels * height * width,):
-        image = image.flattened()
-    elif reads != (channels, height, width):
-        raise InputError(
-            f"{program.source} reads {size(reads)} for an image, but those of the dataset are "
-            f"{channels} x {height} x {width} (channels, rows, columns); choose another with "
-            "--dataset"
-        )
-    return _Folder(program, image).run()
+    folder = Folder(program, input_shape, mean, std)
+    for _ in folder.steps():
+        pass
+    return folder.folded()
 
 
-class _Folder(Arithmetic):
-    """One pass over a program, from the images to the logits."""
+class Folder(Arithmetic):
+    """One pass over a program, from the images to the logits, a step for each operation.
 
-    def run(self) -> Folded:
-        """All layers, the read-out last."""
-        notes = []
+    Parameters and exceptions are those of :func:`fold`.
+    """
+
+    def __init__(
+        self, program: Program, input_shape: tuple[int, int, int],
+        mean: np.ndarray | None = None, std: np.ndarray | None = None,
+    ):
+        height, width, channels = input_shape
+        mean = np.zeros(channels) if mean is None else np.broadcast_to(mean, channels)
+        std = np.ones(channels) if std is None else np.broadcast_to(std, channels)
+        image = Map(-1, input_shape, 1 / std, -mean / std)
+        reads = program.shapes[program.input][1:]
+        if reads == (channels * height * width,):
+            image = image.flattened()
+        elif reads != (channels, height, width):
+            raise InputError(
+                f"{program.source} reads {size(reads)} for an image, but those of the dataset are "
+                f"{channels} x {height} x {width} (channels, rows, columns); choose another with "
+                "--dataset"
+            )
+        super().__init__(program, image)
+        self._notes: list[str] = []
+
+    def steps(self) -> Iterator[tuple[Node, Map | Sums]]:
+        """Take in one operation after another; give each with what its tensor is now.
+
+        After each step :attr:`layers` and the value compute what the program's tensor of that
+        name holds: :mod:`ttfs_sw.convert.proof` holds them against each other.
+        """
         for node in self._program.nodes:
             operation = node.operation
-            if not operation.startswith("_"):
-                operation = operation.removesuffix("_")  # in place, which is the same here
-            first = next((item for item in node.arguments.values() if isinstance(item, Ref)), None)
-            if operation in _NOTHING and first and first.name in self._constants:
-                self._constants[node.name] = self._constants[first.name]
-            elif operation in _NOTHING:
-                self._values[node.name] = self._value(first, node)
-            elif operation in _MONOTONE and node.name == self._program.output:
-                self._values[node.name] = self._value(first, node)
-                notes.append(f"{node.where} is left out: it does not change which logit is largest")
-            elif operation in _SHAPES:
-                self._values[node.name] = self._reshape(self._value(first, node), node)
-            else:
-                handler = getattr(self, f"_on_{operation}", None)
-                if handler is None:
-                    raise unknown(node)
-                self._values[node.name] = handler(node)
-        return self._finished(notes)
+            in_place = operation.endswith("_") and not operation.startswith("_")
+            operation = operation.removesuffix("_") if in_place else operation
+            reads = [item for item in node.arguments.values() if isinstance(item, Ref)]
+            if reads and all(item.name in self._constants for item in reads):
+                self._constants[node.name] = self._constant(node)
+                continue
+            first = next(iter(reads), None)
+            value = self._step(operation, first, node)
+            if in_place:
+                self._overwrite(first.name, value, node)
+            shares = in_place or (operation in (*NOTHING, *SHAPES) and operation not in COPIES)
+            self._set(node.name, value, first.name if shares else None)
+            yield node, value
 
-    def _finished(self, notes: list[str]) -> Folded:
+    def _constant(self, node: Node) -> torch.Tensor:
+        """A constant in another shape."""
+        if node.operation not in (*NOTHING, *SHAPES):
+            raise refuse(node, f"it computes weights or constants ({node.operation}) each time the "
+                         "model runs; store the result in their place, as prune.remove or "
+                         "parametrize.remove_parametrizations of torch.nn.utils do")
+        return reference.result(node, {
+            name: self._constants[item.name] if isinstance(item, Ref) else item
+            for name, item in node.arguments.items()})
+
+    def _step(self, operation: str, first: Ref | None, node: Node) -> Map | Sums:
+        """What one operation makes."""
+        if operation in NOTHING:
+            self._check_type(node)
+            return self._value(first, node)
+        if operation in MONOTONE and node.name == self._program.output:
+            value = self._value(first, node)
+            if not value.flat or node.arguments.get("dim") not in (1, -1):
+                raise refuse(node, "it compares other values than the logits of one image; give "
+                             "it dim=1")
+            self._notes.append(
+                f"{node.where} is left out: it does not change which logit is largest")
+            return value
+        if operation in SHAPES:
+            return self._reshape(self._value(first, node), node)
+        handler = getattr(self, f"_on_{operation}", None)
+        if handler is None:
+            raise unknown(node)
+        return handler(node)
+
+    def folded(self) -> Folded:
+        """All layers, the read-out last; after the last step."""
         logits = self._values.get(self._program.output)
         if not isinstance(logits, Sums) or logits.plan.kind != "dense":
             raise InputError(
@@ -110,12 +144,13 @@ class _Folder(Arithmetic):
         self.layers.close(logits)
         topology = Topology(self.layers.input_shape, tuple(self.layers.plans))
         if self.layers.constants:
-            notes.append(
+            self._notes.append(
                 "a layer of 1 x 1 was put before each padded convolution that reads shifted "
                 "values: it adds a channel that always fires, as the padding is zero, not shifted"
             )
         return Folded(
-            topology, self.layers.weights, self.layers.names, self.layers.constants, notes
+            topology, self.layers.weights, self.layers.names, self.layers.constants, self._notes,
+            self._program,
         )
 
     # Layers with weights.
@@ -123,7 +158,7 @@ class _Folder(Arithmetic):
     def _on_linear(self, node: Node) -> Sums:
         weight, bias = self._weights(node)
         source = self._map(node.arguments["input"], node)
-        if not source.flat:
+        if not source.flat or weight.ndim != 2:
             raise refuse(node, "it reads a map along its last axis; put an nn.Flatten before it")
         bias = bias + weight @ source.offset
         weight = weight * source.scale
@@ -143,20 +178,19 @@ class _Folder(Arithmetic):
         stride, padding = windows.convolution(node, weight.shape)
         depthwise = windows.depthwise(node, weight.shape, source.shape[2])
         kernel = weight.shape[2]
-        if depthwise:
-            share = weight.sum(axis=(1, 2, 3)) * source.offset
-            weight = weight * source.scale[:, None, None, None]
-        else:
-            share = np.einsum("oikl,i->o", weight, source.offset)
         if padding and source.offset.any():
             if depthwise:
-                raise refuse(node, "it pads values that a batch-norm or a normalisation has "
-                             "shifted; put the batch-norm before the ReLU, or set padding to 0")
+                # The channel that stands for the shift is read by all: a convolution of all
+                # channels, whose weights between different ones are zero.
+                weight = weight * np.eye(len(weight))[:, :, None, None]
+                depthwise = False
             weight, source = self._with_constant(weight, source, node)
+        elif depthwise:
+            bias = bias + weight.sum(axis=(1, 2, 3)) * source.offset
+            weight = weight * source.scale[:, None, None, None]
         else:
-            bias = bias + share
-            if not depthwise:
-                weight = weight * source.scale[:, None, None]
+            bias = bias + np.einsum("oikl,i->o", weight, source.offset)
+            weight = weight * source.scale[:, None, None]
         out = windows.output_shape(node, source.shape, kernel, stride, padding, len(weight))
         plan = LayerPlan(
             "depthwise" if depthwise else "conv2d", source.shape, out, kernel=kernel,
@@ -193,14 +227,13 @@ class _Folder(Arithmetic):
             if value.positive:
                 return value
             value = self._identity(value, node)
-        return self.layers.add(value, node)
+        return self._fire(value, node)
 
     # Windows and shapes.
 
     def _on_max_pool2d(self, node: Node) -> Map | Sums:
         value = self._value(node.arguments["self"], node)
-        shape = value.shape if isinstance(value, Map) else value.plan.map_shape
-        window = windows.max_pool(node, shape)
+        window = windows.max_pool(node, value.shape)
         if window == 1:
             return value
         if isinstance(value, Sums):
@@ -239,9 +272,7 @@ class _Folder(Arithmetic):
         return self.layers.average(source, kernel, node)
 
     def _reshape(self, value: Map | Sums, node: Node) -> Map | Sums:
-        height, width, channels = (
-            value.shape if isinstance(value, Map) else value.plan.map_shape
-        )
+        height, width, channels = value.shape
         shape = self._program.shapes[node.name][1:]
         if shape == (channels * height * width,):
             return value.flattened() if isinstance(value, Map) else dataclasses.replace(
@@ -249,9 +280,11 @@ class _Folder(Arithmetic):
         if shape != (channels, height, width):
             raise refuse(node, f"it gives the map of {channels} x {height} x {width} (channels, "
                          "rows, columns) another shape; only flattening converts")
-        if isinstance(value, Map) and value.flat:
-            step = height * width
-            value = dataclasses.replace(
-                value, scale=value.scale[::step], offset=value.offset[::step], flat=False
-            )
-        return value
+        if not value.flat:
+            return value
+        if isinstance(value, Sums):
+            return dataclasses.replace(value, flat=False)
+        scale, offset = (
+            self._of_channels(part, value.shape, node) for part in (value.scale, value.offset)
+        )
+        return dataclasses.replace(value, scale=scale, offset=offset, flat=False)

@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 
-from ttfs_sw.convert.archive import Node
+from ttfs_sw.convert.archive import Node, Program
 from ttfs_sw.convert.operations import refuse
 from ttfs_sw.topology import LayerPlan, Topology
 
@@ -93,6 +93,11 @@ class Sums:
     flat: bool = False
     positive: bool = False
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels, after pooling."""
+        return self.plan.map_shape
+
     def affine(self, scale: np.ndarray, offset: np.ndarray) -> "Sums":
         """The sums of a layer whose weights and biases have taken a scale and a shift in."""
         by_channel = scale.reshape(-1, *[1] * (self.weight.ndim - 1))
@@ -117,6 +122,8 @@ class Folded:
         Layers whose last channel is a constant that the next layer's padding must not have.
     notes : list of :class:`str`
         What a reader of the result should know.
+    program : :class:`ttfs_sw.convert.archive.Program` or ``None``
+        What it was read from.
     """
 
     topology: Topology
@@ -124,6 +131,7 @@ class Folded:
     names: list[str]
     constants: list[int] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
+    program: Program | None = None
 
 
 class Layers:

@@ -3,7 +3,18 @@
 from ttfs_sw.convert.archive import Node
 from ttfs_sw.errors import InputError
 
-__all__ = ["CONVERTS", "refuse", "unknown"]
+__all__ = ["CONVERTS", "COPIES", "MONOTONE", "NOTHING", "SHAPES", "refuse", "unknown"]
+
+#: Operations that do nothing to a trained network's values; those of COPIES give new memory.
+NOTHING = ("dropout", "feature_dropout", "alpha_dropout", "clone", "contiguous", "detach", "alias",
+           "to", "_to_copy", "lift_fresh_copy", "detach_copy", "native_dropout")
+COPIES = ("clone", "_to_copy", "lift_fresh_copy", "detach_copy", "native_dropout")
+
+#: Operations that give the values another shape.
+SHAPES = ("flatten", "view", "reshape", "_unsafe_view", "squeeze", "unsqueeze", "unflatten")
+
+#: Operations after which the largest logit is still the largest.
+MONOTONE = ("softmax", "log_softmax", "_softmax", "_log_softmax")
 
 #: The end of the message about an operation that nobody has thought of.
 CONVERTS = (
@@ -15,7 +26,7 @@ _RELU = "use nn.ReLU, whose values a spike's time can tell, and train on for a f
 _NORM = "use nn.BatchNorm2d, whose statistics are constants once it is trained"
 _CONV = "use nn.Conv2d (a series is an image of one row)"
 _POOL = "use nn.MaxPool2d or nn.AvgPool2d whose windows do not overlap"
-_DENSE = "use nn.Linear, whose weights are constants"
+_DENSE = "use nn.Linear, a product of a map and constant weights"
 _ADD = "add maps of one shape instead, as a residual network does"
 
 #: What to use instead, by the operation's name in ATen.

@@ -96,11 +96,11 @@ class _Writer:
                 if not last:
                     now = self._write("relu", self=now)
                 if plan.pool > 1:
-                    now = self._write("max_pool2d", self=now, kernel_size=plan.pool)
+                    now = self._write("max_pool2d", self=now, kernel_size=[plan.pool] * 2)
             else:
                 now = self._write(
                     "avg_pool2d", f"average{index + 1}", self=self._maps[-1],
-                    kernel_size=plan.kernel,
+                    kernel_size=[plan.kernel] * 2,
                 )
             self._maps.append(now)
             shape = plan.map_shape
@@ -126,7 +126,7 @@ class _Writer:
             source = self._flat(source, plan.in_shape)
             second = second and self._flat(second, plan.out_shape)
         else:
-            arguments = {"stride": plan.stride, "padding": plan.padding,
+            arguments = {"stride": [plan.stride] * 2, "padding": [plan.padding] * 2,
                          "groups": plan.out_shape[2] if plan.kind == "depthwise" else 1}
         now = self._write(
             "linear" if plan.kind == "dense" else "conv2d", module, input=source,
@@ -139,7 +139,7 @@ class _Writer:
         return self._write("add", module, self=now, other=second) if second else now
 
     def _flat(self, values: Ref, shape: tuple[int, int, int]) -> Ref:
-        found = self._write("flatten", self=values)
+        found = self._write("flatten", self=values, start_dim=1)
         self._program.shapes[found.name] = (None, math.prod(shape))
         return found
 

@@ -1,5 +1,6 @@
 """The values of a program while it is read: what an argument is, and what a value takes in."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ from ttfs_sw.convert.operations import refuse, unknown
 from ttfs_sw.topology import LayerPlan
 
 __all__ = ["Values", "size"]
+
+#: Torch's numbers of the types that hold fractions (see :mod:`ttfs_sw.convert.archive`).
+FLOATING = {6: torch.float16, 7: torch.float32, 8: torch.float64, 13: torch.bfloat16}
 
 
 class Values:
@@ -28,12 +32,36 @@ class Values:
         self._program = program
         self._constants = dict(program.tensors)
         self._values: dict[str, Map | Sums] = {program.input: image}
+        # Tensors that share their memory have one number; and who has changed it since.
+        self._memory = {program.input: 0}
+        self._changed: dict[str, Node] = {}
         self.layers = Layers(image.shape)
 
     def _value(self, reference: Any, node: Node) -> Map | Sums:
         if not isinstance(reference, Ref) or reference.name not in self._values:
             raise unknown(node)
+        if changed := self._changed.get(reference.name):
+            raise refuse(node, f"it reads a tensor that {changed.where} has changed in place since;"
+                         " use that operation without inplace=True or the _ of its name")
         return self._values[reference.name]
+
+    def _set(self, name: str, value: Map | Sums, shares: str | None) -> None:
+        """Name a value, which may lie in the memory of another one."""
+        self._memory[name] = len(self._memory) if shares is None else self._memory[shares]
+        self._values[name] = value
+
+    def _overwrite(self, name: str, value: Map | Sums, node: Node) -> None:
+        """Change a tensor in place, and with it all others in the same memory."""
+        if name not in self._values:
+            raise refuse(node, "it changes a constant in place")
+        old = self._values[name]
+        for other, memory in self._memory.items():
+            if memory == self._memory[name]:
+                if self._values[other] is old:
+                    self._values[other] = value
+                else:
+                    # Of another shape, or older: what it holds now is not followed.
+                    self._changed[other] = node
 
     def _map(self, reference: Any, node: Node) -> Map:
         """An argument that only a map can be; sums that cannot be negative fire."""
@@ -41,11 +69,28 @@ class Values:
         if isinstance(value, Map):
             return value
         if value.positive:
-            return self.layers.add(value, node)
+            return self._fire(value, node)
         raise refuse(
             node, f"it reads the sums of {value.name} before any ReLU, and a spike cannot tell a "
             "negative number; put an nn.ReLU in between"
         )
+
+    def _fire(self, sums: Sums, node: Node) -> Map:
+        """Make a layer of sums; where its ReLU changes nothing, they are its map from now on."""
+        made = self.layers.add(sums, node)
+        if sums.positive:
+            self._values = {name: made if value is sums else value
+                            for name, value in self._values.items()}
+        return made
+
+    def _check_type(self, node: Node) -> None:
+        """Refuse to cut a fraction off."""
+        dtype, other = (node.arguments.get(name) for name in ("dtype", "other"))
+        whole = dtype is not None and dtype not in FLOATING
+        if isinstance(other, Ref) and other.name in self._constants:
+            whole = not self._constants[other.name].is_floating_point()
+        if whole:
+            raise refuse(node, "it makes whole numbers of values that have fractions; leave it out")
 
     def _array(self, reference: Any) -> np.ndarray | None:
         if reference is None:
@@ -63,27 +108,47 @@ class Values:
         weight = node.arguments.get("weight")
         if not self._is_constant(weight):
             raise refuse(node, "its weights are computed from the image; they must be constants")
-        weight, bias = self._array(weight), self._array(node.arguments.get("bias"))
-        return weight, np.zeros(len(weight)) if bias is None else bias
+        bias = node.arguments.get("bias")
+        if not self._is_constant(bias) and bias is not None:
+            raise refuse(node, "its biases are computed from the image; they must be constants")
+        weight, bias = self._array(weight), self._array(bias)
+        bias = np.zeros(len(weight)) if bias is None else bias
+        self._check_finite(node, weight, bias)
+        return weight, bias
+
+    def _check_finite(self, node: Node, *numbers: np.ndarray) -> None:
+        if not all(np.isfinite(item).all() for item in numbers):
+            raise refuse(node, "its numbers are not all finite: there is an infinity or a NaN "
+                         "(not a number) among them; has its training diverged?")
 
     def _by_channel(self, constant: Any, value: Map | Sums, node: Node) -> np.ndarray:
         """A constant as one number for all, or one a channel."""
         array = self._array(constant)
         if array.size == 1:
             return array.reshape(())
-        channels = len(value.scale if isinstance(value, Map) else value.bias)
-        trailing = () if value.flat else (1, 1)
-        if array.size == channels and array.shape[array.ndim - len(trailing):] == trailing:
+        wanted = (self._channels(value), *(() if value.flat else (1, 1)))
+        if array.shape in (wanted, (1, *wanted)):
             return array.reshape(-1)
         raise refuse(node, f"a constant of {size(array.shape)} is not one number a channel")
+
+    def _channels(self, value: Map | Sums) -> int:
+        """How many numbers a batch-norm has for a value: one a channel, or where flat one a neuron.
+        """
+        return math.prod(value.shape) if value.flat else value.shape[2]
 
     def _affine(
         self, value: Map | Sums, scale: np.ndarray, offset: np.ndarray, node: Node
     ) -> Map | Sums:
+        self._check_finite(node, scale, offset)
+        count = self._channels(value)
+        scale, offset = (np.broadcast_to(part, count) for part in (scale, offset))
         if isinstance(value, Map):
-            return value.affine(*(np.broadcast_to(part, value.scale.shape)
-                                  for part in (scale, offset)))
-        scale, offset = (np.broadcast_to(part, value.bias.shape) for part in (scale, offset))
+            return value.affine(scale, offset)
+        if value.flat and value.plan.kind != "dense":
+            # A map that was flattened before its ReLU: its weights are one set for all positions.
+            scale, offset = (
+                self._of_channels(part, value.shape, node) for part in (scale, offset)
+            )
         if value.plan.second_source is not None and (scale != 1).any():
             raise refuse(node, "it scales a sum with an added map, whose worth is fixed; put it "
                          "before the addition or after the ReLU")
@@ -91,16 +156,29 @@ class Values:
             raise refuse(node, "it has a negative scale and comes after a max-pool; put it before")
         return value.affine(scale, offset)
 
+    def _of_channels(
+        self, numbers: np.ndarray, shape: tuple[int, int, int], node: Node
+    ) -> np.ndarray:
+        """One number a channel of what has one for each neuron of a flattened map."""
+        rows = numbers.reshape(shape[2], -1)
+        if (rows != rows[:, :1]).any():
+            raise refuse(node, f"it needs one number a channel of {size(shape[:2])} positions, but "
+                         "a batch-norm or a constant behind nn.Flatten has one for each position; "
+                         "put that before nn.Flatten, or an nn.Linear behind it")
+        return rows[:, 0]
+
     def _identity(self, source: Map, node: Node) -> Sums:
         """A layer that sends on what it reads, to pool it or to add to it; takes scales in."""
-        if source.flat and source.shape[:2] != (1, 1):
-            raise refuse(node, "it comes after a flattened map; put it before nn.Flatten")
-        channels = source.shape[2]
+        scale, offset = source.scale, source.offset
+        if source.flat:
+            scale, offset = (
+                self._of_channels(part, source.shape, node) for part in (scale, offset)
+            )
         plan = LayerPlan("depthwise", source.shape, source.shape)
         self.layers.read(source)
         return Sums(
-            plan, source, source.scale.reshape(channels, 1, 1, 1), source.offset,
-            node.module or node.name, source.flat, source.positive,
+            plan, source, scale.reshape(-1, 1, 1, 1), offset, node.module or node.name,
+            source.flat, source.positive,
         )
 
 

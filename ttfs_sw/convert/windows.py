@@ -75,7 +75,8 @@ def adaptive(node: Node, shape: Shape) -> int:
     wanted = _square(node, "output_size", node.arguments["output_size"])
     if shape[0] != shape[1] or shape[0] % wanted:
         raise refuse(node, f"a map of {shape[0]} x {shape[1]} has no equal square windows that "
-                     f"give {wanted} x {wanted}; use nn.AvgPool2d")
+                     f"give {wanted} x {wanted}; use nn.AvgPool2d with square windows, or "
+                     "nn.Flatten and an nn.Linear")
     return shape[0] // wanted
 
 

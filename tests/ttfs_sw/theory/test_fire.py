@@ -42,7 +42,7 @@ def test_a_slope_that_is_not_positive_never_meets_the_threshold():
 
 
 @given(seed=st.integers(0, 10_000), start=st.floats(-2, 2), window=st.floats(0.5, 4))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_gradients_are_the_closed_form(seed, start, window):
     potential, threshold, slope = drawn(seed)
     end = start + window

@@ -26,7 +26,7 @@ def drawn(texts, place, seed, shape=(6, 6, 2)):
 
 @given(texts=st.sampled_from(SHAPES), place=st.sampled_from(["before", "after"]),
        seed=st.integers(0, 10_000), span=st.sampled_from([(0.0, 1.0), (-3.0, 3.0), (1.0, 1.5)]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_exact(texts, place, seed, span):
     network = drawn(texts, place, seed)
     low, high = span

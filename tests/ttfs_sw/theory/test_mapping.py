@@ -30,7 +30,7 @@ def close(ours, theirs, tolerance=1e-12):
 
 
 @given(shape=st.sampled_from(list(SHAPES)), seed=st.integers(0, 10_000))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_b1_is_the_relu_network(make_relu, shape, seed):
     relu, layers, values = make_relu(SHAPES[shape], seed)
     network = to_ttfs(relu, layers)
@@ -64,7 +64,7 @@ def test_every_preset_has_its_network_of_spike_times(preset):
 
 
 @given(shape=st.sampled_from(PLAIN), seed=st.integers(0, 10_000))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_alpha_is_the_relu_network_after_rescaling(make_relu, shape, seed):
     relu, layers, values = make_relu(SHAPES[shape], seed)
     before = relu(values)
@@ -80,7 +80,7 @@ def test_alpha_is_the_relu_network_after_rescaling(make_relu, shape, seed):
 
 
 @given(shape=st.sampled_from(list(SHAPES)), seed=st.integers(0, 10_000))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_gradients_of_b1_are_those_of_the_relu_network(make_relu, shape, seed):
     relu, layers, values = make_relu(SHAPES[shape], seed)
     network = to_ttfs(relu, layers)
