@@ -77,7 +77,7 @@ def main() -> int:
     )
     keys = (
         "images", "jobs", "mismatched_events", "accuracy", "seconds", "images_per_second",
-        "simulated_cycles_per_second", "golden_seconds", "cycles", "roofline_cycles", "over_bound",
+        "simulated_cycles_per_second", "golden_seconds", "cycles", "roofline_cycles", "over_target",
     )
     print(json.dumps(result | {key: report[key] for key in keys}, indent=2))
     return 0

@@ -46,7 +46,7 @@ def cycles(datapath: str, name: str, images: int) -> dict[str, Any] | None:
     except DoesNotFit as refusal:
         logging.info("%s", refusal)
         return None
-    keys = ("images", "mismatched_events", "accuracy", "cycles", "roofline_cycles", "over_bound")
+    keys = ("images", "mismatched_events", "accuracy", "cycles", "roofline_cycles", "over_target")
     return {key: report[key] for key in keys}
 
 

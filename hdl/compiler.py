@@ -13,6 +13,7 @@ import numpy as np
 
 from hdl.config import LAYER_CYCLES_BITS, MAX_WEIGHT_BITS, CoreConfig
 from hdl.contents import contents, fire_threshold, packed_kernel, slope_count
+from hdl.cycles import most_cycles
 from hdl.inspection import check_table
 from hdl.layout import Axis, MapPlan, axis_of, plan_map
 from hdl.program import LayerPlan, Program
@@ -130,7 +131,7 @@ def compile_network(network: Any, config: CoreConfig, *, spare: bool = True) -> 
     _require("table", table, config.table_words, "table",
              most(len(plan.row_axis.taps) for plan in plans), 1)
     for plan in plans:
-        cycles = plan.most_cycles(config.tick_bits)
+        cycles = most_cycles(plan, config)
         if cycles >= 1 << LAYER_CYCLES_BITS:
             lanes = plan.kind != "depthwise" and plan.pixel_words > 1
             raise DoesNotFit(

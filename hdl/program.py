@@ -6,14 +6,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from hdl.config import CoreConfig
+from hdl.cycles import pulses
 from hdl.layout import Axis, MapPlan
 from hdl.shapes import Memory, membrane_write_shape
 from hdl.table import HEADER_FIELDS
 
 __all__ = ["LayerPlan", "Program", "ResidualPlan"]
-
-#: Set bits of every code.
-_POPCOUNT = np.array([code.bit_count() for code in range(256)])
 
 
 def _placed(base, plan):
@@ -125,32 +123,23 @@ class LayerPlan:
         return np.maximum(1, np.repeat(taps.reshape(-1), channels))
 
     def roofline(self, codes: np.ndarray, second: np.ndarray | None = None) -> np.ndarray:
-        """Fewest cycles that this layer can take for each of ``codes [images, inputs]``.
+        """Cycles of an ideal core of so many lanes for each of ``codes [images, inputs]``.
 
-        An update a cycle; ``serial`` takes each of them once for every set bit of the code.
-        ``ramp`` reads all slopes and updates all potentials at every tick besides, though what
-        shares a walk and what comes before the first spike costs less than that. ``second`` are the
-        codes ``[images, neurons]`` of a residual's map.
+        An update a cycle, as if no pixels were packed; ``serial`` takes each of them once for every
+        set bit of the code. ``ramp`` reads all slopes and updates all potentials at every tick
+        besides, though what shares a walk and what comes before the first spike costs less than
+        that. ``second`` are the codes ``[images, neurons]`` of a residual's map.
         """
-        def cycles(codes, updates):
-            times = _POPCOUNT[codes] if self.datapath == "serial" else codes != 0
-            return times @ updates
-
-        total = cycles(codes, self.updates) + (self.source_ticks + 1) * 2 * self.slope_words
-        return total if self.residual is None else total + cycles(second, self.residual.updates)
-
-    def most_cycles(self, tick_bits: int) -> int:
-        """Cycles that no image can exceed in this layer, be every neuron of its source on."""
-        times = tick_bits if self.datapath == "serial" else 1
-        updates = int(np.maximum(self.updates, 2).sum()) * times
-        updates += (self.source_ticks + 1) * 2 * self.slope_words
+        total = pulses(self, codes) @ self.updates + (self.source_ticks + 1) * 2 * self.slope_words
         if self.residual is not None:
-            updates += int(np.maximum(self.residual.updates, 2).sum()) * times
-        return (updates + self.map_words + 4 * len(self.row_axis.taps) + 3 * self.words
-                + 2 * self.neurons + 3 * self.rows + 48)
+            total = total + pulses(self, second) @ self.residual.updates
+        return total
 
-    def bound(self, roofline: np.ndarray) -> np.ndarray:
-        """Most cycles that we allow ourselves: 1.05 × roofline + W + map words read + 32."""
+    def target(self, roofline: np.ndarray) -> np.ndarray:
+        """What layers of many events are held to: 1.05 × roofline + W + map words read + 32.
+
+        Not a limit: :func:`hdl.cycles.cycle_terms` says what a layer may take, and why.
+        """
         return 1.05 * roofline + self.words + self.map_words + 32
 
 

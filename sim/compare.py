@@ -50,13 +50,14 @@ class Comparison:
         The core's answer and its cycle counter, for each image, and when it came.
     events, layer_cycles : :class:`numpy.ndarray`
         Input events and cycles of each layer, ``[images, layers]``.
-    roofline : :class:`numpy.ndarray`
-        Fewest cycles that each layer can take for its events, ``[images, layers]``.
+    roofline, terms : :class:`numpy.ndarray`
+        Cycles of an ideal core for the events of each layer, ``[images, layers]``, and those that
+        the core may take, by term, ``[images, layers, terms]``.
     """
 
     def __init__(self, expected: Expected, config: CoreConfig, first_image: int = 0):
         self._expected = expected
-        self.roofline = expected.roofline
+        self.roofline, self.terms = expected.roofline, expected.terms
         self._layout = RecordLayout(config)
         self.first_image = first_image
         images, layers = expected.events.shape

@@ -86,8 +86,9 @@ def run(
     Returns
     -------
     :class:`dict`
-        The report, plain data; ``docs/cosim.md`` has its keys. Mismatches are not an error here:
-        the caller looks at ``mismatched_images``.
+        The report, plain data; ``docs/cosim.md`` has its keys. Mismatches, and layers that took
+        longer than they ever may, are not an error here: the caller looks at ``mismatched_images``
+        and at ``over_limit``.
 
     Raises
     ------
@@ -133,7 +134,8 @@ def run(
     seconds = time.monotonic() - started
 
     report = {
-        **summary(program, comparisons, None if labels is None else labels[:limit]),
+        **summary(program, comparisons, None if labels is None else labels[:limit],
+                  held=bool(stall)),
         "simulated_cycles_per_second": round(sum(each.now for each in comparisons) / seconds),
         "images_per_second": round(sum(each.done for each in comparisons) / seconds, 1),
         "seconds": round(seconds, 2),

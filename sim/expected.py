@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from hdl.program import Program
+from sim.spending import spending
 from ttfs_sw.errors import InputError
 from ttfs_sw.files import atomic_write
 from ttfs_sw.golden import Trace
@@ -33,7 +34,10 @@ class Expected:
     events : :class:`numpy.ndarray`
         int64 ``[images, layers]``: input events that each layer must see.
     roofline : :class:`numpy.ndarray`
-        int64 ``[images, layers]``: fewest cycles that each layer can take for them.
+        int64 ``[images, layers]``: cycles of an ideal core for them.
+    terms : :class:`numpy.ndarray`
+        int64 ``[images, layers, terms]``: cycles that the core may take for them, by
+        :data:`hdl.cycles.TERMS`.
     sources : tuple of :class:`int`
         The layer whose map each layer reads; -1 is the input.
     places : tuple of :class:`numpy.ndarray`
@@ -50,6 +54,7 @@ class Expected:
     logits: np.ndarray
     events: np.ndarray
     roofline: np.ndarray
+    terms: np.ndarray
     sources: tuple[int, ...]
     places: tuple[np.ndarray, ...]
     seconds: tuple[int, ...]
@@ -62,13 +67,13 @@ class Expected:
         def codes(source: int) -> np.ndarray:
             return trace.input_codes if source == -1 else trace.codes[source]
 
-        events, roofline = [], []
-        for layer, plan in zip(network.layers, program.layers, strict=True):
+        events = []
+        for layer in network.layers:
             read = [codes(layer.source)]
             if layer.second_source is not None:
                 read.append(codes(layer.second_source))
             events.append(sum(np.count_nonzero(each, axis=1) for each in read))
-            roofline.append(plan.roofline(*read))
+        roofline, terms = spending(network, trace, program)
         residuals = [plan.residual for plan in program.layers]
         return cls(
             layers=tuple(layer.name for layer in network.layers),
@@ -76,7 +81,8 @@ class Expected:
             codes=tuple(trace.codes),
             logits=trace.logits,
             events=np.stack(events, axis=1).astype(np.int64),
-            roofline=np.stack(roofline, axis=1).astype(np.int64),
+            roofline=roofline,
+            terms=terms,
             sources=tuple(plan.source for plan in program.layers),
             places=tuple(plan.source_neurons for plan in program.layers),
             seconds=tuple(-1 if each is None else each.source for each in residuals),
@@ -103,6 +109,7 @@ class Expected:
             logits=self.logits[start:stop],
             events=self.events[start:stop],
             roofline=self.roofline[start:stop],
+            terms=self.terms[start:stop],
         )
 
     def save(self, path: str | os.PathLike) -> None:
@@ -114,6 +121,7 @@ class Expected:
             np.savez_compressed(
                 file, layers=np.array(self.layers), ticks=np.array(self.ticks, np.int64),
                 logits=self.logits, events=self.events, roofline=self.roofline,
+                terms=self.terms,
                 sources=np.array(self.sources, np.int64),
                 seconds=np.array(self.seconds, np.int64), **arrays,
             )
@@ -137,6 +145,7 @@ class Expected:
                     logits=file["logits"],
                     events=file["events"],
                     roofline=file["roofline"],
+                    terms=file["terms"],
                     sources=tuple(int(value) for value in file["sources"]),
                     places=tuple(
                         file[f"places{index}"] for index in range(len(file["layers"]))),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hdl.cycles import most_cycles
 from hdl.guard import CoreError
 from hdl.program import Program
 from sim.compare import Comparison
@@ -70,8 +71,8 @@ class Regression:
     @property
     def watchdog(self) -> int:
         """Cycles without a transfer after which the core hangs."""
-        tick_bits = self.program.config.tick_bits
-        return _PATIENCE + 2 * max(layer.most_cycles(tick_bits) for layer in self.program.layers)
+        program = self.program
+        return _PATIENCE + 2 * max(most_cycles(layer, program.config) for layer in program.layers)
 
     def run(
         self, build: Build, *, jobs: int = 1, fail_fast: bool = False,

@@ -9,24 +9,14 @@ import numpy as np
 
 from hdl.program import Program
 from sim.compare import Comparison
+from sim.layers import layer_report, spread
 
-__all__ = ["spread", "summary"]
-
-
-def spread(values: np.ndarray) -> dict[str, float] | None:
-    """Least, median, mean and most of some numbers; ``None`` if there are none."""
-    if not values.size:
-        return None
-    return {
-        "min": int(values.min()),
-        "median": float(np.median(values)),
-        "mean": round(float(values.mean()), 2),
-        "max": int(values.max()),
-    }
+__all__ = ["summary"]
 
 
 def summary(
-    program: Program, comparisons: Sequence[Comparison], labels: np.ndarray | None
+    program: Program, comparisons: Sequence[Comparison], labels: np.ndarray | None, *,
+    held: bool = False,
 ) -> dict[str, Any]:
     """Put together what the simulators side by side have found.
 
@@ -38,34 +28,18 @@ def summary(
         One a simulator, in the order of their images.
     labels : :class:`numpy.ndarray` or ``None``
         The class of every image.
+    held : :class:`bool`
+        Logits were not always taken at once.
     """
     def join(name: str) -> np.ndarray:
         return np.concatenate([getattr(each, name)[:each.done] for each in comparisons])
 
     winners, cycles, mismatched = join("winners"), join("cycles"), join("mismatched")
-    events, layer_cycles = join("events"), join("layer_cycles")
-    rooflines = join("roofline")
     accuracy = None
     if labels is not None and len(winners):
         starts = [(each.first_image, each.done) for each in comparisons]
         truth = np.concatenate([labels[start:start + done] for start, done in starts])
         accuracy = float(np.mean(winners == truth))
-
-    layers = []
-    roofline = np.zeros(len(cycles))
-    for index, plan in enumerate(program.layers):
-        least = rooflines[:, index]
-        bound = plan.bound(least)
-        roofline += least
-        taken = layer_cycles[:, index]
-        layers.append({
-            "name": plan.name,
-            "events": spread(events[:, index]),
-            "cycles": spread(taken),
-            "roofline_cycles": spread(least),
-            "bound_cycles": spread(bound),
-            "over_bound": int(np.count_nonzero(taken > bound)),
-        })
 
     counts = sum((each.counts for each in comparisons), collections.Counter())
     first = None
@@ -82,10 +56,8 @@ def summary(
         "first_mismatch": first,
         "accuracy": accuracy,
         "cycles": spread(cycles),
-        "roofline_cycles": spread(roofline),
         "stream_efficiency": _stream_efficiency(comparisons),
-        "over_bound": sum(layer["over_bound"] for layer in layers),
-        "layers": layers,
+        **layer_report(program, comparisons, held=held),
     }
 
 

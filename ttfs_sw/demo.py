@@ -148,7 +148,7 @@ def run(
         **{
             key: compared[key] for key in (
                 "images", "mismatched_images", "mismatched_events", "cycles", "roofline_cycles",
-                "over_bound", "layers", "simulator",
+                "over_target", "over_limit", "layers", "simulator",
             )
         },
         "board_images": inferred["images"],

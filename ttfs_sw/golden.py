@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -16,8 +16,8 @@ from threadpoolctl import ThreadpoolController
 from ttfs_sw.errors import InputError
 from ttfs_sw.network import Layer, Network
 
-__all__ = ["Trace", "chunks", "encode", "exact_float", "fire", "forward", "membrane", "pool", "run",
-           "thresholds"]
+__all__ = ["Trace", "chunks", "encode", "exact_float", "fire", "forward", "membrane", "pool",
+           "potentials", "run", "thresholds"]
 
 #: Elements of the matrix of windows that a convolution gathers at a time: what a cache holds.
 WINDOW_ELEMENTS = 1 << 20
@@ -163,6 +163,20 @@ def membrane(layer: Layer, codes: np.ndarray, ticks: int) -> np.ndarray:
     return sums
 
 
+def potentials(network: Network, layer: Layer, maps: Mapping[int, np.ndarray]) -> np.ndarray:
+    """Return a layer's potentials when its input window has closed, bias and residual included.
+
+    They are int64 ``[images, height, width, channels]``; ``maps`` are the codes by the index of the
+    layer that fired them, -1 for the input.
+    """
+    found = membrane(layer, maps[layer.source], network.map_ticks(layer.source))
+    found += layer.bias
+    if layer.second_source is not None:
+        residual = maps[layer.second_source].reshape(found.shape).astype(np.int64)
+        found += residual << layer.residual_shift
+    return found
+
+
 def pool(codes: np.ndarray, size: int) -> np.ndarray:
     """Return the first spike, the largest code, of each ``size`` x ``size`` window of maps.
 
@@ -199,11 +213,7 @@ def forward(
     """
     maps = {-1: codes if move is None else move(codes, network.input_ticks)}
     for index, layer in enumerate(network.layers):
-        potential = membrane(layer, maps[layer.source], network.map_ticks(layer.source))
-        potential += layer.bias
-        if layer.second_source is not None:
-            residual = maps[layer.second_source].reshape(potential.shape).astype(np.int64)
-            potential += residual << layer.residual_shift
+        potential = potentials(network, layer, maps)
         found = pool(fire(potential, layer), layer.pool) if layer.spiking else potential
         found = found.reshape(-1, layer.neurons)
         maps[index] = move(found, layer.ticks) if move and layer.spiking else found

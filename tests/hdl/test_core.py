@@ -296,9 +296,9 @@ def test_cycles_count_from_the_complete_image_to_the_last_logit(bench, random_ne
 
 
 @pytest.mark.parametrize("datapath", ["mac", "ramp"])
-def test_a_network_of_many_events_keeps_within_its_bound(bench, random_network, datapath):
+def test_a_network_of_many_events_keeps_to_its_target(bench, random_network, datapath):
     rng = np.random.default_rng(8)
-    # Events wait for the map to be scanned in ``ramp``, and of that the bound knows nothing: in
+    # Events wait for the map to be scanned in ``ramp``, and of that the target knows nothing: in
     # layers of 20 words it does not matter.
     network = random_network(rng, (120, 160 if datapath == "ramp" else 64, 10), slope=0.2)
     config = dataclasses.replace(
@@ -311,7 +311,7 @@ def test_a_network_of_many_events_keeps_within_its_bound(bench, random_network, 
     for n, answer in enumerate(answers):
         first, cycles = program.layers[0], answer.statistics[0][2]
         roofline = first.roofline(trace.input_codes[n])
-        assert cycles <= first.bound(roofline)
+        assert cycles <= first.target(roofline)
         # Of `ramp`, it counts the end of a tick and its last event apart: one walk does both.
         assert cycles >= roofline - (0 if datapath == "mac" else 15 * first.words)
 

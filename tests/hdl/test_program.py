@@ -8,6 +8,7 @@ import pytest
 
 from hdl.compiler import DoesNotFit, compile_network, minimal_config
 from hdl.config import DATAPATHS, CoreConfig
+from hdl.cycles import most_cycles
 from hdl.shapes import Memory
 from hdl.table import MAGIC
 
@@ -95,7 +96,7 @@ def test_writes_leave_the_initial_contents(random_network, core, bias, datapath)
                                   for n, value in enumerate(membrane[word]))
 
 
-def test_roofline_and_bound(random_network):
+def test_roofline_and_target(random_network):
     program = make_program(random_network, "four parts")
     plans = program.layers
     assert [plan.words for plan in plans] == [1, 2, 1]
@@ -103,8 +104,8 @@ def test_roofline_and_bound(random_network):
     codes = [np.ones((1, 13), int), np.arange(9)[None] % 2, np.zeros((1, 18), int)]
     rooflines = [plan.roofline(code) for plan, code in zip(plans, codes, strict=True)]
     assert [int(cycles[0]) for cycles in rooflines] == [13, 8, 0]
-    bounds = [plan.bound(cycles)[0] for plan, cycles in zip(plans, rooflines, strict=True)]
-    assert bounds == pytest.approx([13.65 + 1 + 2 + 32, 8.4 + 2 + 2 + 32, 1 + 3 + 32])
+    targets = [plan.target(cycles)[0] for plan, cycles in zip(plans, rooflines, strict=True)]
+    assert targets == pytest.approx([13.65 + 1 + 2 + 32, 8.4 + 2 + 2 + 32, 1 + 3 + 32])
 
 
 def test_ramp_walks_slopes_and_potentials_at_every_tick(random_network):
@@ -174,9 +175,9 @@ def test_refuses_a_layer_that_may_take_longer_than_the_core_waits(bench, monkeyp
         {"kind": "dense", "channels": 2}])
     config = minimal_config(network, lanes=4)
     first, second = compile_network(network, config).layers
-    cycles = first.most_cycles(config.tick_bits)
+    cycles = most_cycles(first, config)
     # 22 taps of two words in each direction, for each of four channels, and a little more.
-    assert 4 * 2 * 22 * 22 < cycles < 6000 and cycles > second.most_cycles(config.tick_bits)
+    assert 4 * 2 * 22 * 22 < cycles < 6000 and cycles > most_cycles(second, config)
     monkeypatch.setattr("hdl.compiler.LAYER_CYCLES_BITS", 11)
     with pytest.raises(DoesNotFit) as caught:
         compile_network(network, config)

@@ -120,7 +120,7 @@ def test_the_core_of_every_board_runs_its_networks(verilator, make_images):
         assert report["config"] == board.config.as_dict()
         # One neuron fires a cycle: with more lanes, that is what a layer of few events waits for.
         if board.config.lanes <= 16:
-            assert report["over_bound"] == 0, board.name
+            assert report["over_target"] == 0, board.name
 
 
 def test_the_next_image_is_received_two_samples_a_cycle(
@@ -145,7 +145,7 @@ def test_the_report(config, icarus, make_images, pair):
         network, images, labels, config=config, simulator="icarus", jobs=2,
         progress=lambda done, total: calls.append((done, total)),
     )
-    assert exact(report) and report["over_bound"] >= 0
+    assert exact(report) and report["over_target"] >= 0
     assert report["accuracy"] == pytest.approx(5 / 7)
     assert (report["images"], report["jobs"], report["stall"]) == (7, 2, 0)
     assert report["simulator"] == icarus.title

@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 from cores import CORES, draw, shows
 
+from hdl.cycles import most_cycles
 from sim.compare import Comparison
 from sim.emit import emit
 from sim.expected import Expected
+from sim.layers import layer_report
 from sim.netlist import emit_cells
 from sim.records import RECORD_BYTES, Ending, Kind, Records
 from sim.runner import build
@@ -66,7 +68,7 @@ def check(name: str, drawn, stall: int, verilator) -> None:
     stimulus, watchdog = Stimulus(), 0
     for each in drawn:
         stimulus.writes(each.program.writes()).images(each.images, pairs=each.program.pairs).wait()
-        longest = max(layer.most_cycles(config.tick_bits) for layer in each.program.layers)
+        longest = max(most_cycles(layer, config) for layer in each.program.layers)
         watchdog = max(watchdog, 20_000 + 2 * longest)
     sources = (emit_cells if core.cells else emit)(config)
     with tempfile.TemporaryDirectory() as folder:
@@ -96,6 +98,8 @@ def check(name: str, drawn, stall: int, verilator) -> None:
             comparison.feed(content[-RECORD_BYTES:])
         assert comparison.first is None, f"{name}, seed {each.key}: {comparison.first}"
         assert comparison.complete and not comparison.counts, f"{name}, seed {each.key}"
+        late = layer_report(each.program, [comparison], held=stall > 0)["first_over_limit"]
+        assert late is None, f"{name}, seed {each.key}: {late}"
         start = stop
     assert end.reason is Ending.DONE, ended
 

@@ -49,7 +49,7 @@ def test_all_of_mnist_is_exact_and_in_time(verilator, name, board):
     assert report["accuracy"] >= accuracy
     assert report["cycles"]["median"] <= cycles
     # Every layer of every image.
-    assert report["over_bound"] == 0
+    assert report["over_target"] == 0
     # The next image is there in time.
     assert report["stream_efficiency"] >= 0.9
     hidden = sum(layer.neurons for layer in network.layers if layer.spiking)
@@ -66,7 +66,7 @@ def test_all_of_mnist_in_the_order_of_time(verilator, name, cycles):
     assert report["images"] == 10_000
     assert report["mismatched_events"] == 0, report["first_mismatch"]["message"]
     assert report["cycles"]["median"] <= cycles
-    assert report["over_bound"] == 0
+    assert report["over_target"] == 0
     assert report["stream_efficiency"] >= 0.9
 
 

@@ -104,10 +104,38 @@ def _cosim(report: Report) -> Rows:
         *([("accuracy of the RTL", percent(report["accuracy"]))] if report["images"] else []),
         *([("cycles an image", spread(report["cycles"]))] if report["images"] else []),
         *([("roofline", spread(report["roofline_cycles"]))] if report["images"] else []),
-        ("layers above the bound", f"{count(report['over_bound'])} in all images"),
+        *_spent(report),
+        *_over_target(report),
         ("simulated cycles a second", count(round(report["simulated_cycles_per_second"]))),
         *_files(report),
         ("time", seconds(report["seconds"])),
+    ]
+
+
+def _over_target(report: Report) -> Rows:
+    """Layers that took more than what layers of many events are held to, and why."""
+    return [
+        (f"above target, {layer['name']}",
+         f"{count(layer['over_target'])} of {count(report['images'])} images, at most "
+         f"{layer['worst_over_target']:.2f} times: {layer['over_target_because']} "
+         f"({layer['over_target_why']})")
+        for layer in report["layers"] if layer["over_target"]
+    ]
+
+
+def _spent(report: Report) -> Rows:
+    """Where the cycles of the mean image go in each layer: what is summed up, and what overlaps."""
+    def terms(layer: Report) -> str:
+        return ", ".join(
+            f"{name} {count(round(cycles))}"
+            for name, cycles in layer["spent_cycles"].items() if round(cycles))
+
+    if not report["images"]:
+        return []
+    return [
+        (f"mean cycles, {layer['name']}",
+         f"{count(round(layer['cycles']['mean']))}: {terms(layer)}")
+        for layer in report["layers"]
     ]
 
 

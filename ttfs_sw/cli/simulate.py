@@ -89,7 +89,7 @@ def cosim(options: Namespace) -> Outcome:
     report = {"network": str(options.network), "dataset": dataset, **report}
     return Outcome(
         report, describe("cosim", report), title=f"{options.network} on {dataset}",
-        failure=_mismatch(report) or check_accuracy(options, report["accuracy"]), folder=folder,
+        failure=_failure(report) or check_accuracy(options, report["accuracy"]), folder=folder,
     )
 
 
@@ -101,14 +101,15 @@ def measure_cycles(
     Raises
     ------
     :exc:`ttfs_sw.errors.FailureError`
-        If the RTL and the golden model differ: nothing should be built then.
+        If the RTL and the golden model differ, or the RTL takes longer than it ever may: nothing
+        should be built then.
     """
     from ttfs_sw.errors import FailureError
 
     _, pixels, labels = open_test_images(options, network)
     with bar("cosim", quiet=options.quiet) as progress:
         report = _simulate(options, network, pixels, labels, config=config, progress=progress)
-    failure = _mismatch(report)
+    failure = _failure(report)
     if failure:
         raise FailureError(f"{failure}; look into it with: ttfs cosim {options.network}")
     return report["cycles"]
@@ -144,11 +145,18 @@ def _open_other(options: Namespace) -> "Network | None":
     return Network.load(find_network(options.against))
 
 
-def _mismatch(report: Mapping[str, Any]) -> str | None:
-    """What the first mismatch is and how many images have one; ``None`` if all agree."""
+def _failure(report: Mapping[str, Any]) -> str | None:
+    """What the first mismatch is and how many images have one, or what took too long, if any."""
     wrong = report["mismatched_images"]
-    if not wrong:
+    late = report["first_over_limit"]
+    if not wrong and late is None:
         return None
+    if not wrong:
+        return (
+            f"layer {late['layer']} took {late['cycles']} cycles for image {late['image']}, and "
+            f"no image may take more than {late['limit']} there: the answers agree, but the core, "
+            f"or the formula of docs/core.md (\"Cycles of a layer\"), is wrong; please report it"
+        )
     return (
         f"{wrong} of {report['images']} images differ from the golden model; "
         f"first: {report['first_mismatch']['message']}"

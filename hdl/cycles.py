@@ -1,0 +1,156 @@
+"""Where the cycles of a layer go: terms whose sum, the limit, no image exceeds.
+
+A layer's cycles are those from the end of the layer before to its own end. The limit adds up all
+that the layer does as if nothing overlapped, so it holds whatever the image and the weights are,
+as long as the sink takes every logit at once. ``docs/core.md`` says where each term comes from.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hdl.config import CoreConfig
+from hdl.layout import MapPlan
+
+if TYPE_CHECKING:
+    from hdl.program import LayerPlan
+
+__all__ = ["TERMS", "cycle_terms", "most_cycles", "pulses"]
+
+#: What a layer spends cycles on, and when that is why it took more than its target.
+TERMS = {
+    "updates": "an event takes a cycle for each membrane word that it reaches",
+    "short events": "an event that reaches one membrane word or none takes two cycles",
+    "repeats": "an event that begins in the word where the one before it ended waits a cycle",
+    "scan": "a word of the source map without a spike takes a cycle",
+    "rows": "a row of the source takes a few cycles, however few spikes it has",
+    "residual": "rows of two maps take turns, and each update by the second one takes two cycles",
+    "sweep": "a word of potentials takes cycles to be looked through, whether or not it fires",
+    "firing": "neurons fire one a cycle",
+    "start and end": "the layer's entry is read first, and its last spike is awaited",
+}
+
+#: For a row of the source: two, or four where events do not hide that its descriptor is read.
+ROW_CYCLES = 4
+#: For a row of either map of a layer with a residual: what describes a map is read before each.
+RESIDUAL_ROW_CYCLES = 16
+#: For an output row, beyond its words.
+SWEEP_ROW_CYCLES = 4
+#: Once: an entry of 9 words read, the first word scanned, the last code requantised and written.
+START_CYCLES = 48
+
+#: Set bits of every code.
+_POPCOUNT = np.array([code.bit_count() for code in range(256)])
+
+
+def pulses(plan: "LayerPlan", codes: np.ndarray) -> np.ndarray:
+    """How often each code is added: once if it is a spike, in ``serial`` once for each set bit."""
+    return _POPCOUNT[codes] if plan.datapath == "serial" else (codes != 0).astype(np.int64)
+
+
+def cycle_terms(
+    plan: "LayerPlan", config: CoreConfig, codes: np.ndarray, candidates: np.ndarray,
+    second: np.ndarray | None = None,
+) -> np.ndarray:
+    """Cycles of a layer for each image by term, int64 ``[images, terms]``, as if none overlapped.
+
+    Parameters
+    ----------
+    plan : :class:`hdl.program.LayerPlan`
+        The layer.
+    config : :class:`hdl.CoreConfig`
+        The core that it was compiled for.
+    codes : :class:`numpy.ndarray`
+        Codes of its source, ``[images, inputs]``.
+    candidates : :class:`numpy.ndarray`
+        Neurons, before pooling, whose potential is at least ``plan.fire_threshold``; in the output
+        layer all.
+    second : :class:`numpy.ndarray`, optional
+        Codes of a residual's map.
+    """
+    taken = pulses(plan, codes)
+    reached = _updates(plan)
+    updates = taken @ reached
+    short = taken @ (np.maximum(reached, 2) - reached)
+    scan = _silent_words(plan.source_map, codes, plan.kind == "dense")
+    rows = ROW_CYCLES * len(plan.row_axis.taps)
+    if plan.datapath == "ramp":
+        # All slopes and potentials at every tick; and no event leaves before all have been sorted.
+        updates = updates + (plan.source_ticks + 1) * 2 * plan.slope_words
+        scan = scan + np.count_nonzero(codes, axis=1)
+    residual, added = plan.residual, 0
+    if residual is not None:
+        taken = pulses(plan, second)
+        # Updates of one word come every other cycle.
+        updates = updates + taken @ residual.updates
+        turns = len(plan.row_axis.taps) + len(residual.row_axis.taps)
+        added = taken @ residual.updates + RESIDUAL_ROW_CYCLES * turns
+        scan = scan + _silent_words(residual.map, second, False)
+    # The memory's answer to the sweep takes as long as a weight.
+    sweep = (2 + config.weight_latency) * plan.rows * plan.row_words + SWEEP_ROW_CYCLES * plan.rows
+    terms = {
+        "updates": updates, "short events": short, "repeats": _repeats(plan, config, codes),
+        "scan": scan, "rows": rows, "residual": added, "sweep": sweep, "firing": candidates,
+        "start and end": START_CYCLES,
+    }
+    return np.stack(
+        [np.broadcast_to(terms[name], len(codes)) for name in TERMS], axis=1).astype(np.int64)
+
+
+def most_cycles(plan: "LayerPlan", config: CoreConfig) -> int:
+    """The limit of the worst image: every neuron is on in both maps, and all of the layer's fire.
+
+    A spike that is left out saves two cycles at least, and costs two at most: one for the word that
+    it leaves silent, and one if the spikes around it now repeat a word.
+    """
+    def all_on(count: int) -> np.ndarray:
+        return np.full((1, count), config.max_ticks)
+
+    second = None if plan.residual is None else all_on(plan.residual.map.places.size)
+    candidates = np.array([plan.rows * plan.row_words * config.lanes])
+    inputs = plan.source_map.places.size
+    return int(cycle_terms(plan, config, all_on(inputs), candidates, second).sum())
+
+
+def _updates(plan: "LayerPlan") -> np.ndarray:
+    """Updates of an event of each neuron of the source; pixels that share a word share one."""
+    if plan.kind == "dense":
+        return np.full(plan.inputs, plan.pixel_words)
+    taps = np.outer(plan.row_axis.taps, plan.column_axis.taps)
+    words = 1 if plan.kind == "depthwise" else plan.pixel_words
+    return np.repeat(taps.reshape(-1) * words, plan.source_map.shape[2])
+
+
+def _repeats(plan: "LayerPlan", config: CoreConfig, codes: np.ndarray) -> np.ndarray:
+    """Events of two updates or more that end in the word where the next one begins.
+
+    They walk a single row of outputs, which has one word a pixel that they meet.
+    """
+    depthwise = plan.kind == "depthwise"
+    single = np.array(plan.row_axis.taps) == 1
+    if plan.kind == "dense" or not single.any() or (plan.pixel_words > 1 and not depthwise):
+        return np.zeros(len(codes), np.int64)
+    rows, columns, channels = plan.source_map.shape
+    row, column, channel = (each.reshape(-1) for each in np.indices((rows, columns, channels)))
+    first, taps = (np.array(each)[column] for each in (
+        plan.column_axis.first, plan.column_axis.taps))
+    own = channel // config.lanes if depthwise else 0
+    begins = first * plan.pixel_words + own
+    ends = begins + (taps - 1) * plan.pixel_words
+    image, neuron = np.nonzero(codes)
+    before, after = neuron[:-1], neuron[1:]
+    repeated = (
+        (image[:-1] == image[1:]) & (row[before] == row[after]) & single[row[before]]
+        & (taps[before] > 1) & (ends[before] == begins[after])
+    )
+    return np.bincount(image[:-1][repeated], minlength=len(codes))
+
+
+def _silent_words(plan: MapPlan, codes: np.ndarray, flat: bool) -> np.ndarray:
+    """Words of a map without a spike, for each image; not a row's last one, which ends the row."""
+    loud = np.zeros((len(codes), plan.words), bool)
+    row_words = plan.words if flat else plan.row_words
+    loud[:, row_words - 1::row_words] = True
+    image, neuron = np.nonzero(codes)
+    loud[image, plan.places[neuron] // plan.codes_per_word] = True
+    return plan.words - np.count_nonzero(loud, axis=1)

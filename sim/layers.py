@@ -1,0 +1,113 @@
+"""Where the cycles went, layer by layer: the part of ``ttfs cosim``'s report that explains them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hdl.cycles import TERMS
+from hdl.program import LayerPlan, Program
+from sim.compare import Comparison
+
+__all__ = ["layer_report", "spread"]
+
+_NAMES = list(TERMS)
+
+
+def spread(values: np.ndarray) -> dict[str, float] | None:
+    """Least, median, mean and most of some numbers; ``None`` if there are none."""
+    if not values.size:
+        return None
+    return {
+        "min": int(values.min()),
+        "median": float(np.median(values)),
+        "mean": round(float(values.mean()), 2),
+        "max": int(values.max()),
+    }
+
+
+def layer_report(
+    program: Program, comparisons: Sequence[Comparison], *, held: bool = False
+) -> dict[str, Any]:
+    """What each layer took, what it may take, and why.
+
+    Images that differ from the golden model are left out of what is judged: their events, and so
+    what they may cost, are not known.
+
+    Parameters
+    ----------
+    program : :class:`hdl.program.Program`
+        The network, compiled for the core that was simulated.
+    comparisons : sequence of :class:`sim.compare.Comparison`
+        One a simulator, in the order of their images.
+    held : :class:`bool`
+        Logits were not always taken at once: the last layer, which waits for that, is not judged.
+    """
+    def join(name: str) -> np.ndarray:
+        return np.concatenate([getattr(each, name)[:each.done] for each in comparisons])
+
+    image = np.concatenate([each.first_image + np.arange(each.done) for each in comparisons])
+    cycles, events, roofline, terms = map(join, ("layer_cycles", "events", "roofline", "terms"))
+    agree = join("mismatched") == 0
+    layers, first = [], None
+    for index, plan in enumerate(program.layers):
+        judged = agree & (not held or plan.spiking)
+        taken, limit = cycles[:, index], terms[:, index].sum(axis=1)
+        over = np.flatnonzero(judged & (taken > limit))
+        if len(over) and (first is None or image[over[0]] < first["image"]):
+            first = {"image": int(image[over[0]]), "layer": plan.name,
+                     "cycles": int(taken[over[0]]), "limit": int(limit[over[0]])}
+        layers.append({
+            "name": plan.name,
+            "events": spread(events[:, index]),
+            "cycles": spread(taken),
+            "roofline_cycles": spread(roofline[:, index]),
+            "limit_cycles": spread(limit),
+            "over_limit": len(over),
+            **_explained(plan, judged, taken, roofline[:, index], terms[:, index]),
+        })
+    return {
+        "roofline_cycles": spread(roofline.sum(axis=1)),
+        "over_limit": sum(layer["over_limit"] for layer in layers),
+        "first_over_limit": first,
+        "over_target": sum(layer["over_target"] for layer in layers),
+        "layers": layers,
+    }
+
+
+def _explained(
+    plan: LayerPlan, judged: np.ndarray, taken: np.ndarray, roofline: np.ndarray,
+    terms: np.ndarray,
+) -> dict[str, Any]:
+    """Where the cycles of a layer went, and why some images took more than its target."""
+    target = plan.target(roofline)
+    over = judged & (taken > target)
+    spent = dict.fromkeys((*TERMS, "overlapped"), 0.0)
+    if len(taken):
+        parts = np.column_stack([terms, taken - terms.sum(axis=1)])
+        spent = dict(zip(spent, np.round(parts.mean(axis=0), 2).tolist(), strict=True))
+    because = _reason(plan, taken[over], terms[over]) if over.any() else None
+    return {
+        "target_cycles": spread(target),
+        "over_target": int(np.count_nonzero(over)),
+        "worst_over_target": round(float((taken / target)[over].max()), 3) if over.any() else None,
+        "over_target_because": because,
+        "over_target_why": TERMS.get(because),
+        # Of the mean image; they add up to its cycles.
+        "spent_cycles": spent,
+    }
+
+
+def _reason(plan: LayerPlan, taken: np.ndarray, terms: np.ndarray) -> str:
+    """The term that takes these images furthest beyond what their layer's target has for it."""
+    spent = dict(zip(_NAMES, terms.mean(axis=0).tolist(), strict=True))
+    # A layer is swept while it, or the next one, accumulates: that is what overlaps first.
+    overlapped = float((terms.sum(axis=1) - taken).mean())
+    swept = spent["sweep"] + spent["firing"]
+    left = max(0.0, 1 - overlapped / max(swept, 1.0))
+    granted = {"scan": plan.map_words, "start and end": 32, "sweep": left * plan.words}
+    beyond = {
+        name: (left * cycles if name in ("sweep", "firing") else cycles) - granted.get(name, 0)
+        for name, cycles in spent.items() if name != "updates"
+    }
+    return max(beyond, key=beyond.__getitem__)
