@@ -34,6 +34,7 @@ bench: $(installed)
 	$(bin)/python benchmarks/table.py --write
 	$(bin)/python benchmarks/table.py core --write
 	$(bin)/python benchmarks/datapaths.py --write
+	$(bin)/python benchmarks/layers.py --write
 	$(bin)/python benchmarks/table.py training --write
 
 experiments: $(installed)

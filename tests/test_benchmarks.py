@@ -49,6 +49,27 @@ def test_a_figure_says_whether_it_is_met(tables):
     assert figure.measured({"cycles": cycles}).startswith("median 1 250")
 
 
+def test_layers_above_their_target_are_explained_in_the_table(tables):
+    figure = next(figure for figure in tables.TABLES["core"].figures
+                  if "layers above 1.05" in figure.what)
+    fine = {"name": "hidden1", "over_target": 0}
+    slow = {"name": "conv2", "over_target": 12, "worst_over_target": 1.0834,
+            "over_target_because": "short events"}
+    report = {"images": 10_000, "layers": [fine, fine], "over_target": 0}
+    assert figure.met(report) and figure.measured(report) == "0 of 20 000"
+    report = {"images": 10_000, "layers": [fine, slow], "over_target": 12}
+    assert not figure.met(report)
+    assert figure.measured(report) == (
+        "12 of 20 000 (conv2 12, at most 1.08 times: short events)")
+
+
+def test_a_layer_beyond_its_limit_is_not_exact(tables):
+    figure = next(figure for figure in tables.TABLES["core"].figures
+                  if figure.what.endswith("events that differ"))
+    report = {"images": 10_000, "mismatched_events": 0, "over_limit": 0}
+    assert figure.met(report) and not figure.met(report | {"over_limit": 1})
+
+
 @pytest.mark.mnist
 @pytest.mark.verilator
 @pytest.mark.skipif("TTFS_DATA" not in os.environ, reason="needs the MNIST files: TTFS_DATA")
