@@ -313,8 +313,8 @@ def _check_layers(network, config, bounds):
     if network.input_ticks > config.max_ticks:
         raise DoesNotFit(
             f"the network's input has T = {network.input_ticks}, and codes of "
-            f"{config.tick_bits} bits hold at most {config.max_ticks}; train with a smaller T or "
-            f"choose a core with tick_bits = {network.input_ticks.bit_length()}"
+            f"{config.tick_bits} bits hold at most {config.max_ticks}; make it with input_ticks = "
+            f"{config.max_ticks} or less"
         )
     for layer, (low, high) in zip(network.layers, bounds, strict=True):
         where = f"layer {layer.name}"
@@ -349,12 +349,12 @@ def _check_layers(network, config, bounds):
         if layer.weight_bits > config.weight_bits:
             raise DoesNotFit(
                 f"{where} has weights of {layer.weight_bits} bits and the core's have "
-                f"{config.weight_bits}; train with weight_bits = {config.weight_bits}"
+                f"{config.weight_bits}; make it with weight_bits = {config.weight_bits} or less"
             )
         if layer.ticks > config.max_ticks:
             raise DoesNotFit(
                 f"{where} has T = {layer.ticks}, and codes of {config.tick_bits} bits hold at "
-                f"most {config.max_ticks}; train with a smaller T"
+                f"most {config.max_ticks}; make it with ticks = {config.max_ticks} or less"
             )
         most = 1 << config.neuron_bits
         numbered = layer.out_shape[2] if layer.spiking else layer.outputs
@@ -369,8 +369,8 @@ def _check_layers(network, config, bounds):
             needed = 1 + max((-1 - least).bit_length(), high.bit_length())
             raise DoesNotFit(
                 f"{where} has potentials from {low} to {high}, which need {needed} bits, and the "
-                f"core's accumulator_bits is {config.accumulator_bits}; train with a penalty on "
-                f"weights or fewer bits"
+                f"core's accumulator_bits is {config.accumulator_bits}; make it with fewer "
+                f"weight_bits or ticks, or train with accumulator_bits = {config.accumulator_bits}"
             )
 
 

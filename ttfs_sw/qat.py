@@ -29,6 +29,9 @@ MAX_BIAS = 1 << 23
 #: Left shifts of a residual are kept within this, for the same reason.
 MAX_RESIDUAL_SHIFT = 14
 
+#: A channel's weight scale is at least this share of the layer's largest.
+SMALLEST_SCALE = 1 / 64
+
 #: Share of the positive membranes of a ReLU network that its calibrated window covers.
 WINDOW_QUANTILE = 0.999
 
@@ -228,23 +231,30 @@ class QuantisedLayer(nn.Module):
             scales = second_scale / source_scale * 2.0 ** -torch.arange(
                 MAX_RESIDUAL_SHIFT + 1.0, device=source_scale.device
             )
-            errors = torch.stack([self._errors(scale).sum() for scale in scales])
+            errors = torch.stack([self.errors(scale).sum() for scale in scales])
             self.residual_shift.copy_(errors.argmin())
             return
         weights = self.weight.abs()
         top = weights.flatten(1).amax(1) if self.log_scale.ndim else weights.max()
-        top = top.clamp(min=1e-8) / self.limit
+        # A channel without weights, or nearly so, has a bias to be counted in its units all the
+        # same: they must not be endlessly smaller than those of the others.
+        top = top.clamp(min=max(top.max().item() * SMALLEST_SCALE, 1e-8)) / self.limit
         shares = torch.linspace(0.2, 1.0, 33, device=top.device)
         scales = top * _along_channels(shares, top.ndim + 1, 0)
-        errors = torch.stack([self._errors(scale) for scale in scales])
+        errors = torch.stack([self.errors(scale) for scale in scales])
         best = errors.argmin(0, keepdim=True)
         self.log_scale.copy_(scales.gather(0, best).squeeze(0).log())
 
-    def _errors(self, scale: torch.Tensor) -> torch.Tensor:
-        """Squared error of the weights rounded with ``scale``; one a channel if that has any."""
+    def errors(self, scale: torch.Tensor, weighed: torch.Tensor | None = None) -> torch.Tensor:
+        """Squared error of the weights rounded with ``scale``; one a channel if that has any.
+
+        ``weighed``, if given, broadcasts over the weights and multiplies the square of each error.
+        """
         step = _along_channels(scale, self.weight.ndim, 0)
         rounded = (self.weight / step).round().clamp(-self.limit, self.limit) * step
         squares = (rounded - self.weight).square()
+        if weighed is not None:
+            squares = squares * weighed
         return squares.flatten(1).sum(1) if scale.ndim else squares.sum()
 
     def extra_repr(self) -> str:

@@ -38,15 +38,16 @@ def test_refuses_what_is_not_dense_in_the_order_of_time(bench):
 def test_refuses_an_input_window_that_codes_do_not_hold(random_network):
     network = random_network(rng(), (4, 4, 4), ticks=[16, 15])
     assert refusal(network, CONFIG) == (
-        "the network's input has T = 16, and codes of 4 bits hold at most 15; train with a smaller "
-        "T or choose a core with tick_bits = 5")
+        "the network's input has T = 16, and codes of 4 bits hold at most 15; make it with "
+        "input_ticks = 15 or less")
     compile_network(network, dataclasses.replace(CONFIG, tick_bits=5))
 
 
 def test_refuses_a_window_that_codes_do_not_hold(random_network):
     network = random_network(rng(), (4, 4, 4, 4), ticks=[15, 15, 16])
     assert refusal(network, CONFIG) == (
-        "layer hidden2 has T = 16, and codes of 4 bits hold at most 15; train with a smaller T")
+        "layer hidden2 has T = 16, and codes of 4 bits hold at most 15; make it with "
+        "ticks = 15 or less")
 
 
 def test_refuses_a_larger_input_than_the_map_holds(random_network):
@@ -128,7 +129,8 @@ def test_no_core_has_more_than_63_layers(random_network):
 def test_refuses_wider_weights(random_network):
     network = random_network(rng(), (4, 4, 4), weight_bits=5)
     assert refusal(network, CONFIG) == (
-        "layer hidden1 has weights of 5 bits and the core's have 4; train with weight_bits = 4")
+        "layer hidden1 has weights of 5 bits and the core's have 4; make it with "
+        "weight_bits = 4 or less")
     compile_network(network, dataclasses.replace(CONFIG, weight_bits=5))
 
 
@@ -160,7 +162,8 @@ def test_potentials_fill_the_accumulator_exactly(random_network, weight, bias, l
     low, high = low + step, high + step
     assert refusal(wider, CONFIG) == (
         f"layer output has potentials from {low} to {high}, which need 17 bits, and the core's "
-        "accumulator_bits is 16; train with a penalty on weights or fewer bits")
+        "accumulator_bits is 16; make it with fewer weight_bits or ticks, or train with "
+        "accumulator_bits = 16")
     compile_network(wider, dataclasses.replace(CONFIG, accumulator_bits=17))
 
 

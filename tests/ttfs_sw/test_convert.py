@@ -93,6 +93,7 @@ def converted(request, trained, tmp_path_factory):
     assert main([
         "convert", f"{trained}/nets.py:{request.param}", "--weights",
         f"{trained}/{request.param}.pt", "--dataset", "digits", "-o", str(out), "-q",
+        "--set", "weight_bits=8", "--set", "ticks=255", "--set", "input_ticks=255",
     ]) == 0
     return request.param, out, json.loads((out / "convert.json").read_text())
 
@@ -143,7 +144,8 @@ def test_files_belong_together(converted, digits):
 def test_narrow_weights_and_few_ticks(trained, digits, tmp_path):
     shape = NetworkShape(weight_bits=4, ticks=15, input_ticks=15)
     model = f"{trained}/nets.py:mlp"
-    report = convert(model, digits, tmp_path, Config(network=shape), weights=trained / "mlp.pt")
+    report = convert(model, digits, tmp_path, Config(network=shape), weights=trained / "mlp.pt",
+                     max_loss=100)
     fine = convert(model, digits, tmp_path, FINE, weights=trained / "mlp.pt")
     assert report["agreement"] > 0.93
     assert report["layers"][0]["error"] > 3 * fine["layers"][0]["error"]
@@ -155,7 +157,7 @@ def test_narrow_weights_and_few_ticks(trained, digits, tmp_path):
 
 def test_fine_tuning(trained, digits, tmp_path, capsys):
     words = ["convert", f"{trained}/nets.py:mlp", "--weights", f"{trained}/mlp.pt", "--dataset",
-             "digits", "--set", "weight_bits=2", "--set", "ticks=3", "-q"]
+             "digits", "--set", "weight_bits=2", "--set", "ticks=3", "--max-loss", "100", "-q"]
     reports = []
     for name, more in (("before", []), ("after", ["--finetune", "5", "--set", "batch=64"])):
         assert main([*words, *more, "-o", str(tmp_path / name)]) == 0
@@ -178,7 +180,7 @@ def test_scales_of_channels_and_shorter_windows(trained, digits, tmp_path):
         shape = NetworkShape(
             weight_bits=3, ticks=255, input_ticks=255, accumulator_bits=32, **more)
         reports[name] = convert(f"{trained}/nets.py:Net", digits, tmp_path / name,
-                                Config(network=shape), weights=trained / "Net.pt")
+                                Config(network=shape), weights=trained / "Net.pt", max_loss=100)
     first = {name: report["layers"][0] for name, report in reports.items()}
     # A scale for each channel is nearer to that channel's weights.
     assert first["channel"]["error"] < first["layer"]["error"]
@@ -195,7 +197,7 @@ def test_no_test_image_calibrates(trained, digits, tmp_path):
     model, weights = f"{trained}/nets.py:mlp", trained / "mlp.pt"
     nonsense = dataclasses.replace(
         digits, x_test=np.zeros((3, 64), np.uint8), y_test=np.array([0, 1, 2]))
-    reports = [convert(model, images, tmp_path, FINE, weights=weights)
+    reports = [convert(model, images, tmp_path, FINE, weights=weights, max_loss=100)
                for images in (digits, nonsense)]
     assert reports[0]["sha256"] == reports[1]["sha256"]
 

@@ -6,14 +6,19 @@ import os
 import re
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ttfs_sw.cli.inputs import check_accuracy, config_file, open_dataset
+from ttfs_sw.cli.fits import refusals
+from ttfs_sw.cli.inputs import check_accuracy, config_file, find_board, open_dataset
 from ttfs_sw.cli.options import add_accuracy, add_dataset, common, positive, setting
 from ttfs_sw.cli.rows import describe
 from ttfs_sw.cli.tables import Outcome
 from ttfs_sw.errors import InputError
 from ttfs_sw.files import output_folder
 from ttfs_sw.progress import bar
+
+if TYPE_CHECKING:
+    from boards.registry import Board
 
 __all__ = ["register"]
 
@@ -23,9 +28,9 @@ RUNS = Path("runs")
 #: The report beside a network that this verb has made.
 REPORT = "convert.json"
 
-#: What holds without ``--config``: the finest network there is, and gentle fine-tuning.
+#: What holds without ``--config``: what the core of every board takes, and gentle fine-tuning.
 DEFAULTS = {
-    "network": {"weight_bits": 8, "ticks": 255, "input_ticks": 255, "per_channel": True,
+    "network": {"weight_bits": 4, "ticks": 15, "input_ticks": 15, "per_channel": False,
                 "accumulator_bits": 32},
     "training": {"learning_rate": 0.001, "average": 0.9},
 }
@@ -53,8 +58,13 @@ def register(verbs) -> None:
     )
     parser.add_argument(
         "--config", metavar="PRESET|FILE.toml",
-        help="bits, ticks and fine-tuning, and the layers of a file of weights (default: 8 bits, "
-        "T = 255)",
+        help="bits, ticks and fine-tuning, and the layers of a file of weights (default: 4 bits "
+        "and T = 15, which the core of every board has)",
+    )
+    parser.add_argument(
+        "--board", metavar="NAME",
+        help="take bits of weights and potentials, and ticks, from this board's core, and fail if "
+        "it does not take the result",
     )
     parser.add_argument(
         "--set", metavar="KEY=VALUE", type=setting, action="append", default=[],
@@ -63,6 +73,12 @@ def register(verbs) -> None:
     parser.add_argument(
         "--finetune", metavar="N", type=positive, default=0,
         help="train the integers for N epochs (default: none)",
+    )
+    parser.add_argument(
+        "--max-loss", metavar="POINTS", type=_points,
+        help="exit with 1 and keep only the report if the integers recognise so many points less "
+        "of the training or test images than the float network (default: 0.5, and the standard "
+        "error of the difference); 100 takes any network",
     )
     group = parser.add_argument_group(
         "normalisation", "the model was trained on (x - mean) / std of pixels x = byte / scale"
@@ -99,13 +115,25 @@ def _numbers(text: str) -> list[float]:
         ) from None
 
 
+def _points(text: str) -> float:
+    try:
+        value = float(text.removesuffix("%"))
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"must be a number of points from 0 to 100, not {text!r}")
+    return value
+
+
 def convert(options: Namespace) -> Outcome:
     """``ttfs convert``."""
     import dataclasses
 
     from ttfs_sw import config as configuration
 
-    overrides = {"dataset": options.dataset, "seed": options.seed, **dict(options.set)}
+    board = find_board(options) if options.board else None
+    overrides = {"dataset": options.dataset, "seed": options.seed, **_sizes(board),
+                 **dict(options.set)}
     if options.config:
         config = configuration.load(options.config, overrides)
     elif options.dataset:
@@ -124,19 +152,39 @@ def convert(options: Namespace) -> Outcome:
 
     # Only now: torch takes seconds to import, and a wrong name should be refused at once.
     from ttfs_sw.convert import convert as run
+    from ttfs_sw.convert.verdict import RejectedError
+    from ttfs_sw.network import Network
 
-    with bar("fine-tune", quiet=options.quiet) as progress:
-        report = run(
-            options.model, dataset, folder, config, weights=options.weights, mean=options.mean,
-            std=options.std, scale=options.scale, epochs=options.finetune, progress=progress,
-        )
+    title = f"{options.model}: {folder}"
+    try:
+        with bar("fine-tune", quiet=options.quiet) as progress:
+            report = run(
+                options.model, dataset, folder, config, weights=options.weights, mean=options.mean,
+                std=options.std, scale=options.scale, epochs=options.finetune,
+                max_loss=options.max_loss, progress=progress,
+            )
+    except RejectedError as error:
+        return Outcome(error.report, describe("convert", error.report), title=title,
+                       failure=str(error), folder=folder)
+    reasons = refusals(Network.load(folder / "network.npz"))
+    report["boards"] = [name for name, reason in reasons.items() if reason is None]
+    report["refusals"] = {name: reason for name, reason in reasons.items() if reason}
+    failure = check_accuracy(options, report["accuracy_network"])
+    if board is not None and board.name in report["refusals"]:
+        failure = failure or f"{board.name} does not take it: {reasons[board.name]}"
     return Outcome(
-        report,
-        describe("convert", report),
-        title=f"{options.model}: {folder}",
-        failure=check_accuracy(options, report["accuracy_network"]),
-        folder=folder,
-    )
+        report, describe("convert", report), title=title, failure=failure, folder=folder)
+
+
+def _sizes(board: "Board | None") -> dict[str, int]:
+    """What a board's core asks of a network."""
+    if board is None:
+        return {}
+    core = board.config
+    return {
+        "weight_bits": core.weight_bits, "ticks": core.max_ticks, "input_ticks": core.max_ticks,
+        "accumulator_bits": core.accumulator_bits,
+    }
 
 
 def _is_function(model: str) -> bool:

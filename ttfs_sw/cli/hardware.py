@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ttfs_sw.cli.fits import require
 from ttfs_sw.cli.inputs import core_config, find_board, open_network
 from ttfs_sw.cli.options import (
     add_board,
@@ -103,10 +104,9 @@ def build(options: Namespace) -> Outcome:
     board = find_board(options)
 
     from boards.build import build as run
-    from boards.build import make_image
 
     # What does not fit is refused before anything is simulated or synthesised.
-    make_image(network, board)
+    require(network, board)
     folder = output_folder(options.output or options.network.parent / board.name)
     cycles = read_cycles(options.cycles, network) if options.cycles else measure_cycles(
         options, network, board.config
@@ -163,6 +163,7 @@ def image(options: Namespace) -> Outcome:
 
     from boards.build import make_image
 
+    require(network, board)
     content = make_image(network, board)
     folder = output_folder(options.output or options.network.parent / board.name)
     write_bytes(folder / "network.img", content)
@@ -185,7 +186,7 @@ def image(options: Namespace) -> Outcome:
 def verilog(options: Namespace) -> Outcome:
     """``ttfs verilog``."""
     network = open_network(options)
-    config = core_config(options, network)
+    _, config = core_config(options, network)
 
     from boards.verilog import write_verilog
 

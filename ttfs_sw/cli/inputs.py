@@ -6,6 +6,7 @@ from argparse import Namespace
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from ttfs_sw.cli.fits import board_or_made, require
 from ttfs_sw.cli.options import find_network
 from ttfs_sw.errors import InputError
 
@@ -142,17 +143,30 @@ def _datapath(options: Namespace) -> str | None:
     return None if name is None else known_name("datapath", name, DATAPATHS)
 
 
-def core_config(options: Namespace, network: "Network") -> "CoreConfig":
-    """The core that ``--board`` or ``--lanes`` asks for, or the verb's default."""
-    if options.board or (options.default_board and options.lanes is None):
-        return find_board(options).config
+def core_config(options: Namespace, network: "Network") -> tuple[str, "CoreConfig"]:
+    """The core that ``--board`` or ``--lanes`` asks for, or the verb's default; and its name.
+
+    Where the default is a board that does not take the network, it is a core made for it.
+
+    Raises
+    ------
+    :exc:`ttfs_sw.errors.InputError`
+        If a board was asked for that does not take the network.
+    """
+    if options.board:
+        board = find_board(options)
+        require(network, board)
+        return board.name, board.config
+    if options.default_board and options.lanes is None:
+        return board_or_made(network, find_board(options))
 
     from hdl.compiler import DoesNotFit, minimal_config
 
     asked = {"lanes": options.lanes, "datapath": _datapath(options)}
     try:
-        return minimal_config(
+        config = minimal_config(
             network, **{name: value for name, value in asked.items() if value is not None})
+        return f"made for the network, {config.lanes} lanes", config
     except DoesNotFit:
         raise
     except ValueError as error:

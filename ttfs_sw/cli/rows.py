@@ -55,10 +55,12 @@ def _convert(report: Report) -> Rows:
     rows = [
         ("accuracy, float network", percent(report["accuracy_float"])),
         ("accuracy, network.npz", percent(report["accuracy_network"])),
+        *_on_training(report.get("training")),
         ("same winner", f"{percent(report['agreement'])} of {count(report['images'])} images"),
         ("spikes per hidden neuron", f"{report['spikes_per_neuron']:.3f}"),
         ("accumulator", f"{report['accumulator_bits']} bits"),
         ("pixels", _pixels(report)),
+        *_taken(report),
         *_finetuned(report.get("finetune")),
         ("time", seconds(report["seconds"])),
         ("", ),
@@ -73,6 +75,26 @@ def _convert(report: Report) -> Rows:
             f"{layer['spikes_per_neuron']:.3f}" if fires else "", layer["module"],
         ))
     return rows
+
+
+def _on_training(report: Report | None) -> Rows:
+    if report is None:
+        return []
+    return [(
+        "training images", f"{percent(report['accuracy_float'])} as floats, "
+        f"{percent(report['accuracy_network'])} as integers",
+    )]
+
+
+def _taken(report: Report) -> Rows:
+    if "boards" not in report:
+        return []
+    boards = ", ".join(report["boards"])
+    if boards:
+        return [("boards that take it", boards)]
+    # One reason is enough to know what to change.
+    name, reason = next(iter(report["refusals"].items()))
+    return [("boards that take it", f"none; {name}: {reason}")]
 
 
 def _finetuned(report: Report | None) -> Rows:
@@ -97,6 +119,8 @@ def _evaluate(report: Report) -> Rows:
 
 def _cosim(report: Report) -> Rows:
     return [
+        # Reports of older versions are shown too.
+        *([("core", report["core"])] if "core" in report else []),
         ("images compared", count(report["images"])),
         ("images that differ", count(report["mismatched_images"])),
         ("events that differ", count(report["mismatched_events"])),

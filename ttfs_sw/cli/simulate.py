@@ -75,7 +75,7 @@ def cosim(options: Namespace) -> Outcome:
     check_simulator(options)
     network = open_network(options)
     against = _open_other(options)
-    config = core_config(options, network)
+    core, config = core_config(options, network)
     dataset, pixels, labels = open_test_images(options, network)
     folder = output_folder(options.output or options.network.parent / "cosim")
     # Seed 0 would mean no pauses.
@@ -86,7 +86,7 @@ def cosim(options: Namespace) -> Outcome:
             fail_fast=options.fail_fast, waves_dir=folder, stall=stall,
             netlist=options.netlist, progress=progress,
         )
-    report = {"network": str(options.network), "dataset": dataset, **report}
+    report = {"network": str(options.network), "dataset": dataset, "core": core, **report}
     return Outcome(
         report, describe("cosim", report), title=f"{options.network} on {dataset}",
         failure=_failure(report) or check_accuracy(options, report["accuracy"]), folder=folder,

@@ -4,7 +4,7 @@
 anything foreign, :mod:`~ttfs_sw.convert.graph` makes layers of its operations,
 :mod:`~ttfs_sw.convert.proof` shows that they compute the same,
 :mod:`~ttfs_sw.convert.calibrate` finds scales and windows, :mod:`~ttfs_sw.convert.report` says what
-they cost.
+they cost, :mod:`~ttfs_sw.convert.verdict` whether that is too much.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from torch import nn
 
 from ttfs_sw import quantise, topology
 from ttfs_sw.config import Config
-from ttfs_sw.convert import archive, graph, report, source, state
+from ttfs_sw.convert import archive, graph, report, source, state, verdict
 from ttfs_sw.convert.calibrate import calibrate, relu_network, settle_constants
 from ttfs_sw.convert.finetune import finetune
 from ttfs_sw.convert.layers import Folded
@@ -47,6 +47,9 @@ logger = logging.getLogger(__name__)
 #: Training images that calibrate, at most; and membranes of the largest layer.
 CALIBRATION, CALIBRATION_MEMBRANES = 5000, 1 << 24
 
+#: What a conversion leaves, besides its report.
+RESULTS = ("network.npz", "model.pt", "config.toml")
+
 _FUNCTION = re.compile(r"(?P<path>.+\.py):(?P<name>\w+)")
 
 
@@ -62,6 +65,7 @@ def convert(
     std: Sequence[float] | None = None,
     scale: float | None = None,
     epochs: int = 0,
+    max_loss: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Convert a trained ReLU network and write ``network.npz``.
@@ -88,6 +92,9 @@ def convert(
         weights says, else 255.
     epochs : :class:`int`
         Passes of training as integers, after the conversion.
+    max_loss : :class:`float` or ``None``
+        Points of accuracy that the integers may lose, as :func:`ttfs_sw.convert.verdict.judge`
+        takes it; with 100 nothing is judged.
     progress : callable or ``None``
         Called as ``progress(done, total)``, in images of that training.
 
@@ -102,7 +109,10 @@ def convert(
         If the model, the weights, the images and the configuration do not fit together, or an
         operation does not convert.
     :exc:`ttfs_sw.errors.FailureError`
-        If a membrane could leave ``accumulator_bits``.
+        If a membrane could leave ``accumulator_bits``. As
+        :exc:`ttfs_sw.convert.verdict.RejectedError`, which has the report, if the float network
+        does not know the images or the integers lose too much; then ``output_dir`` holds no
+        network, not even one of before.
     """
     started = time.perf_counter()
     folder = output_folder(output_dir)
@@ -124,7 +134,8 @@ def convert(
         (config.network.input_ticks, *config.network.layer_ticks),
         per_channel=config.network.per_channel,
     )
-    calibrate(quantised, relu, images, data.encode(pixels), config.network.window)
+    codes = data.encode(pixels)
+    calibrate(quantised, relu, images, codes, config.network.window, folded.constants)
     tuned = {}
     if epochs:
         tuned["finetune"] = finetune(quantised, config, data, epochs, progress)
@@ -154,6 +165,16 @@ def convert(
     }
     for note in folded.notes:
         logger.info("%s", note)
+    count = len(images)
+    calibration = verdict.Calibration(
+        data.x[:count].numpy(), images, codes, data.y[:count].numpy())
+    try:
+        verdict.judge(found, network, quantised, relu, folded, calibration, max_loss,
+                      weights=weights is not None or not _FUNCTION.fullmatch(str(model)))
+    except verdict.RejectedError:
+        for name in RESULTS:
+            (folder / name).unlink(missing_ok=True)
+        raise
     config = dataclasses.replace(config, dataset=data.name)
     _write(folder, config, relu, quantised, data.maximum)
     # Last: whoever sees the network sees all that belongs to it.

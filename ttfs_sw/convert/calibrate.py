@@ -2,7 +2,9 @@
 
 Layer by layer, each reading the codes of the layers already done:
 
-* the weight scale is the one with the least squared error of the rounded weights;
+* the weights make up for errors in the codes that they read and for each other's rounding
+  (:mod:`ttfs_sw.convert.rounding`), with the scale that has the least squared error of the
+  membranes (:mod:`ttfs_sw.convert.scales`);
 * the bias takes up the mean error that rounding left in each channel's membranes (Nagel et al.
   2019, "Data-free quantization through weight equalization and bias correction");
 * the window ``λ = T s_y`` is the one with the least squared error of the codes: a narrow window has
@@ -19,9 +21,14 @@ from torch import nn
 from torch.nn import functional
 
 from ttfs_sw.convert.layers import Folded
+from ttfs_sw.convert.rounding import moments, refit, round_weights
+from ttfs_sw.convert.scales import set_scale
 from ttfs_sw.models import QuantisedNetwork, ReluNetwork
 
 __all__ = ["activations", "calibrate", "relu_network", "settle_constants"]
+
+#: Steps that the largest logit is divided into where errors are judged, and the least of a layer.
+LOGIT_STEPS, TINY = 255, 1e-6
 
 #: Windows that are tried, as shares of the largest membrane, and membranes they are tried on.
 SHARES, MEMBRANES = np.geomspace(0.03, 1.0, 80), 200_000
@@ -64,7 +71,7 @@ def settle_constants(relu: ReluNetwork, constants: Sequence[int], images: torch.
 @torch.no_grad()
 def calibrate(
     network: QuantisedNetwork, relu: ReluNetwork, images: torch.Tensor, codes: torch.Tensor,
-    window: float = 1.0,
+    window: float = 1.0, constants: Sequence[int] = (),
 ) -> None:
     """Set every number of ``network`` so that it computes what ``relu`` does, as nearly as it can.
 
@@ -78,17 +85,57 @@ def calibrate(
         Training images as ``relu`` and as ``network`` read them, ``[images, inputs]``.
     window : :class:`float`
         The part of each layer's window that is kept.
+    constants : sequence of :class:`int`
+        Layers whose last channel is a constant, as large as their window.
     """
-    network.start_from(relu, codes)
+    for layer, source in zip(network.layers, relu.layers, strict=True):
+        if layer.plan.learned:
+            layer.weight.copy_(source.weight)
+            layer.bias.copy_(source.bias)
     wanted = activations(relu, images)
-    set_window = functools.partial(_set_window, window)
-    handles = [fire.register_forward_pre_hook(set_window) for fire in network.fires]
-    handles += [
-        layer.register_forward_hook(functools.partial(_correct_bias, received))
-        for layer, received in zip(network.layers, wanted, strict=True) if layer.plan.learned
-    ]
+    handles = []
+    for index, (layer, received) in enumerate(zip(network.layers, wanted, strict=True)):
+        fire = network.fires[index] if index < len(network.fires) else None
+        reader = network.layers[index + 1] if index in constants else None
+        if layer.plan.learned:
+            handles += [
+                layer.register_forward_pre_hook(functools.partial(
+                    _find_weights, _step(layer, fire, received, window), received)),
+                layer.register_forward_hook(functools.partial(_correct_bias, received)),
+            ]
+        if fire is not None:
+            handles.append(fire.register_forward_pre_hook(functools.partial(_set_window, window)))
+        if reader is not None:
+            handles.append(
+                fire.register_forward_hook(functools.partial(_settle, layer.bias[-1], reader)))
     with _hooks(handles):
         network(codes)
+
+
+def _step(
+    layer: nn.Module, fire: nn.Module | None, received: torch.Tensor, window: float
+) -> float:
+    """What a step of a layer's codes will be worth, judged by what it should receive."""
+    if fire is None:
+        # Logits are compared, not rounded; but what is that small decides nothing.
+        return max(received.abs().max().item(), TINY) / LOGIT_STEPS
+    activity = pooled(received, layer.plan.pool)
+    found = _best_step(activity[activity > 0].double(), fire.ticks)
+    if found is None:
+        # Nothing fires: what it would take to fire at the first tick.
+        return max(received.abs().max().item(), TINY) / fire.ticks
+    return window * found
+
+
+def _find_weights(step: float, wanted: torch.Tensor, layer: nn.Module, given: tuple) -> None:
+    """Set a layer's weights and their scale from the codes that it is about to read."""
+    codes, source_scale, second, second_scale = given
+    if second is not None:
+        wanted = wanted - second.float() * second_scale
+    found = moments(layer, codes, wanted)
+    refit(layer, found, source_scale)
+    set_scale(layer, source_scale, second_scale, found.variances(layer), step)
+    round_weights(layer, found, layer.weight_scale(source_scale, second_scale))
 
 
 def _correct_bias(
@@ -111,16 +158,33 @@ def _set_window(
     membrane, unit = given
     # The unit may be one a channel.
     real = membrane.double() * unit.double().view(-1, *[1] * (membrane.ndim - 2))
-    positive = real[real > 0]
+    step = _best_step(real[real > 0], fire.ticks)
+    if step is not None:
+        fire.log_scale.copy_((part * step).log())
+
+
+def _best_step(positive: torch.Tensor, ticks: int) -> torch.Tensor | None:
+    """The step of the codes that has the least squared error; ``None`` if nothing is positive."""
     positive = positive[:: len(positive) // MEMBRANES + 1]
     if not len(positive):
-        return
-    steps = [positive.max() * share / fire.ticks for share in SHARES]
+        return None
+    steps = [positive.max() * share / ticks for share in SHARES]
     errors = [
-        (torch.floor(positive / step + 0.5).clamp(max=fire.ticks) * step - positive).square().sum()
+        (torch.floor(positive / step + 0.5).clamp(max=ticks) * step - positive).square().sum()
         for step in steps
     ]
-    fire.log_scale.copy_((part * steps[int(torch.stack(errors).argmin())]).log())
+    return steps[int(torch.stack(errors).argmin())]
+
+
+def _settle(
+    value: torch.Tensor, reader: nn.Module, fire: nn.Module, given: tuple, result: tuple
+) -> None:
+    """Let the weights that read a constant count with what its code is worth.
+
+    It is the only channel whose error no bias can take up: it is silent in the padding.
+    """
+    codes, scale, _ = result
+    reader.weight[:, -1] *= value / (codes[:, -1].max() * scale)
 
 
 @contextlib.contextmanager

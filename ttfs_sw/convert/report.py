@@ -12,7 +12,7 @@ from ttfs_sw.datasets import Dataset
 from ttfs_sw.models import ReluNetwork
 from ttfs_sw.network import Network
 
-__all__ = ["compare"]
+__all__ = ["compare", "figures"]
 
 #: Test images on which layers are compared, and images whose float logits are computed together.
 COMPARED, BATCH = 1000, 500
@@ -36,10 +36,10 @@ def compare(
     Returns
     -------
     :class:`dict`
-        ``accuracy_float``, ``accuracy_network``, ``agreement`` (share of the images with the same
-        winner), spikes and events, and ``layers``: for each, over at most 1 000 images, ``error``
-        (mean of the absolute difference of activations, as a share of the mean activation; the
-        errors of the layers before are in it), ``clipped`` (share of the activations above the
+        :func:`figures`, ``agreement`` (share of the images with the same winner), spikes and
+        events, and ``layers``: for each, over at most 1 000 images, ``error`` (mean of the absolute
+        difference of activations, as a share of the mean activation; the errors of the layers
+        before are in it), ``clipped`` (share of the activations above the
         window) and ``spikes_per_neuron``.
     """
     pixels = torch.from_numpy(dataset.x_test)
@@ -68,12 +68,21 @@ def compare(
         row["error"] = float(np.abs(found - real).mean() / max(np.abs(real).mean(), 1e-12))
         layers.append(row)
     return {
-        "images": tested["images"],
-        "accuracy_float": float((winners == dataset.y_test).mean()),
-        "accuracy_network": tested["accuracy"],
+        **figures(winners == dataset.y_test, trace.winners == dataset.y_test),
         "agreement": float((winners == trace.winners).mean()),
         "spikes_per_neuron": tested["spikes_per_neuron"],
         "events_input": tested["events_input"],
         "events_hidden": tested["events_hidden"],
         "layers": layers,
+    }
+
+
+def figures(right: np.ndarray, network_right: np.ndarray) -> dict[str, Any]:
+    """How many images float network and integers recognise, and on how many just one of them."""
+    return {
+        "images": len(right),
+        "accuracy_float": float(right.mean()),
+        "accuracy_network": float(network_right.mean()),
+        "lost": int((right & ~network_right).sum()),
+        "gained": int((~right & network_right).sum()),
     }

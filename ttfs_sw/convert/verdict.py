@@ -1,0 +1,194 @@
+"""Whether a conversion is one: the float network knows its images, and the integers follow it.
+
+What is asked, on the training images that calibrated and then on the test images:
+
+* Does every layer of the float network fire, and does it tell the classes apart better than a guess
+  does? A network that does not was trained on other images, or on others' numbers, or not at all.
+* Do the integers recognise as many images as it does, but for ``max_loss`` points? If they do not,
+  :mod:`ttfs_sw.convert.blame` says which layer costs most.
+
+The verdict is read off the report and steers nothing: no choice is made on a test image.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from ttfs_sw import golden
+from ttfs_sw.convert import blame
+from ttfs_sw.convert.calibrate import activations
+from ttfs_sw.convert.layers import Folded
+from ttfs_sw.convert.report import figures
+from ttfs_sw.errors import FailureError
+from ttfs_sw.models import QuantisedNetwork, ReluNetwork
+from ttfs_sw.network import Network
+
+__all__ = ["ANY_LOSS", "MAX_LOSS", "Calibration", "RejectedError", "judge"]
+
+#: Points that integers may lose, and a number of points with which nothing is judged.
+MAX_LOSS, ANY_LOSS = 0.5, 100.0
+
+#: A float network must be at least this part of the way from guessing to knowing.
+KNOWS = 0.1
+
+#: Images on which layers are blamed, at most, and images that are computed together.
+BLAMED, BATCH = 1000, 500
+
+#: What takes the result as it is.
+ANYWAY = f"--max-loss {ANY_LOSS:g} takes the result as it is"
+
+
+class RejectedError(FailureError):
+    """The conversion was done and is not good enough; nothing but its report is kept.
+
+    Parameters
+    ----------
+    message : :class:`str`
+        What is wrong and what to change.
+    report : :class:`dict`
+        What :func:`ttfs_sw.convert.convert` would have returned.
+    """
+
+    def __init__(self, message: str, report: dict[str, Any]):
+        super().__init__(message)
+        self.report = report
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """The training images that calibrated a conversion.
+
+    Parameters
+    ----------
+    pixels : :class:`numpy.ndarray`
+        As bytes, ``[images, inputs]``.
+    images, codes : :class:`torch.Tensor`
+        As the float network and as the integers read them.
+    labels : :class:`numpy.ndarray`
+        Their classes.
+    """
+
+    pixels: np.ndarray
+    images: torch.Tensor
+    codes: torch.Tensor
+    labels: np.ndarray
+
+    def first(self, count: int) -> "Calibration":
+        """The first ``count`` of them."""
+        return Calibration(*(getattr(self, field.name)[:count]
+                             for field in dataclasses.fields(self)))
+
+
+def judge(
+    report: dict[str, Any], network: Network, quantised: QuantisedNetwork, relu: ReluNetwork,
+    folded: Folded, calibration: Calibration, max_loss: float | None, *, weights: bool = True,
+) -> None:
+    """Add what the training images say to ``report``, and reject the conversion if it is none.
+
+    Parameters
+    ----------
+    report : :class:`dict`
+        Of the conversion, with the figures of :func:`ttfs_sw.convert.report.compare`.
+    network, quantised : :class:`ttfs_sw.network.Network`, its torch twin
+        The integers.
+    relu, folded : :class:`ttfs_sw.models.ReluNetwork`, :class:`ttfs_sw.convert.layers.Folded`
+        What they stand for.
+    calibration : :class:`Calibration`
+        The training images.
+    max_loss : :class:`float` or ``None``
+        Points that may be lost, counted as they are. ``None``: :data:`MAX_LOSS`, and as much more
+        as the standard error of the difference, which is little where images are many.
+    weights : :class:`bool`
+        Whether somebody said which weights the model has.
+
+    Raises
+    ------
+    :exc:`RejectedError`
+        With ``report``, if the float network does not know its images, or the integers lose more.
+    """
+    right = np.concatenate([
+        relu(part).argmax(dim=1).numpy() for part in calibration.images.split(BATCH)
+    ]) == calibration.labels
+    trace = golden.run(network, calibration.pixels)
+    report["training"] = figures(right, trace.winners == calibration.labels)
+    report["max_loss"] = MAX_LOSS if max_loss is None else max_loss
+    if max_loss == ANY_LOSS:
+        return
+    problem = (
+        _silent(relu, folded, calibration)
+        or _ignorant(report, right, calibration.labels, network.classes, weights)
+        or _lossy(report, max_loss, quantised, relu, folded, calibration)
+    )
+    if problem:
+        raise RejectedError(problem, report)
+
+
+def _silent(relu: ReluNetwork, folded: Folded, calibration: Calibration) -> str | None:
+    """A layer of the float network in which nothing happens, or nothing finite."""
+    images = calibration.images[:BLAMED]
+    for index, received in enumerate(activations(relu, images)):
+        name = f"layer {folded.names[index]}"
+        if not received.isfinite().all():
+            return (
+                f"{name} of the float network gives values that are no finite numbers; train it "
+                "again with smaller steps, or give weights from before that"
+            )
+        if index < len(folded.names) - 1 and not (received > 0).any():
+            return (
+                f"no neuron of {name} fires on any of {len(images)} training images, in the float "
+                f"network already; {_REASONS}; {ANYWAY}"
+            )
+    return None
+
+
+_REASONS = (
+    "were these the images that it was trained on (--dataset), with these pixels (--mean, --std), "
+    "and are these its weights?"
+)
+
+
+def _ignorant(
+    report: dict[str, Any], right: np.ndarray, labels: np.ndarray, classes: int, weights: bool
+) -> str | None:
+    """Whether the float network knows no more of its images than a guess does."""
+    # The mean over the classes: a network that always says the same has a guesser's.
+    recall = float(np.mean([right[labels == label].mean() for label in np.unique(labels)]))
+    report["training"]["recall_float"] = recall
+    if recall >= 1 / classes + KNOWS * (1 - 1 / classes):
+        return None
+    reasons = _REASONS if weights else (
+        "its weights are those that it was made with: give trained ones with --weights"
+    )
+    return (
+        f"the float network recognises {_percent(right.mean())} of {len(labels)} training images, "
+        f"hardly more than a guess ({_percent(1 / classes)}); {reasons}; {ANYWAY}"
+    )
+
+
+def _lossy(
+    report: dict[str, Any], max_loss: float | None, quantised: QuantisedNetwork, relu: ReluNetwork,
+    folded: Folded, calibration: Calibration,
+) -> str | None:
+    """Whether the integers recognise too few of the images that the float network does."""
+    for kind, found in (("training", report["training"]), ("test", report)):
+        lost = found["lost"] - found["gained"]
+        noise = 0.0 if max_loss is not None else math.sqrt(found["lost"] + found["gained"])
+        if 100 * (lost - noise) > report["max_loss"] * found["images"]:
+            costs = blame.costs(quantised, relu, calibration.first(BLAMED))
+            report["costs"] = [
+                cost.report(folded.names) for cost in costs]
+            return (
+                f"the integers recognise {_percent(found['accuracy_network'])} of "
+                f"{found['images']} {kind} images and the float network "
+                f"{_percent(found['accuracy_float'])}: {100 * lost / found['images']:.2f} points "
+                f"are lost, more than the {report['max_loss']:g} of --max-loss; "
+                f"{blame.advice(costs, quantised, folded.names)}; {ANYWAY}"
+            )
+    return None
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
