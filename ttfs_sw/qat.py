@@ -239,7 +239,8 @@ class QuantisedLayer(nn.Module):
         # A channel without weights, or nearly so, has a bias to be counted in its units all the
         # same: they must not be endlessly smaller than those of the others.
         top = top.clamp(min=max(top.max().item() * SMALLEST_SCALE, 1e-8)) / self.limit
-        shares = torch.linspace(0.2, 1.0, 33, device=top.device)
+        # The coarsest first: of scales that are as good it is the one to take.
+        shares = torch.linspace(0.2, 1.0, 33, device=top.device).flip(0)
         scales = top * _along_channels(shares, top.ndim + 1, 0)
         errors = torch.stack([self.errors(scale) for scale in scales])
         best = errors.argmin(0, keepdim=True)

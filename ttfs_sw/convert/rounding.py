@@ -18,7 +18,7 @@ from ttfs_sw.qat import QuantisedLayer
 __all__ = ["Moments", "moments", "refit", "round_weights"]
 
 #: Products that are added up for a layer, rows of inputs at most, and numbers held at a time.
-PRODUCTS, ROWS, HELD = 10**11, 10**6, 4 * 10**6
+PRODUCTS, ROWS, HELD = 5 * 10**10, 10**6, 2 * 10**6
 
 #: Share of the mean variance that stands for what is not known of an input: so much, and so much
 #: for each weight of a neuron that a row of inputs has to settle.
@@ -76,11 +76,13 @@ def moments(layer: QuantisedLayer, codes: torch.Tensor, wanted: torch.Tensor) ->
     most = min(ROWS, max(PRODUCTS // (groups * inputs**2), 8 * inputs)) // positions + 1
     every = -(-len(codes) // most)
     size = max(1, HELD // (positions * groups * inputs))
+    # In float64 the sums of products of codes are exact, and so their variances not below zero.
     covariance = cross = mean = wanted_mean = 0.0
     count = 0
     for part, target in zip(
-        codes[::every].float().split(size), wanted[::every].split(size), strict=True
+        codes[::every].split(size), wanted[::every].split(size), strict=True
     ):
+        part, target = part.double(), target.double()
         if plan.kind == "dense":
             rows, target = part[None], target[None]
         else:
@@ -90,10 +92,10 @@ def moments(layer: QuantisedLayer, codes: torch.Tensor, wanted: torch.Tensor) ->
                 for item in (rows, target)
             )
         count += rows.shape[1]
-        mean = mean + rows.sum(1, dtype=torch.float64)
-        wanted_mean = wanted_mean + target.sum(1, dtype=torch.float64)
-        covariance = covariance + (rows.mT @ rows).double()
-        cross = cross + (target.mT @ rows).double()
+        mean = mean + rows.sum(1)
+        wanted_mean = wanted_mean + target.sum(1)
+        covariance = covariance + rows.mT @ rows
+        cross = cross + target.mT @ rows
     mean, wanted_mean = mean[:, None, :] / count, wanted_mean[:, :, None] / count
     return Moments(covariance / count - mean.mT * mean, cross / count - wanted_mean * mean, count)
 

@@ -23,7 +23,7 @@ SHARES = torch.cat([torch.logspace(-9, -2, 29, base=2.0), torch.linspace(0.25, 1
 COARSER = 24
 
 #: Part of a code's step that is no error.
-NEGLIGIBLE = 1 / 16
+NEGLIGIBLE = 1 / 8
 
 
 @torch.no_grad()
