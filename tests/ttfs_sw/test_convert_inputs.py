@@ -121,7 +121,8 @@ def test_assumptions_that_images_contradict(here, capsys, divisor, found):
     assert line.endswith(f"--scale {divisor} or --scale 255")
     assert not (here / "o" / "network.npz").exists()
     # What the user says is not questioned.
-    report = run(capsys, "convert", "net.py:tell", "--dataset", "d.npz", "-o", "o", "--scale", 255)
+    report = run(capsys, "convert", "net.py:tell", "--dataset", "d.npz", "-o", "o", "--scale", 255,
+                 "--max-loss", 100)
     assert report["accuracy_float"] < 0.9
 
 
@@ -136,7 +137,7 @@ def net():
     return nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(90, 3))
 ''')
     report = run(capsys, "convert", "pads.py:net", "--dataset", "d.npz", "-o", "o", "--scale", 90,
-                 "--mean", 0.7, "--std", 1.3, "--set", "per_channel=false")
+                 "--mean", 0.7, "--std", 1.3, "--set", "weight_bits=8", "--max-loss", 100)
     assert report["agreement"] >= 0.95
     names = {}
     exec((here / "pads.py").read_text(), names)
@@ -182,7 +183,7 @@ def test_checkpoints_say_what_their_pixels_were_divided_by(here, capsys):
     settings = [word for item in small for word in ("--set", item)]
     trained = run(capsys, "train", "digits-mlp", "--dataset", "d.npz", *settings, "-o", "t")
     report = run(capsys, "convert", "t/model.pt", "--config", "t/config.toml", "-o", "o", "--set",
-                 "accumulator_bits=32")
+                 "accumulator_bits=32", "--max-loss", 100)
     assert (report["pixel_scale"], report["pixel_scale_from"]) == (200, "weights")
     assert report["accuracy_float"] == trained["accuracy_float"]
     # A network of another scale, converted and converted again, is the same.

@@ -251,8 +251,8 @@ def images():
 
 def run(model, images, out, **options):
     """Convert, with a check of what the layers compute against the module in float64."""
-    # What a random network recognises says nothing about how its pixels were scaled.
-    return convert(model, images, out, Config(), scale=255, **options)
+    # What a random network recognises says nothing about its pixels' scale, nor its integers.
+    return convert(model, images, out, Config(), scale=255, max_loss=100.0, **options)
 
 
 def logits(returned):
