@@ -29,7 +29,7 @@ from ttfs_sw import golden
 #: Networks of all cores together, if more than usual are asked for.
 FULL = int(os.environ.get("TTFS_RANDOM_NETWORKS", "0"))
 #: Networks of each core in the fast and in the slow tests, and of one simulation.
-FAST, SLOW, TOGETHER = 8, -(-FULL // len(CORES)) or 16, 16
+FAST, SLOW, TOGETHER = 8, -(-FULL // len(CORES)) or 16, 8
 #: Images of a network; of these none on, all on.
 IMAGES = 20 if FULL else 4
 
@@ -127,6 +127,7 @@ def test_many_random_networks(name, verilator):
     checked, wants = 0, CORES[name].wants
     shown: collections.Counter[str] = collections.Counter()
     for number, batch in enumerate(batches(name, 1, SLOW)):
+        # The first ones at full speed, all others with pauses on every stream.
         check(name, batch, number, verilator)
         checked += len(batch)
         for each in batch:
