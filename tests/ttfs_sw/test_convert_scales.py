@@ -45,7 +45,7 @@ def bits_of(network):
                    for low, high in network.bounds())
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**32 - 1), bits=st.sampled_from((4, 8)), ticks=st.sampled_from((15, 255)),
     sizes=st.lists(st.integers(0, 30), min_size=6, max_size=6), per_channel=st.booleans(),
