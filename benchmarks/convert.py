@@ -2,9 +2,11 @@
 
     python benchmarks/convert.py --dataset mnist --seeds 0 1 2 --json convert.json
     python benchmarks/convert.py --dataset mnist --network lenet
+    python benchmarks/convert.py --dataset mnist --network input-norm
 
-The network is a perceptron with one hidden layer of 128, or a LeNet with batch-norm. Nothing is
-trained after the conversion.
+The network is a perceptron with one hidden layer of 128, a LeNet with batch-norm, or one of those
+that are hard to convert: a perceptron with a batch-norm before or after its neurons, or padded
+convolutions of normalised pixels. Nothing is trained after the conversion.
 """
 
 import argparse
@@ -52,7 +54,36 @@ def lenet(dataset: Dataset) -> nn.Module:
     )
 
 
-MODELS = {"mlp": mlp, "lenet": lenet}
+def input_norm(dataset: Dataset) -> nn.Module:
+    """A perceptron behind a batch-norm of the pixels, some of which are never lit."""
+    inputs = dataset.x_train.shape[1]
+    return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(inputs), *list(mlp(dataset))[1:])
+
+
+def norm_after(dataset: Dataset) -> nn.Module:
+    """A perceptron with batch-norms behind its ReLUs, some of which hardly ever fire."""
+    inputs = dataset.x_train.shape[1]
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(inputs, 128), nn.ReLU(), nn.BatchNorm1d(128),
+        nn.Linear(128, 64), nn.ReLU(), nn.BatchNorm1d(64), nn.Linear(64, dataset.classes),
+    )
+
+
+def shifted(dataset: Dataset) -> nn.Module:
+    """Padded convolutions that read pixels which were normalised."""
+    height, width, channels = dataset.shape
+    return nn.Sequential(
+        nn.Conv2d(channels, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(16 * (height // 4) * (width // 4), dataset.classes),
+    )
+
+
+MODELS = {"mlp": mlp, "lenet": lenet, "input-norm": input_norm, "norm-after": norm_after,
+          "shifted": shifted}
+
+#: Mean and standard deviation of the pixels that a model reads, where it is not 0 and 1.
+NORMALISED = {"shifted": (0.1307, 0.3081)}
 
 
 def trained(dataset: Dataset, epochs: int, seed: int, network: str = "mlp") -> nn.Module:
@@ -62,6 +93,7 @@ def trained(dataset: Dataset, epochs: int, seed: int, network: str = "mlp") -> n
     height, width, channels = dataset.shape
     x = torch.from_numpy(dataset.x_train).view(-1, height, width, channels).permute(0, 3, 1, 2)
     y, top = torch.from_numpy(dataset.y_train), int(dataset.x_train.max())
+    mean, std = NORMALISED.get(network, (0.0, 1.0))
     optimizer = torch.optim.Adam(model.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, RATE, total_steps=epochs * -(-len(x) // BATCH)
@@ -69,22 +101,28 @@ def trained(dataset: Dataset, epochs: int, seed: int, network: str = "mlp") -> n
     for _ in range(epochs):
         for part in torch.randperm(len(x)).split(BATCH):
             optimizer.zero_grad()
-            nn.functional.cross_entropy(model(x[part].float() / top), y[part]).backward()
+            images = (x[part].float() / top - mean) / std
+            nn.functional.cross_entropy(model(images), y[part]).backward()
             optimizer.step()
             schedule.step()
     return model.eval()
 
 
 def measure(
-    model: nn.Module, dataset: Dataset, bits: int, ticks: int, per_channel: bool
+    model: nn.Module, dataset: Dataset, bits: int, ticks: int, per_channel: bool,
+    network: str = "mlp",
 ) -> dict[str, Any]:
-    """Convert ``model`` and return its figures."""
+    """Convert ``model``, one of :data:`MODELS`, and return its figures."""
+    norms = {name: [value] for name, value in
+             zip(("mean", "std"), NORMALISED.get(network, ()), strict=False)}
     shape = NetworkShape(
         weight_bits=bits, ticks=ticks, input_ticks=ticks, per_channel=per_channel,
         accumulator_bits=32,
     )
     with tempfile.TemporaryDirectory() as folder:
-        report = convert(model, dataset, folder, Config(name="benchmark", network=shape))
+        # What few bits cost is measured here, not judged.
+        report = convert(
+            model, dataset, folder, Config(name="benchmark", network=shape), max_loss=100, **norms)
     keys = ("images", "accuracy_float", "accuracy_network", "agreement", "spikes_per_neuron",
             "accumulator_bits", "seconds")
     given = {"weight_bits": bits, "ticks": ticks, "per_channel": per_channel}
@@ -107,7 +145,10 @@ def main(argv: list[str] | None = None) -> int:
     for seed in options.seeds:
         model = trained(dataset, options.epochs, seed, options.network)
         for bits, ticks, per_channel in NETWORKS:
-            figures = {"seed": seed, **measure(model, dataset, bits, ticks, per_channel)}
+            figures = {
+                "seed": seed,
+                **measure(model, dataset, bits, ticks, per_channel, options.network),
+            }
             found.append(figures)
             print(f"seed {seed}, {bits} bits a {'channel' if per_channel else 'layer'}, "
                   f"T = {ticks}: float "

@@ -202,7 +202,7 @@ def test_no_test_image_calibrates(trained, digits, tmp_path):
     assert reports[0]["sha256"] == reports[1]["sha256"]
 
 
-@pytest.mark.parametrize("network", ["mlp", "lenet"])
+@pytest.mark.parametrize("network", ["mlp", "lenet", "input-norm", "norm-after", "shifted"])
 def test_benchmark(tmp_path, capsys, network):
     path = Path(__file__).parents[2] / "benchmarks" / "convert.py"
     spec = importlib.util.spec_from_file_location("convert_benchmark", path)

@@ -154,7 +154,9 @@ def add_core(parser: argparse.ArgumentParser, *, board: str | None) -> None:
     group = core.add_mutually_exclusive_group()
     group.add_argument(
         "--board", metavar="NAME",
-        help=f"the core of this board (default: {board or 'the smallest that holds the network'})",
+        help="the core of this board (default: "
+        + (f"{board}, or if that does not take the network " if board else "")
+        + "the smallest that holds the network)",
     )
     group.add_argument(
         "--lanes", type=positive, metavar="N",

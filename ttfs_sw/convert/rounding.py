@@ -20,6 +20,10 @@ __all__ = ["Moments", "moments", "refit", "round_weights"]
 #: Products that are added up for a layer, rows of inputs at most, and numbers held at a time.
 PRODUCTS, ROWS, HELD = 5 * 10**10, 10**6, 2 * 10**6
 
+#: Inputs whose products with each other are looked at; of more, the matrix takes gigabytes, and
+#: their weights are rounded each by itself.
+JOINT = 4700
+
 #: Share of the mean variance that stands for what is not known of an input: so much, and so much
 #: for each weight of a neuron that a row of inputs has to settle.
 DAMPING, DAMPING_PER_WEIGHT = 0.01, 0.1
@@ -34,29 +38,29 @@ class Moments:
 
     Parameters
     ----------
-    covariance : :class:`torch.Tensor`
-        ``[groups, inputs, inputs]``; a group is a channel of a depthwise layer, else there is one.
-    cross : :class:`torch.Tensor`
-        ``[groups, outputs, inputs]``: of what is to be received, in real numbers, and the codes.
+    variance : :class:`torch.Tensor`
+        ``[groups, inputs]``; a group is a channel of a depthwise layer, else there is one.
+    covariance, cross : :class:`torch.Tensor` or ``None``
+        ``[groups, inputs, inputs]`` and ``[groups, outputs, inputs]``: of the codes, and of what is
+        to be received, in real numbers, with the codes. ``None`` where inputs are too many.
     rows : :class:`int`
         Readings that these are the means of: images, times positions of the kernel.
     """
 
-    covariance: torch.Tensor
-    cross: torch.Tensor
+    variance: torch.Tensor
+    covariance: torch.Tensor | None
+    cross: torch.Tensor | None
     rows: int
 
     @property
     def damping(self) -> torch.Tensor:
         """What to add to each variance, ``[groups]``."""
-        share = DAMPING + DAMPING_PER_WEIGHT * self.covariance.shape[1] / self.rows
-        variances = self.covariance.diagonal(dim1=1, dim2=2)
-        return (share * variances.mean(1)).clamp(min=1e-12)
+        share = DAMPING + DAMPING_PER_WEIGHT * self.variance.shape[1] / self.rows
+        return (share * self.variance.mean(1)).clamp(min=1e-12)
 
     def variances(self, layer: QuantisedLayer) -> torch.Tensor:
         """Variance of what each weight of ``layer`` meets, in a shape that fits the weights."""
-        found = self.covariance.diagonal(dim1=1, dim2=2).clamp(min=0)
-        return found.view(len(found), *layer.weight.shape[1:])
+        return self.variance.view(len(self.variance), *layer.weight.shape[1:])
 
 
 @torch.no_grad()
@@ -77,8 +81,8 @@ def moments(layer: QuantisedLayer, codes: torch.Tensor, wanted: torch.Tensor) ->
     every = -(-len(codes) // most)
     size = max(1, HELD // (positions * groups * inputs))
     # In float64 the sums of products of codes are exact, and so their variances not below zero.
-    covariance = cross = mean = wanted_mean = 0.0
-    count = 0
+    squares = products = cross = mean = wanted_mean = 0.0
+    count, joint = 0, inputs <= JOINT
     for part, target in zip(
         codes[::every].split(size), wanted[::every].split(size), strict=True
     ):
@@ -94,16 +98,25 @@ def moments(layer: QuantisedLayer, codes: torch.Tensor, wanted: torch.Tensor) ->
         count += rows.shape[1]
         mean = mean + rows.sum(1)
         wanted_mean = wanted_mean + target.sum(1)
-        covariance = covariance + rows.mT @ rows
-        cross = cross + target.mT @ rows
+        if joint:
+            products = products + rows.mT @ rows
+            cross = cross + target.mT @ rows
+        else:
+            squares = squares + rows.square().sum(1)
     mean, wanted_mean = mean[:, None, :] / count, wanted_mean[:, :, None] / count
-    return Moments(covariance / count - mean.mT * mean, cross / count - wanted_mean * mean, count)
+    if not joint:
+        return Moments(squares / count - mean[:, 0].square(), None, None, count)
+    covariance = products / count - mean.mT * mean
+    variance = covariance.diagonal(dim1=1, dim2=2).clamp(min=0)
+    return Moments(variance, covariance, cross / count - wanted_mean * mean, count)
 
 
 @torch.no_grad()
 def refit(layer: QuantisedLayer, found: Moments, source_scale: torch.Tensor) -> None:
     """Move the weights of ``layer`` to where they make the best of the codes that they read."""
-    groups, inputs = found.covariance.shape[:2]
+    if found.covariance is None:
+        return
+    groups, inputs = found.variance.shape
     weight = layer.weight.double().view(groups, -1, inputs)
     damping = found.damping[:, None, None]
     damped = found.covariance + damping * torch.eye(inputs, dtype=torch.float64)
@@ -118,7 +131,9 @@ def round_weights(layer: QuantisedLayer, found: Moments, step: torch.Tensor) -> 
     Within what is rounded so, a weight stays as near as it can to where it was, and training that
     goes on from here knows to which side it leans.
     """
-    groups, inputs = found.covariance.shape[:2]
+    if found.covariance is None:
+        return
+    groups, inputs = found.variance.shape
     weight = layer.weight.double().view(groups, -1, inputs)
     steps = step.double().expand(layer.weight.shape[0]).reshape(groups, -1)
     rounded = torch.stack([
