@@ -2,6 +2,7 @@
 
 import re
 
+from boards.timing import origin
 from ttfs_sw.errors import FailureError
 
 __all__ = ["clock_name", "clocks", "critical_path", "missed", "slack", "utilization"]
@@ -14,11 +15,6 @@ def clock_name(net: str) -> str:
     """Name of a clock as the designer knows it: ``$glbnet$cd_sync.clk`` is ``sync``."""
     found = re.search(r"(?:^|[$.])cd_(\w+)\.clk$", net)
     return found.group(1) if found else net.removeprefix("$glbnet$")
-
-
-def _origin(cell: str) -> str:
-    """What a cell was made from: Yosys appends the kinds of cells that it passed through."""
-    return re.split(r"_(?:SB|TRELLIS|LUT4|CCU2C|PFUMX|L6MUX21)_", cell)[0]
 
 
 def utilization(report: dict) -> dict[str, dict[str, int | float]]:
@@ -123,7 +119,7 @@ def critical_path(report: dict) -> str:
         place = ",".join(str(axis) for axis in pin["loc"])
         lines.append(
             f"{hop['type']:>9} {hop['delay']:6.2f} {arrival:6.2f}  "
-            f"{_origin(pin['cell'])}.{pin['port']} ({place})"
+            f"{origin(pin['cell'])}.{pin['port']} ({place})"
         )
     clock = clock_name(slowest["from"].split()[-1])
     lines.append(

@@ -53,6 +53,11 @@ def origin(pin: str) -> str:
     return re.sub(r"_(?:DSP|RAM|LC)$", "", name.rpartition("/")[0] or name)
 
 
+def _circle(pin: str) -> FailureError:
+    return FailureError("the design has a path in a circle, which has no delay and so no clock: it "
+                        f"passes {origin(pin)}")
+
+
 class Timing:
     """Arrival times of a routed design.
 
@@ -78,9 +83,10 @@ class Timing:
         self._launches: list[tuple[str, str, str, float]] = []
         self._captures: list[tuple[str, str, str, float]] = []
         self._read(sdf, device, dsp)
-        #: By pin and by clock and edge of the start: when it arrives, and from which pin.
-        #: The clock's own delay to the start is in it, and beside it.
-        self._arrivals: dict[str, dict[tuple[str, str], tuple[float, str, float]]] = (
+        #: By pin, and by the start's clock, its edge and its own delay to the start: when the
+        #: latest arrives, that delay included, and from which pin. Starts of other delays are kept
+        #: apart, because the slowest path may come from a clock that is early.
+        self._arrivals: dict[str, dict[tuple[str, str, float], tuple[float, str]]] = (
             collections.defaultdict(dict))
         self._clocks: dict[str, tuple[str, float]] = {}
         self._propagate()
@@ -120,17 +126,20 @@ class Timing:
     def _clock(self, pin):
         """The pin that a clock starts from, and how long it takes from there to ``pin``."""
         if pin not in self._clocks:
-            driver, late = pin, 0.0
+            driver, late, passed = pin, 0.0, {pin}
             while len(self._before[driver]) == 1:
                 (driver, ps), = self._before[driver]
                 late += ps
+                if driver in passed:
+                    raise _circle(driver)
+                passed.add(driver)
             self._clocks[pin] = driver, late
         return self._clocks[pin]
 
     def _propagate(self):
         for clock, edge, pin, ps in self._launches:
             driver, late = self._clock(clock)
-            self._arrive(pin, (driver, edge), (late + ps, clock, late))
+            self._arrive(pin, (driver, edge, late), (late + ps, clock))
         waiting = collections.Counter(
             end for arcs in self._after.values() for end, _ in arcs)
         ready = [pin for pin in self._after if not waiting[pin]]
@@ -138,16 +147,14 @@ class Timing:
             pin = ready.pop()
             arrivals = list(self._arrivals.get(pin, {}).items())
             for end, ps in self._after.get(pin, ()):
-                for start, (time, _, late) in arrivals:
-                    self._arrive(end, start, (time + ps, pin, late))
+                for start, (time, _) in arrivals:
+                    self._arrive(end, start, (time + ps, pin))
                 waiting[end] -= 1
                 if not waiting[end]:
                     ready.append(end)
         circle = [pin for pin, count in waiting.items() if count]
         if circle:
-            raise FailureError(
-                "the design has a path in a circle, which has no delay and so no clock: it passes "
-                f"{origin(circle[0])}")
+            raise _circle(circle[0])
 
     def _arrive(self, pin, start, arrival):
         arrivals = self._arrivals[pin]
@@ -155,11 +162,15 @@ class Timing:
             arrivals[start] = arrival
 
     def paths(self) -> Iterator[Path]:
-        """The slowest path to every input of a register, from each edge; the slowest first."""
+        """The slowest path to every input of a register, from each edge and each delay of a clock.
+
+        The slowest comes first.
+        """
         ends = []
         for clock, edge, pin, setup in self._captures:
             driver, late = self._clock(clock)
-            for start, (time, _, launched) in self._arrivals.get(pin, {}).items():
+            for start, (time, _) in self._arrivals.get(pin, {}).items():
+                launched = start[2]
                 if start[0] == driver:
                     # A clock that comes late to the end is no help: nextpnr 0.11 has no delay at
                     # all for the clock of an SPRAM, which would make every path from there 0.9 ns
@@ -185,11 +196,11 @@ class Timing:
     def _hops(self, pin, start, setup, skew):
         hops = [Hop("setup", setup, pin)]
         while start in self._arrivals.get(pin, {}):
-            time, before, launched = self._arrivals[pin][start]
+            time, before = self._arrivals[pin][start]
             earlier = self._arrivals.get(before, {}).get(start)
             kind = ("clk-to-q" if earlier is None
                     else "routing" if (before, pin) in self._wired else "logic")
-            hops.append(Hop(kind, time - (launched if earlier is None else earlier[0]), pin))
+            hops.append(Hop(kind, time - (start[2] if earlier is None else earlier[0]), pin))
             pin = before
         if skew:
             hops.append(Hop("skew", skew, pin))

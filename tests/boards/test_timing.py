@@ -1,5 +1,7 @@
 """Following paths: by hand, over the cells that nextpnr takes for registers."""
 
+import math
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -82,6 +84,24 @@ def test_the_slowest_of_two_ways_is_followed():
     assert list(slowest) == ["pll/OUT"] and slowest["pll/OUT"].ps == 1000 + 700 + 200 + 4 + 500
 
 
+def test_a_way_from_an_early_clock_is_not_hidden_by_a_later_arrival():
+    # The SPRAM's clock has no delay, so that what starts there arrives first and takes longest.
+    def text(*more):
+        return sdf(
+            wire("pll/OUT", "ram/CLOCK", 0), wire("pll/OUT", "b/CLK", 900),
+            wire("ram/DATAOUT_0", "lut/I1", 8000), wire("lut/O", "b/I0", 0), *more,
+            cell("ICESTORM_PLL", "pll"), flip_flop("b"),
+            cell("ICESTORM_SPRAM", "ram", {("CLOCK", "DATAOUT_0"): 1800}),
+            cell("ICESTORM_LC", "lut", {("I0", "O"): 300, ("I1", "O"): 300}),
+        )
+
+    late = wire("pll/OUT", "a/CLK", 900), wire("a/O", "lut/I0", 8100), flip_flop("a")
+    for more in (), late:
+        path = follow(text(*more)).slowest()["pll/OUT"]
+        assert path.ps == 1800 + 8000 + 300 + 500 == sum(hop.ps for hop in path.hops)
+        assert path.hops[0].pin == "ram/DATAOUT_0"
+
+
 @settings(max_examples=60)
 @given(st.data())
 def test_any_network_of_luts_against_every_path_written_out(data):
@@ -91,25 +111,40 @@ def test_any_network_of_luts_against_every_path_written_out(data):
     reads = [data.draw(st.lists(st.tuples(st.integers(0, n), delays), min_size=1, max_size=3))
              for n in range(count + 1)]
     pins = ["start/O", *(f"lut{n}/O" for n in range(count))]
+    # A second start, whose clock comes at another time, reaches any of the LUTs.
+    other, late, way = data.draw(st.tuples(st.integers(0, count - 1), st.integers(0, 1800), delays))
     parts = [wire("pll/OUT", "start/CLK", 900), wire("pll/OUT", "end/CLK", 900),
-             cell("ICESTORM_PLL", "pll"), flip_flop("start"), flip_flop("end")]
+             wire("pll/OUT", "other/CLK", late), wire("other/O", f"lut{other}/I9", way),
+             cell("ICESTORM_PLL", "pll"), *map(flip_flop, ("start", "other", "end"))]
 
-    def slowest(node):
+    def slowest(node, start):
         """To the output of LUT ``node - 1``, or the start's: written out from behind."""
         if node == 0:
-            return 1000
-        return 300 + max(slowest(source) + ps for source, ps in reads[node - 1])
+            return 1000 if start == "start" else -math.inf
+        ways = [slowest(source, start) + ps for source, ps in reads[node - 1]]
+        if start == "other" and node - 1 == other:
+            ways.append(1000 + way)
+        return 300 + max(ways)
 
     for n, sources in enumerate(reads[:-1]):
         parts.append(cell("ICESTORM_LC", f"lut{n}",
-                          {(f"I{i}", "O"): 300 for i in range(len(sources))}))
+                          {(f"I{i}", "O"): 300 for i in (*range(len(sources)), 9)}))
     for n, sources in enumerate(reads):
         name = f"lut{n}" if n < count else "end"
         parts += [wire(pins[source], f"{name}/I{i if n < count else 0}", ps)
                   for i, (source, ps) in enumerate(sources)]
     found = follow(sdf(*parts)).slowest()["pll/OUT"]
-    assert found.ps == max(slowest(source) + ps for source, ps in reads[-1]) + 500
+    assert found.ps == 500 + max(
+        slowest(source, start) + ps + skew for source, ps in reads[-1]
+        for start, skew in (("start", 0), ("other", max(0, late - 900))))
     assert found.ps == sum(hop.ps for hop in found.hops)
+
+
+def test_a_clock_in_a_circle_is_refused():
+    text = sdf(wire("one/O", "two/I0", 1), wire("two/O", "one/I0", 1), wire("one/O", "a/CLK", 1),
+               flip_flop("a"), lut("one"), lut("two"))
+    with pytest.raises(FailureError, match="path in a circle"):
+        follow(text)
 
 
 def test_a_circle_is_refused():
