@@ -85,12 +85,15 @@ def costs(
 
 
 def advice(
-    found: Sequence[Cost], quantised: QuantisedNetwork, names: Sequence[str]
+    found: Sequence[Cost], quantised: QuantisedNetwork, names: Sequence[str], epochs: int = 0
 ) -> str:
-    """Say which layer costs most, and what to change so that it costs less."""
+    """Say which layer costs most, and what to change so that it costs less.
+
+    ``epochs`` of fine-tuning have been tried already.
+    """
     worst = found[0]
     where = "the image" if worst.layer < 0 else f"layer {_name(worst.layer, names)}"
-    tune = f"train on as integers with --finetune {EPOCHS}"
+    tune = f"train on as integers with --finetune {max(4 * epochs, EPOCHS)}"
     if worst.what == "weights":
         layer = quantised.layers[worst.layer]
         blamed = f"the weights of {where}, {layer.weight_bits} bits"

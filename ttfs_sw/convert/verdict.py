@@ -178,14 +178,14 @@ def _lossy(
         noise = 0.0 if max_loss is not None else math.sqrt(found["lost"] + found["gained"])
         if 100 * (lost - noise) > report["max_loss"] * found["images"]:
             costs = blame.costs(quantised, relu, calibration.first(BLAMED))
-            report["costs"] = [
-                cost.report(folded.names) for cost in costs]
+            report["costs"] = [cost.report(folded.names) for cost in costs]
+            tuned = report.get("finetune", {"epochs": 0})["epochs"]
             return (
                 f"the integers recognise {_percent(found['accuracy_network'])} of "
                 f"{found['images']} {kind} images and the float network "
                 f"{_percent(found['accuracy_float'])}: {100 * lost / found['images']:.2f} points "
                 f"are lost, more than the {report['max_loss']:g} of --max-loss; "
-                f"{blame.advice(costs, quantised, folded.names)}; {ANYWAY}"
+                f"{blame.advice(costs, quantised, folded.names, tuned)}; {ANYWAY}"
             )
     return None
 
