@@ -121,8 +121,7 @@ def rejected(nets, tmp_path, capsys):
     """Run ``ttfs convert`` on what it must reject, over an earlier result; line and report."""
 
     def run(model, *words):
-        for name in ("network.npz", "model.pt", "config.toml"):
-            (tmp_path / name).write_bytes(b"earlier")
+        (tmp_path / "network.npz").write_bytes(b"earlier")
         assert main(["convert", f"{nets}/nets.py:{model}", "--dataset", "digits", "-q", "-o",
                      str(tmp_path), *map(str, words)]) == 1
         shown = capsys.readouterr()
@@ -138,6 +137,18 @@ def rejected(nets, tmp_path, capsys):
     return run
 
 
+def test_what_is_read_is_not_written_over(nets, tmp_path, capsys):
+    (tmp_path / "model.pt").write_bytes((nets / "normed.pt").read_bytes())
+    (tmp_path / "config.toml").write_text('[network]\nlayers = ["32"]\n')
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for model, config in ((tmp_path / "model.pt", "digits-mlp"),
+                          (nets / "normed.pt", tmp_path / "config.toml")):
+        assert main(["convert", str(model), "--config", str(config), "--dataset", "digits", "-q",
+                     "-o", str(tmp_path)]) == 2
+        assert "would be written over by what is made of it" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_no_weights(rejected):
     line, report = rejected("cnn")
     assert "hardly more than a guess (10.00 %)" in line
@@ -148,7 +159,7 @@ def test_no_weights(rejected):
 def test_trained_on_other_numbers(rejected, nets):
     line, _ = rejected("cnn", "--weights", nets / "shifted.pt", "--mean", "30")
     assert "hardly more than a guess" in line or "fires on any of" in line
-    assert "--mean, --std" in line
+    assert "--scale, --mean, --std" in line
 
 
 def test_dead_layer_is_named(rejected, nets, tmp_path_factory):

@@ -77,8 +77,8 @@ def register(verbs) -> None:
     parser.add_argument(
         "--max-loss", metavar="POINTS", type=_points,
         help="exit with 1 and keep only the report if the integers recognise so many points less "
-        "of the training or test images than the float network (default: 0.5, and the standard "
-        "error of the difference); 100 takes any network",
+        "of the training or test images than the float network (default: 0.5, of test images plus "
+        "the standard error of the difference); 100 takes any network",
     )
     group = parser.add_argument_group(
         "normalisation", "the model was trained on (x - mean) / std of pixels x = byte / scale"
@@ -152,9 +152,11 @@ def convert(options: Namespace) -> Outcome:
 
     # Only now: torch takes seconds to import, and a wrong name should be refused at once.
     from ttfs_sw.convert import convert as run
+    from ttfs_sw.convert import keep
     from ttfs_sw.convert.verdict import RejectedError
     from ttfs_sw.network import Network
 
+    keep(folder, options.config)
     title = f"{options.model}: {folder}"
     try:
         with bar("fine-tune", quiet=options.quiet) as progress:

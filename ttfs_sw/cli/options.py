@@ -130,7 +130,7 @@ def add_dataset(parser: argparse.ArgumentParser, owner: str) -> None:
     )
     group.add_argument(
         "--layout", metavar="ORDER", choices=LAYOUTS,
-        help="where the channels of images in your own files stand: nchw (PyTorch) or nhwc "
+        help="where the channels of images in your own .npz files stand: nchw (PyTorch) or nhwc "
         "(default: what the network reads, else what the shape tells)",
     )
 

@@ -40,14 +40,14 @@ from ttfs_sw.golden_torch import one_thread
 from ttfs_sw.models import QuantisedNetwork, ReluNetwork
 from ttfs_sw.training_data import Data, check
 
-__all__ = ["convert", "read_model"]
+__all__ = ["convert", "keep", "read_model"]
 
 logger = logging.getLogger(__name__)
 
 #: Training images that calibrate, at most; and membranes of the largest layer.
 CALIBRATION, CALIBRATION_MEMBRANES = 5000, 1 << 24
 
-#: What a conversion leaves, besides its report.
+#: What a conversion writes, besides its report.
 RESULTS = ("network.npz", "model.pt", "config.toml")
 
 _FUNCTION = re.compile(r"(?P<path>.+\.py):(?P<name>\w+)")
@@ -116,6 +116,7 @@ def convert(
     """
     started = time.perf_counter()
     folder = output_folder(output_dir)
+    keep(folder, model, weights)
     read = read_model(
         model, dataset, config, weights=weights, mean=mean, std=std, scale=scale)
     folded, pixel = read.folded, read.pixels
@@ -143,8 +144,8 @@ def convert(
     problem = quantise.overflow(network, config.network.accumulator_bits)
     if problem:
         raise FailureError(
-            f"{problem}; take fewer weight bits or ticks, or a wider accumulator: --set "
-            "accumulator_bits=24"
+            f"{problem}; take fewer weight bits or ticks with --set weight_bits or --set ticks, or "
+            "allow a wider accumulator with --set accumulator_bits"
         )
     found = report.compare(network, relu, folded, dataset, data.maximum)
     bounds = network.bounds()
@@ -172,14 +173,30 @@ def convert(
         verdict.judge(found, network, quantised, relu, folded, calibration, max_loss,
                       weights=weights is not None or not _FUNCTION.fullmatch(str(model)))
     except verdict.RejectedError:
-        for name in RESULTS:
-            (folder / name).unlink(missing_ok=True)
+        # One of an earlier conversion must not be taken for this one's.
+        (folder / "network.npz").unlink(missing_ok=True)
         raise
     config = dataclasses.replace(config, dataset=data.name)
     _write(folder, config, relu, quantised, data.maximum)
     # Last: whoever sees the network sees all that belongs to it.
     network.save(folder / "network.npz")
     return found | {"files": [str(folder / "network.npz")]}
+
+
+def keep(folder: Path, *inputs: object) -> None:
+    """Refuse to write over what a conversion reads.
+
+    Raises
+    ------
+    :exc:`ttfs_sw.errors.InputError`
+        If one of ``inputs`` is the path of a file that a conversion writes in ``folder``.
+    """
+    for path in inputs:
+        if not isinstance(path, str | os.PathLike) or not Path(path).is_file():
+            continue
+        if any((folder / name).exists() and (folder / name).samefile(path) for name in RESULTS):
+            raise InputError(
+                f"{path} would be written over by what is made of it; give another folder with -o")
 
 
 @dataclasses.dataclass(frozen=True)

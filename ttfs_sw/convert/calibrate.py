@@ -106,8 +106,8 @@ def calibrate(
         if fire is not None:
             handles.append(fire.register_forward_pre_hook(functools.partial(_set_window, window)))
         if reader is not None:
-            handles.append(
-                fire.register_forward_hook(functools.partial(_settle, layer.bias[-1], reader)))
+            value = layer.bias[-1].clone()
+            handles.append(fire.register_forward_hook(functools.partial(_settle, value, reader)))
     with _hooks(handles):
         network(codes)
 

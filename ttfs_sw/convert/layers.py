@@ -122,7 +122,7 @@ class Folded:
         Layers whose last channel is a constant that the next layer's padding must not have.
     notes : list of :class:`str`
         What a reader of the result should know.
-    program : :class:`ttfs_sw.convert.archive.Program` or ``None``
+    program : :class:`ttfs_sw.convert.program.Program` or ``None``
         What it was read from.
     """
 

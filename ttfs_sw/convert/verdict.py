@@ -99,8 +99,9 @@ def judge(
     calibration : :class:`Calibration`
         The training images.
     max_loss : :class:`float` or ``None``
-        Points that may be lost, counted as they are. ``None``: :data:`MAX_LOSS`, and as much more
-        as the standard error of the difference, which is little where images are many.
+        Points that may be lost, counted as they are. ``None``: :data:`MAX_LOSS`, and of test
+        images as much more as the standard error of the difference, which is little where images
+        are many.
     weights : :class:`bool`
         Whether somebody said which weights the model has.
 
@@ -115,7 +116,7 @@ def judge(
     trace = golden.run(network, calibration.pixels)
     report["training"] = figures(right, trace.winners == calibration.labels)
     report["max_loss"] = MAX_LOSS if max_loss is None else max_loss
-    if max_loss == ANY_LOSS:
+    if max_loss is not None and max_loss >= ANY_LOSS:
         return
     problem = (
         _silent(relu, folded, calibration)
@@ -145,7 +146,7 @@ def _silent(relu: ReluNetwork, folded: Folded, calibration: Calibration) -> str 
 
 
 _REASONS = (
-    "were these the images that it was trained on (--dataset), with these pixels (--mean, --std), "
+    "were these the images that it was trained on (--dataset), with these pixels (--scale, --mean, --std), "
     "and are these its weights?"
 )
 
@@ -175,7 +176,9 @@ def _lossy(
     """Whether the integers recognise too few of the images that the float network does."""
     for kind, found in (("training", report["training"]), ("test", report)):
         lost = found["lost"] - found["gained"]
-        noise = 0.0 if max_loss is not None else math.sqrt(found["lost"] + found["gained"])
+        # Training images are many; of few test images two more or less say nothing.
+        few = kind == "test" and max_loss is None
+        noise = math.sqrt(found["lost"] + found["gained"]) if few else 0.0
         if 100 * (lost - noise) > report["max_loss"] * found["images"]:
             costs = blame.costs(quantised, relu, calibration.first(BLAMED))
             report["costs"] = [cost.report(folded.names) for cost in costs]
