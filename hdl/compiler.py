@@ -334,8 +334,8 @@ def _check_layers(network, config, bounds):
             wider = largest_shift(MAX_WEIGHT_BITS) >= layer.residual_shift
             raise DoesNotFit(
                 f"{where} adds its residual {1 << layer.residual_shift} times, and the core's "
-                f"weights of {config.weight_bits} bits can do that {1 << shift} times; train it "
-                f"with residual_shift = {shift}{' or choose a core with wider weights' * wider}"
+                f"weights of {config.weight_bits} bits can do that {1 << shift} times; let the "
+                f"added map count for less{' or choose a core with wider weights' * wider}"
             )
         if max(layer.kernel) > MAX_KERNEL:
             raise DoesNotFit(

@@ -67,13 +67,13 @@ def test_refuses_a_residual_that_weights_do_not_reach(random_network):
     compile_network(network(8), config)
     assert refusal(network(9), config) == (
         "layer hidden2 adds its residual 512 times, and the core's weights of 4 bits can do that "
-        "256 times; train it with residual_shift = 8 or choose a core with wider weights")
+        "256 times; let the added map count for less or choose a core with wider weights")
     # No core has wider ones than of 8 bits.
     config = dataclasses.replace(config, weight_bits=8, accumulator_bits=32)
     compile_network(network(12), config)
     assert refusal(network(13), config) == (
         "layer hidden2 adds its residual 8192 times, and the core's weights of 8 bits can do that "
-        "4096 times; train it with residual_shift = 12")
+        "4096 times; let the added map count for less")
     # The smallest core has them.
     assert minimal_config(network(9)).weight_bits == 8
     assert minimal_config(network(9), lanes=2).weight_bits == 5

@@ -146,8 +146,8 @@ def _silent(relu: ReluNetwork, folded: Folded, calibration: Calibration) -> str 
 
 
 _REASONS = (
-    "were these the images that it was trained on (--dataset), with these pixels (--scale, --mean, --std), "
-    "and are these its weights?"
+    "were these the images that it was trained on (--dataset), with these pixels (--scale, "
+    "--mean, --std), and are these its weights?"
 )
 
 
