@@ -118,7 +118,7 @@ def test_assumptions_that_images_contradict(here, capsys, divisor, found):
     line = run(capsys, "convert", "net.py:tell", "--dataset", "d.npz", "-o", "o", code=2)
     assert "of 120 training images the model recognises " in line
     assert found in line
-    assert line.endswith(f"--scale {divisor} or --scale 255")
+    assert f"--scale {divisor} or --scale 255, and --mean and --std if its images were" in line
     assert not (here / "o" / "network.npz").exists()
     # What the user says is not questioned.
     report = run(capsys, "convert", "net.py:tell", "--dataset", "d.npz", "-o", "o", "--scale", 255,

@@ -127,8 +127,10 @@ def rejected(nets, tmp_path, capsys):
         shown = capsys.readouterr()
         (line,) = shown.err.splitlines()
         assert shown.out.count("accuracy") == 2
-        # Whoever goes on with the folder finds no network: not this one, and none of before.
-        assert [path.name for path in tmp_path.iterdir()] == ["convert.json"]
+        # The earlier network is not lost, and not taken for this one's.
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["convert.json", "network.npz"]
+        assert (tmp_path / "network.npz").read_bytes() == b"earlier"
+        assert line.endswith(f"{tmp_path / 'network.npz'} is still that of an earlier conversion")
         report = json.loads((tmp_path / "convert.json").read_text())
         assert line == f"ttfs convert: {report['failure']}"
         assert "boards" not in report

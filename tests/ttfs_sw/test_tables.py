@@ -44,6 +44,13 @@ def test_plain_table_has_no_codes_no_trailing_space_and_breaks_no_line():
     assert text.splitlines() == [path, "images    450", f"file [1]  {path}"]
 
 
+def test_parts_have_columns_of_their_own():
+    rows = [("images", "a long value indeed"), ("",), ("layer", "kind", "bits"),
+            ("a", "dense", "4")]
+    assert tables.render(Outcome({}, rows), colours=False, width=None).splitlines() == [
+        "images  a long value indeed", "", "layer  kind   bits", "a      dense  4"]
+
+
 def test_table_with_columns():
     outcome = Outcome({}, [("a", "1", "x"), ("bb", "2", "")], header=("name", "n", "note"))
     assert tables.render(outcome, colours=False, width=None) == (

@@ -10,9 +10,12 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ttfs_sw.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 __all__ = ["Outcome", "count", "print_text", "percent", "render", "seconds", "spread", "write_rows"]
 
@@ -83,31 +86,48 @@ def render(outcome: Outcome, *, colours: bool, width: int | None) -> str:
         Columns to fit into; ``None`` never breaks a line, so that a path can be copied whole.
     """
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(
-        box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=bool(outcome.header),
-        header_style="bold",
-    )
-    columns = len(outcome.header) or max((len(row) for row in outcome.rows), default=0)
-    for index in range(columns):
-        table.add_column(
-            outcome.header[index] if outcome.header else "",
-            style="cyan" if index == 0 else None,
-            no_wrap=width is None or index == 0,
-        )
-    for row in outcome.rows:
-        # Text and not str: a path or a message with square brackets is not markup.
-        table.add_row(*(Text(str(cell)) for cell in row))
     console = Console(
         file=io.StringIO(), width=width or 10_000, force_terminal=colours,
         no_color=None if colours else True, highlight=False,
     )
     if outcome.title:
         console.print(Text(outcome.title, style="bold"))
-    console.print(table)
+    for rows in [outcome.rows] if outcome.header else _parts(outcome.rows):
+        console.print(_table(rows, outcome.header, width))
     return "".join(line.rstrip() + "\n" for line in console.file.getvalue().splitlines())
+
+
+def _parts(rows: Sequence[Sequence[str]]) -> list[list[Sequence[str]]]:
+    """Rows, parted where they have more columns, or fewer, from an empty row on."""
+    parts: list[list[Sequence[str]]] = [[]]
+    for row in rows:
+        wider = max(map(len, parts[-1]), default=0)
+        if parts[-1] and not any(parts[-1][-1]) and len(row) != wider:
+            parts.append([])
+        parts[-1].append(row)
+    return parts
+
+
+def _table(rows: Sequence[Sequence[str]], header: Sequence[str], width: int | None) -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=bool(header),
+        header_style="bold",
+    )
+    for index in range(len(header) or max(map(len, rows), default=0)):
+        table.add_column(
+            header[index] if header else "",
+            style="cyan" if index == 0 else None,
+            no_wrap=width is None or index == 0,
+        )
+    for row in rows:
+        # Text and not str: a path or a message with square brackets is not markup.
+        table.add_row(*(Text(str(cell)) for cell in row))
+    return table
 
 
 def write_rows(outcome: Outcome) -> None:

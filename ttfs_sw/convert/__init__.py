@@ -172,10 +172,13 @@ def convert(
     try:
         verdict.judge(found, network, quantised, relu, folded, calibration, max_loss,
                       weights=weights is not None or not _FUNCTION.fullmatch(str(model)))
-    except verdict.RejectedError:
-        # One of an earlier conversion must not be taken for this one's.
-        (folder / "network.npz").unlink(missing_ok=True)
-        raise
+    except verdict.RejectedError as error:
+        if not (folder / "network.npz").exists():
+            raise
+        # Nothing is lost; but it must not be taken for this one's.
+        raise verdict.RejectedError(
+            f"{error}; {folder / 'network.npz'} is still that of an earlier conversion",
+            error.report) from error
     config = dataclasses.replace(config, dataset=data.name)
     _write(folder, config, relu, quantised, data.maximum)
     # Last: whoever sees the network sees all that belongs to it.

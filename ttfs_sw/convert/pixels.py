@@ -134,5 +134,6 @@ def check(
         raise InputError(
             f"of {len(y)} training images the model recognises {1 - found:.1%} if pixels "
             f"are divided by {pixels.scale:g}, {who}, but {1 - others[best]:.1%} if by {best}; say "
-            f"what it was trained with: --scale {best} or --scale {pixels.scale:g}"
+            f"what it was trained with: --scale {best} or --scale {pixels.scale:g}, and --mean and "
+            "--std if its images were normalised"
         )

@@ -89,6 +89,11 @@ def load_tensors(path: str | os.PathLike) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise InputError(f"there is no file of weights {path}")
     try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
                 # Of either byte order.
@@ -97,16 +102,16 @@ def load_tensors(path: str | os.PathLike) -> dict[str, torch.Tensor]:
         else:
             with warnings.catch_warnings(action="ignore"):
                 found = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     except pickle.UnpicklingError as error:
         raise InputError(
             f"{path} is a pickle of more than tensors, which would run code when opened; save only "
             "the weights: torch.save(model.state_dict(), FILE)"
         ) from error
-    except (RuntimeError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, TypeError,
+            zipfile.BadZipFile) as error:
         raise InputError(
-            f"{path} is no file of weights; make one with torch.save(model.state_dict(), FILE)"
+            f"{path} is no file of weights, or damaged; make one with "
+            "torch.save(model.state_dict(), FILE)"
         ) from error
     return _tensors(found, path)
 
