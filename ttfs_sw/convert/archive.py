@@ -17,7 +17,7 @@ from typing import Any
 
 from ttfs_sw.convert import flow, outputs
 from ttfs_sw.convert.payload import DTYPES, Payload
-from ttfs_sw.convert.program import Node, Opaque, Program, Ref
+from ttfs_sw.convert.program import Node, Opaque, Program, Ref, reads
 from ttfs_sw.errors import InputError
 
 __all__ = ["read"]
@@ -113,7 +113,7 @@ class _Archive:
             for name, meta in graph["tensor_values"].items()
         }
         payload = Payload(self._archive, self._root, self._source)
-        read = {name for node in nodes for name in flow.reads(node.arguments)}
+        read = {name for node in nodes for name in reads(node.arguments)}
         tensors = {name: payload.tensor(*at) for name, at in stored.items() if name in read}
         return Program(
             self._source, nodes, tensors, shapes, images[0], output, place, list(notes)
@@ -138,23 +138,24 @@ class _Archive:
 
 
 def _node(item: dict[str, Any]) -> Node | None:
-    """An operation of the graph; ``None`` if it makes no tensor: sizes and assertions."""
-    names = [
-        output["as_tensor"]["name"] if "as_tensor" in output else output["as_tensors"][0]["name"]
-        for output in item["outputs"] if "as_tensor" in output or output.get("as_tensors")
-    ]
-    if not names:
-        return None
+    """An operation of the graph; ``None`` if it neither makes nor changes a tensor: assertions."""
+    names = list(reads([_argument(output) for output in item["outputs"]]))
     operation = item["target"].removeprefix("torch.ops.aten.").partition(".")[0]
-    arguments = {entry["name"]: _argument(entry["arg"]) for entry in item["inputs"]}
+    arguments: dict[str, Any] = {}
+    for index, entry in enumerate(item["inputs"]):
+        # Those of an operation that is none of ATen may have no names.
+        name = entry["name"] if entry["name"] not in ("", *arguments) else f"#{index}"
+        arguments[name] = _argument(entry["arg"])
     metadata = item["metadata"]
     module, kind = "", ""
     if metadata.get("nn_module_stack"):
         _, module, kind = metadata["nn_module_stack"].rpartition(";")[2].split(",")
-    return Node(
-        operation, arguments, names[0], module, kind.rpartition(".")[2],
-        _line(metadata.get("stack_trace", "")),
+    # What gives nothing has no name of its own, but may change what it reads.
+    node = Node(
+        operation, arguments, names[0] if names else "", module, kind.rpartition(".")[2],
+        _line(metadata.get("stack_trace", "")), tuple(names[1:]),
     )
+    return node if names or node.in_place else None
 
 
 def _argument(value: dict[str, Any]) -> Any:

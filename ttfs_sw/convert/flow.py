@@ -1,24 +1,48 @@
-"""What of a program the logits need.
+"""What of a program the logits need, and which of its tensors may lie in the same memory.
 
 An operation that works in place (``x.add_(1)``) changes all tensors that share its memory: it is
-needed if one of them is.
+needed if one of them may be.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from ttfs_sw.convert.operations import refuse
-from ttfs_sw.convert.program import Node, Opaque, Ref
+from ttfs_sw.convert.operations import FRESH, refuse
+from ttfs_sw.convert.program import Node, Opaque, reads
 
-__all__ = ["live", "reads"]
+__all__ = ["Memory", "live"]
 
-#: Operations whose result is, or may be, the memory of their first argument.
-_VIEWS = {
-    "view", "_unsafe_view", "view_as", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze",
-    "transpose", "t", "permute", "expand", "expand_as", "slice", "select", "narrow", "unfold",
-    "diagonal", "movedim", "swapaxes", "split", "chunk", "unbind", "detach", "alias", "contiguous",
-    "dropout", "feature_dropout", "alpha_dropout", "to", "type_as", "real", "as_strided",
-}
+
+class Memory:
+    """Which tensors of a program may share memory; what is not known to be new may.
+
+    Parameters
+    ----------
+    nodes : sequence of :class:`ttfs_sw.convert.program.Node`
+        In the order of computation.
+    """
+
+    def __init__(self, nodes: Sequence[Node]):
+        # In whose memory each tensor may lie: its own and that of those that it was made of.
+        self._in: dict[str, set[str]] = {}
+        for node in nodes:
+            known = node.plain in FRESH
+            sources = (node.changes if known else list(reads(node.arguments)))
+            found = {node.name}.union(*(self.of(name) for name in sources))
+            for name in (node.name, *node.others):
+                self._in[name] = found
+            if not known:
+                # It may put another tensor's memory in place of what it changes (set_).
+                for name in node.changes:
+                    self._in[name] = self.of(name) | found
+
+    def of(self, name: str) -> set[str]:
+        """Names of the tensors in whose memory ``name`` may lie."""
+        return self._in.get(name, {name})
+
+    def touches(self, node: Node, names: set[str]) -> bool:
+        """Whether an operation may change one of the tensors ``names``."""
+        changed = set().union(*(self.of(name) for name in node.changes))
+        return any(not changed.isdisjoint(self.of(name)) for name in names) if changed else False
 
 
 def live(nodes: Sequence[Node], output: str, constants: set[str]) -> list[Node]:
@@ -34,50 +58,21 @@ def live(nodes: Sequence[Node], output: str, constants: set[str]) -> list[Node]:
     :exc:`ttfs_sw.errors.InputError`
         If one of them changes a weight, or has an argument of a kind that is not known.
     """
-    memory = _memory(nodes)
+    memory = Memory(nodes)
     needed = {output}
     kept = []
     for node in reversed(nodes):
-        if node.name in needed or (_in_place(node) and memory[node.name] & needed):
+        if not needed.isdisjoint((node.name, *node.others)) or memory.touches(node, needed):
             needed.update(reads(node.arguments))
             kept.append(node)
     kept.reverse()
     for node in kept:
-        # torch detaches constants "in place", which changes nothing.
-        if _in_place(node) and node.operation != "detach_" and memory[node.name] & constants:
-            raise refuse(node, "it changes a weight or a buffer while the model runs, so that "
-                         "its logits depend on the images before")
         for name, value in node.arguments.items():
             if isinstance(value, Opaque):
                 raise refuse(node, f"its argument {name} is of a kind ({value.kind}) that is not "
                              "known here")
+        # torch detaches constants "in place", which changes nothing.
+        if node.operation != "detach_" and memory.touches(node, constants):
+            raise refuse(node, "it changes a weight or a buffer while the model runs, so that "
+                         "its logits depend on the images before")
     return kept
-
-
-def reads(value: Any) -> Iterator[str]:
-    """Names of the tensors in an argument, or in all of them."""
-    if isinstance(value, Ref):
-        yield value.name
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from reads(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from reads(item)
-
-
-def _in_place(node: Node) -> bool:
-    return node.operation.endswith("_") and not node.operation.startswith("_")
-
-
-def _memory(nodes: Sequence[Node]) -> dict[str, set[str]]:
-    """Names of the tensors that lie, or may lie, in the same memory, by the name of each."""
-    memory: dict[str, set[str]] = {}
-    for node in nodes:
-        read = next(reads(node.arguments), None)
-        if read is not None and (_in_place(node) or node.operation in _VIEWS):
-            memory[node.name] = memory.setdefault(read, {read})
-            memory[node.name].add(node.name)
-        else:
-            memory.setdefault(node.name, {node.name})
-    return memory

@@ -13,7 +13,7 @@ import torch
 from ttfs_sw.convert import reference, windows
 from ttfs_sw.convert.arithmetic import Arithmetic
 from ttfs_sw.convert.layers import Folded, Map, Sums
-from ttfs_sw.convert.operations import COPIES, MONOTONE, NOTHING, SHAPES, refuse, unknown
+from ttfs_sw.convert.operations import MONOTONE, NOTHING, SAME, SHAPES, refuse, unknown
 from ttfs_sw.convert.program import Node, Program, Ref
 from ttfs_sw.convert.values import size
 from ttfs_sw.errors import InputError
@@ -83,24 +83,34 @@ class Folder(Arithmetic):
         name holds: :mod:`ttfs_sw.convert.proof` holds them against each other.
         """
         for node in self._program.nodes:
-            operation = node.operation
-            in_place = operation.endswith("_") and not operation.startswith("_")
-            operation = operation.removesuffix("_") if in_place else operation
             reads = [item for item in node.arguments.values() if isinstance(item, Ref)]
             if reads and all(item.name in self._constants for item in reads):
                 self._constants[node.name] = self._constant(node)
                 continue
             first = next(iter(reads), None)
-            value = self._step(operation, first, node)
-            if in_place:
+            if node.in_place:
+                self._check_change(first, node)
+            value = self._step(node.plain, first, node)
+            if node.in_place:
                 self._overwrite(first.name, value, node)
-            shares = in_place or (operation in (*NOTHING, *SHAPES) and operation not in COPIES)
-            self._set(node.name, value, first.name if shares else None)
+            same = node.in_place or node.plain in SAME
+            self._set(node.name, value, first.name if same else None)
             yield node, value
+
+    def _check_change(self, first: Ref | None, node: Node) -> None:
+        """Refuse to follow a change of anything but what an operation reads, or after the end."""
+        if first is None or node.changes != [first.name] or node.plain == node.operation:
+            raise refuse(node, "it may change a tensor that exists already in a way that is not "
+                         "known here; compute a new one")
+        output = self._program.output
+        if output in self._values and self._memory.touches(node, {output}) and any(
+            other.name == output and other.operation in MONOTONE for other in self._program.nodes
+        ):
+            raise refuse(node, f"it changes what {output} has given in place; return the logits")
 
     def _constant(self, node: Node) -> torch.Tensor:
         """A constant in another shape."""
-        if node.operation not in (*NOTHING, *SHAPES):
+        if node.plain not in NOTHING and node.operation not in SHAPES:
             raise refuse(node, f"it computes weights or constants ({node.operation}) each time the "
                          "model runs; store the result in their place, as prune.remove or "
                          "parametrize.remove_parametrizations of torch.nn.utils do")
@@ -131,6 +141,11 @@ class Folder(Arithmetic):
     def folded(self) -> Folded:
         """All layers, the read-out last; after the last step."""
         logits = self._values.get(self._program.output)
+        if changed := self._changed.get(self._program.output):
+            raise InputError(
+                f"{self._program.source} returns a tensor that {changed.where} has changed in "
+                "place since; use that operation without inplace=True or the _ of its name"
+            )
         if not isinstance(logits, Sums) or logits.plan.kind != "dense":
             raise InputError(
                 f"{self._program.source} must end with an nn.Linear whose values are the logits, "

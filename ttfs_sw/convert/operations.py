@@ -3,7 +3,9 @@
 from ttfs_sw.convert.program import Node
 from ttfs_sw.errors import InputError
 
-__all__ = ["CONVERTS", "COPIES", "MONOTONE", "NOTHING", "SHAPES", "refuse", "unknown"]
+__all__ = [
+    "CONVERTS", "COPIES", "FRESH", "MONOTONE", "NOTHING", "SAME", "SHAPES", "refuse", "unknown",
+]
 
 #: Operations that do nothing to a trained network's values; those of COPIES give new memory.
 NOTHING = ("dropout", "feature_dropout", "alpha_dropout", "clone", "contiguous", "detach", "alias",
@@ -15,6 +17,18 @@ SHAPES = ("flatten", "view", "reshape", "_unsafe_view", "squeeze", "unsqueeze", 
 
 #: Operations after which the largest logit is still the largest.
 MONOTONE = ("softmax", "log_softmax", "_softmax", "_log_softmax", "sigmoid")
+
+#: Operations whose result surely lies in the memory of what they read, once a network is trained.
+SAME = ("dropout", "feature_dropout", "alpha_dropout", "detach", "alias", "view", "_unsafe_view",
+        "squeeze", "unsqueeze", "unflatten")
+
+#: Operations whose result never lies in the memory of what they read. Not by torch's schemas:
+#: those of dropout and type_as say so too. All others may share memory, and those that are not in
+#: SAME (to, contiguous, reshape, flatten) do or do not as types and strides have it.
+FRESH = (
+    "linear", "conv2d", "batch_norm", "relu", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d",
+    "mean", "add", "sub", "rsub", "mul", "div", "neg", *COPIES, *MONOTONE,
+)
 
 #: The end of the message about an operation that nobody has thought of.
 CONVERTS = (

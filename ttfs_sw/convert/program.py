@@ -1,11 +1,13 @@
 """What a model computes: operations one after another, and the tensors that they read."""
 
 import dataclasses
+import functools
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
-__all__ = ["Node", "Opaque", "Program", "Ref"]
+__all__ = ["Node", "Opaque", "Program", "Ref", "reads"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,11 +36,13 @@ class Node:
         By name; those with their default value may be missing. A size that depends on the number
         of images is ``None``.
     name : :class:`str`
-        Of the tensor that it makes.
+        Of the tensor that it makes, the first if it makes several.
     module, kind : :class:`str`
         Path and class of the module that computes it, ``"features.0"`` and ``"Conv2d"``.
     line : :class:`str`
         Where the user's code asks for it; empty where only torch's own code does.
+    others : tuple of :class:`str`
+        Names of further tensors that it makes.
     """
 
     operation: str
@@ -47,6 +51,30 @@ class Node:
     module: str = ""
     kind: str = ""
     line: str = ""
+    others: tuple[str, ...] = ()
+
+    @property
+    def changes(self) -> list[str]:
+        """Names of the tensors that it changes, by torch's schema of the operation.
+
+        One that torch does not know may change all that it reads.
+        """
+        written = _written(self.operation)
+        return [
+            name for key, value in self.arguments.items()
+            if written is None or (key, isinstance(value, list)) in written
+            for name in reads(value)
+        ]
+
+    @property
+    def in_place(self) -> bool:
+        """Whether it changes, or may change, a tensor that it reads: ``x.add_(1)``."""
+        return bool(self.changes)
+
+    @property
+    def plain(self) -> str:
+        """Name of the operation that computes the same and changes nothing: ``"add"``."""
+        return self.operation.removesuffix("_") if self.in_place else self.operation
 
     @property
     def where(self) -> str:
@@ -86,3 +114,31 @@ class Program:
     output: str
     place: int = 0
     notes: list[str] = dataclasses.field(default_factory=list)
+
+
+def reads(value: Any) -> Iterator[str]:
+    """Names of the tensors in an argument, or in all of them."""
+    if isinstance(value, Ref):
+        yield value.name
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from reads(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from reads(item)
+
+
+@functools.cache
+def _written(operation: str) -> frozenset[tuple[str, bool]] | None:
+    """Arguments that an operation of ATen changes: name, and whether it is a list of tensors.
+
+    ``None`` if torch knows no such operation.
+    """
+    # Looked up by its whole name: an attribute of torch.ops.aten need not be an operation.
+    schemas = torch._C._jit_get_schemas_for_operator(f"aten::{operation}")
+    return frozenset(
+        (argument.name, str(argument.type).startswith("List"))
+        for schema in schemas for argument in schema.arguments
+        if argument.alias_info is not None and argument.alias_info.is_write
+        and "Tensor" in str(argument.type)
+    ) if schemas else None

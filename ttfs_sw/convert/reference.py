@@ -74,7 +74,7 @@ def _run(program: Program, images: torch.Tensor) -> Iterator[tuple[str, torch.Te
 
 def result(node: Node, arguments: dict[str, Any]) -> torch.Tensor:
     """The result of one operation for a network that is not being trained."""
-    if node.operation in NOTHING:
+    if node.plain in NOTHING:
         value = next(item for item in arguments.values() if isinstance(item, torch.Tensor))
         # A type of less precision is left out: these are the exact values. One of whole numbers is
         # not.

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ttfs_sw.convert.flow import Memory
 from ttfs_sw.convert.layers import Layers, Map, Sums
 from ttfs_sw.convert.operations import refuse, unknown
 from ttfs_sw.convert.program import Node, Program, Ref
@@ -29,8 +30,10 @@ class Values:
         self._program = program
         self._constants = dict(program.tensors)
         self._values: dict[str, Map | Sums] = {program.input: image}
-        # Tensors that share their memory have one number; and who has changed it since.
-        self._memory = {program.input: 0}
+        # Which tensors may share memory. Those that surely do have one number; and who has changed
+        # a tensor since.
+        self._memory = Memory(program.nodes)
+        self._same = {program.input: 0}
         self._changed: dict[str, Node] = {}
         self.layers = Layers(image.shape)
 
@@ -42,23 +45,22 @@ class Values:
                          " use that operation without inplace=True or the _ of its name")
         return self._values[reference.name]
 
-    def _set(self, name: str, value: Map | Sums, shares: str | None) -> None:
-        """Name a value, which may lie in the memory of another one."""
-        self._memory[name] = len(self._memory) if shares is None else self._memory[shares]
+    def _set(self, name: str, value: Map | Sums, same: str | None) -> None:
+        """Name a value, which surely lies in the memory of ``same``."""
+        self._same[name] = len(self._same) if same is None else self._same[same]
         self._values[name] = value
 
     def _overwrite(self, name: str, value: Map | Sums, node: Node) -> None:
-        """Change a tensor in place, and with it all others in the same memory."""
+        """Change a tensor in place, and with it all others that may be in the same memory."""
         if name not in self._values:
             raise refuse(node, "it changes a constant in place")
         old = self._values[name]
-        for other, memory in self._memory.items():
-            if memory == self._memory[name]:
-                if self._values[other] is old:
-                    self._values[other] = value
-                else:
-                    # Of another shape, or older: what it holds now is not followed.
-                    self._changed[other] = node
+        for other, number in self._same.items():
+            if number == self._same[name] and self._values[other] is old:
+                self._values[other] = value
+            elif self._memory.touches(node, {other}):
+                # Of another shape, or older, or perhaps a copy: what it holds now is not followed.
+                self._changed[other] = node
 
     def _map(self, reference: Any, node: Node) -> Map:
         """An argument that only a map can be; sums that cannot be negative fire."""
