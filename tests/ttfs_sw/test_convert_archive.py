@@ -255,6 +255,16 @@ def test_what_the_logits_do_not_need_is_not_read():
     assert (program.place, len(program.notes)) == (0, 1)
 
 
+def test_statistics_without_gradient_are_left_out():
+    def forward(self, x):
+        h = torch.relu(self.first(x))
+        with torch.no_grad():
+            spread = h.std()
+        return {"logits": self.last(h), "spread": spread}
+    program = archive.read(saved(Model(forward, **parts())), "model")
+    assert [node.operation for node in program.nodes] == ["linear", "relu", "linear"]
+
+
 def alias(self, x):
     flat = self.first(x)
     seen = flat.view(-1, 5, 1)
@@ -316,6 +326,13 @@ def turned_softmax(self, x):
     return found
 
 
+def without_gradient(self, x):
+    h = torch.relu(self.first(x))
+    with torch.no_grad():
+        h.mul_(3)
+    return self.last(h)
+
+
 def into_the_same(self, x):
     h = hidden(self, x)
     return self.last(torch.mul(h, 3.0, out=h))
@@ -337,6 +354,7 @@ CHANGES = {
     "reshape": (after(lambda h: h.reshape(-1, 5).add_(1)), SINCE),
     "view of the logits": (turned_output, r"model returns a tensor that .*mul_.* changed in place"),
     "softmax": (turned_softmax, "it changes what softmax has given in place; return the logits"),
+    "without gradient": (without_gradient, r"set_grad_enabled does not .* kind \(as_graph\)"),
     "into a tensor": (into_the_same, "it may change a tensor that exists already in a way"),
 }
 

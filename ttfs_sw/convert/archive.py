@@ -140,7 +140,9 @@ class _Archive:
 def _node(item: dict[str, Any]) -> Node | None:
     """An operation of the graph; ``None`` if it neither makes nor changes a tensor: assertions."""
     names = list(reads([_argument(output) for output in item["outputs"]]))
-    operation = item["target"].removeprefix("torch.ops.aten.").partition(".")[0]
+    operation, aten = item["target"], "torch.ops.aten."
+    if operation.startswith(aten):
+        operation = operation.removeprefix(aten).partition(".")[0]
     arguments: dict[str, Any] = {}
     for index, entry in enumerate(item["inputs"]):
         # Those of an operation that is none of ATen may have no names.
@@ -178,6 +180,9 @@ def _argument(value: dict[str, Any]) -> Any:
         return [_argument(item) for item in content]
     if kind == "as_scalar_type":
         return DTYPES.get(content, Opaque(f"{kind} {content}"))
+    if kind == "as_graph" and "graph" in content:
+        nodes = map(_node, content["graph"]["nodes"])
+        return Opaque(kind, any(node is not None and node.in_place for node in nodes))
     return content if kind in _PLAIN else Opaque(kind)
 
 

@@ -17,11 +17,24 @@ class Ref:
     name: str
 
 
+#: The operation that ``with torch.no_grad()`` makes; it runs a graph that is one of its arguments.
+NO_GRAD = "torch.ops.higher_order.wrap_with_set_grad_enabled"
+
+
 @dataclasses.dataclass(frozen=True)
 class Opaque:
-    """An argument of a kind that is not known here."""
+    """An argument of a kind that is not known here.
+
+    Parameters
+    ----------
+    kind : :class:`str`
+        As the archive calls it.
+    changes : :class:`bool`
+        Whether it is no graph, or one that changes, or may change, tensors in place.
+    """
 
     kind: str
+    changes: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +44,8 @@ class Node:
     Parameters
     ----------
     operation : :class:`str`
-        Its name in ATen, torch's library of operations: ``"conv2d"``.
+        Its name in ATen, torch's library of operations, ``"conv2d"``; that of any other with its
+        library, ``"torch.ops.higher_order.cond"``.
     arguments : :class:`dict`
         By name; those with their default value may be missing. A size that depends on the number
         of images is ``None``.
@@ -60,6 +74,10 @@ class Node:
         One that torch does not know may change all that it reads.
         """
         written = _written(self.operation)
+        if self.operation == NO_GRAD and not any(
+            value.changes for value in self.arguments.values() if isinstance(value, Opaque)
+        ):
+            return []
         return [
             name for key, value in self.arguments.items()
             if written is None or (key, isinstance(value, list)) in written
