@@ -77,6 +77,8 @@ def check_same(folder, whole):
     ours, theirs = (
         torch.load(path / "model.pt", weights_only=True) for path in (folder, whole)
     )
+    assert list(ours) == list(theirs)
+    assert ours.pop("pixel_scale") == theirs.pop("pixel_scale")
     for name in theirs:
         assert list(ours[name]) == list(theirs[name])
         for key, value in theirs[name].items():
