@@ -9,7 +9,7 @@ from hdl.cycles import TERMS
 from hdl.program import LayerPlan, Program
 from sim.compare import Comparison
 
-__all__ = ["layer_report", "spread"]
+__all__ = ["join", "layer_report", "spread"]
 
 _NAMES = list(TERMS)
 
@@ -24,6 +24,11 @@ def spread(values: np.ndarray) -> dict[str, float] | None:
         "mean": round(float(values.mean()), 2),
         "max": int(values.max()),
     }
+
+
+def join(comparisons: Sequence[Comparison], name: str) -> np.ndarray:
+    """What all simulators together have found of their images, in order, by its name."""
+    return np.concatenate([getattr(each, name)[:each.done] for each in comparisons])
 
 
 def layer_report(
@@ -43,12 +48,10 @@ def layer_report(
     held : :class:`bool`
         Logits were not always taken at once: the last layer, which waits for that, is not judged.
     """
-    def join(name: str) -> np.ndarray:
-        return np.concatenate([getattr(each, name)[:each.done] for each in comparisons])
-
     image = np.concatenate([each.first_image + np.arange(each.done) for each in comparisons])
-    cycles, events, roofline, terms = map(join, ("layer_cycles", "events", "roofline", "terms"))
-    agree = join("mismatched") == 0
+    cycles, events, roofline, terms = (
+        join(comparisons, name) for name in ("layer_cycles", "events", "roofline", "terms"))
+    agree = join(comparisons, "mismatched") == 0
     layers, first = [], None
     for index, plan in enumerate(program.layers):
         judged = agree & (not held or plan.spiking)

@@ -9,7 +9,7 @@ import numpy as np
 
 from hdl.program import Program
 from sim.compare import Comparison
-from sim.layers import layer_report, spread
+from sim.layers import join, layer_report, spread
 
 __all__ = ["summary"]
 
@@ -31,10 +31,8 @@ def summary(
     held : :class:`bool`
         Logits were not always taken at once.
     """
-    def join(name: str) -> np.ndarray:
-        return np.concatenate([getattr(each, name)[:each.done] for each in comparisons])
-
-    winners, cycles, mismatched = join("winners"), join("cycles"), join("mismatched")
+    winners, cycles, mismatched = (
+        join(comparisons, name) for name in ("winners", "cycles", "mismatched"))
     accuracy = None
     if labels is not None and len(winners):
         starts = [(each.first_image, each.done) for each in comparisons]
