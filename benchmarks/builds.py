@@ -15,11 +15,11 @@ import shlex
 import statistics
 import sys
 
-from boards import analysis, report
-from boards.bitstream import make_bitstream
-from boards.registry import BOARDS, Board, find_board
-from boards.toolchain import find_toolchain
-from boards.top import BoardTop
+from ttfs_fpga.boards import analysis, report
+from ttfs_fpga.boards.bitstream import make_bitstream
+from ttfs_fpga.boards.registry import BOARDS, Board, find_board
+from ttfs_fpga.boards.toolchain import find_toolchain
+from ttfs_fpga.boards.top import BoardTop
 from ttfs_sw.errors import answered
 
 

@@ -17,14 +17,14 @@ from pathlib import Path
 from amaranth.back import rtlil
 from amaranth.hdl import Signal, Value
 
-from boards.bitstream import NO_COLLISIONS
-from boards.configurations import CONFIGURATIONS
-from boards.process import run_tool
-from boards.registry import find_board
-from boards.toolchain import Toolchain, find_toolchain
-from hdl.config import CoreConfig
-from hdl.core import Core
-from hdl.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS
+from ttfs_fpga.boards.bitstream import NO_COLLISIONS
+from ttfs_fpga.boards.configurations import CONFIGURATIONS
+from ttfs_fpga.boards.process import run_tool
+from ttfs_fpga.boards.registry import find_board
+from ttfs_fpga.boards.toolchain import Toolchain, find_toolchain
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.core import Core
+from ttfs_fpga.hdl.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS
 from ttfs_sw.errors import answered
 from ttfs_sw.files import write_json
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from boards.registry import find_board
-from sim import cosim
-from sim.emit import Sources, emit
-from sim.runner import build
-from sim.simulators import find_simulator
+from ttfs_fpga.boards.registry import find_board
+from ttfs_fpga.sim import cosim
+from ttfs_fpga.sim.emit import Sources, emit
+from ttfs_fpga.sim.runner import build
+from ttfs_fpga.sim.simulators import find_simulator
 from ttfs_sw import datasets
 from ttfs_sw.errors import answered
 from ttfs_sw.network import Network, dense_network

@@ -20,10 +20,10 @@ from typing import Any
 from builds import measure
 from table import put_table
 
-from boards.registry import BOARDS
-from hdl.compiler import DoesNotFit
-from hdl.config import DATAPATHS
-from sim import cosim
+from ttfs_fpga.boards.registry import BOARDS
+from ttfs_fpga.hdl.compiler import DoesNotFit
+from ttfs_fpga.hdl.config import DATAPATHS
+from ttfs_fpga.sim import cosim
 from ttfs_sw import datasets
 from ttfs_sw.cli.tables import count
 from ttfs_sw.errors import answered

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from table import put_table
 
-from hdl.config import CoreConfig
-from sim import cosim
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.sim import cosim
 from ttfs_sw.cli.tables import count
 from ttfs_sw.errors import FailureError, answered
 from ttfs_sw.files import output_folder, write_json

@@ -12,11 +12,11 @@ cell outside it. What is routed already comes from the cache of ``ttfs build``.
 import argparse
 import sys
 
-from boards.analysis import follow
-from boards.bitstream import make_bitstream
-from boards.registry import Board, find_board
-from boards.timing import Timing
-from boards.top import BoardTop
+from ttfs_fpga.boards.analysis import follow
+from ttfs_fpga.boards.bitstream import make_bitstream
+from ttfs_fpga.boards.registry import Board, find_board
+from ttfs_fpga.boards.timing import Timing
+from ttfs_fpga.boards.top import BoardTop
 from ttfs_sw.errors import answered
 
 

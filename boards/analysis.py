@@ -6,10 +6,10 @@ import inspect
 import sys
 from pathlib import Path
 
-from boards import cell_timing, mac16, report, sdf, timing
-from boards.cell_timing import device_timing, dsp_parameters
-from boards.sdf import read_sdf
-from boards.timing import Timing
+from ttfs_fpga.boards import cell_timing, mac16, report, sdf, timing
+from ttfs_fpga.boards.cell_timing import device_timing, dsp_parameters
+from ttfs_fpga.boards.sdf import read_sdf
+from ttfs_fpga.boards.timing import Timing
 from ttfs_sw.errors import FailureError
 
 __all__ = ["IDENTITY", "all_paths", "analyse", "follow", "slowest_paths"]

@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from boards import analysis, report
-from boards.bitstream import Bitstream, make_bitstream
-from boards.image import serialise
-from boards.registry import Board
-from boards.toolchain import Toolchain, find_toolchain
-from hdl.compiler import DoesNotFit, compile_network
+from ttfs_fpga.boards import analysis, report
+from ttfs_fpga.boards.bitstream import Bitstream, make_bitstream
+from ttfs_fpga.boards.image import serialise
+from ttfs_fpga.boards.registry import Board
+from ttfs_fpga.boards.toolchain import Toolchain, find_toolchain
+from ttfs_fpga.hdl.compiler import DoesNotFit, compile_network
 from ttfs_sw.errors import FailureError
 from ttfs_sw.files import output_folder, write_bytes, write_json, write_text
 from ttfs_sw.framing import FLAG, encode_frame
@@ -117,7 +117,7 @@ def build(
         the critical path are written all the same, and the bitstream is not.
     """
     # Imported here: an image alone needs no gateware.
-    from boards.top import BoardTop
+    from ttfs_fpga.boards.top import BoardTop
 
     started = time.monotonic()
     image = make_image(network, board)

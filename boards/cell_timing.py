@@ -11,8 +11,8 @@ import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from boards.mac16 import mac16
-from boards.sdf import Arc, Cell
+from ttfs_fpga.boards.mac16 import mac16
+from ttfs_fpga.boards.sdf import Arc, Cell
 from ttfs_sw.errors import FailureError
 
 __all__ = ["Device", "device_timing", "dsp_parameters"]

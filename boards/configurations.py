@@ -7,7 +7,7 @@ full each device gets.
 
 import dataclasses
 
-from hdl.config import DATAPATHS, CoreConfig
+from ttfs_fpga.hdl.config import DATAPATHS, CoreConfig
 
 __all__ = ["CONFIGURATIONS", "Configuration"]
 

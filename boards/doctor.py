@@ -9,9 +9,9 @@ import platform
 import shutil
 from collections.abc import Iterator
 
-from boards.program import INSTALL, NAMES
-from boards.registry import BOARDS
-from boards.toolchain import (
+from ttfs_fpga.boards.program import INSTALL, NAMES
+from ttfs_fpga.boards.registry import BOARDS
+from ttfs_fpga.boards.toolchain import (
     FAMILIES,
     find_program,
     find_tool,

@@ -4,8 +4,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from boards.image import length_bits
-from hdl.config import CoreConfig
+from ttfs_fpga.boards.image import length_bits
+from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_sw.errors import InputError
 
 __all__ = ["MAX_SPI_HZ", "READ", "WAKE_SECONDS", "WAKE_UP", "FlashBoot", "check_flash_region"]

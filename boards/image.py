@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator
 
 from amaranth.lib import data
 
-from hdl.config import CoreConfig
-from hdl.inspection import BadTable, check_table
-from hdl.program import Program
-from hdl.shapes import Memory
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.inspection import BadTable, check_table
+from ttfs_fpga.hdl.program import Program
+from ttfs_fpga.hdl.shapes import Memory
 from ttfs_sw.errors import InputError
 
 __all__ = ["FORMAT_VERSION", "MAGIC", "Image", "ImageError", "length_bits", "memory_depths",

@@ -4,11 +4,11 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from boards.feeder import SampleFeeder
-from boards.frames import reply_shape
-from boards.recorder import Recorder, RecordMap, padded
-from hdl.config import CoreConfig
-from hdl.shapes import logit_shape, sample_shape, statistics_shape
+from ttfs_fpga.boards.feeder import SampleFeeder
+from ttfs_fpga.boards.frames import reply_shape
+from ttfs_fpga.boards.recorder import Recorder, RecordMap, padded
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.shapes import logit_shape, sample_shape, statistics_shape
 from ttfs_sw.protocol import (
     NAK,
     REPLY,

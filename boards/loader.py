@@ -5,9 +5,9 @@ from amaranth.lib import crc, data, enum, stream, wiring
 from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
 
-from boards.image import FORMAT_VERSION, MAGIC, length_bits, memory_depths, section_shape
-from hdl.config import CoreConfig
-from hdl.shapes import Memory, load_shape
+from ttfs_fpga.boards.image import FORMAT_VERSION, MAGIC, length_bits, memory_depths, section_shape
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.shapes import Memory, load_shape
 from ttfs_sw.protocol import LoadState, Source
 
 __all__ = ["ImageLoader"]

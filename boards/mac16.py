@@ -13,7 +13,7 @@ than in the table (tests/boards/test_mac16.py).
 
 from collections.abc import Collection, Mapping
 
-from boards.sdf import Arc, Cell, Check
+from ttfs_fpga.boards.sdf import Arc, Cell, Check
 
 __all__ = ["mac16"]
 

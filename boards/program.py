@@ -5,10 +5,10 @@ import shutil
 import time
 from pathlib import Path
 
-from boards.image import Image
-from boards.process import run_tool
-from boards.registry import Board, Programmer
-from boards.toolchain import INSTALL_SYSTEM, find_program
+from ttfs_fpga.boards.image import Image
+from ttfs_fpga.boards.process import run_tool
+from ttfs_fpga.boards.registry import Board, Programmer
+from ttfs_fpga.boards.toolchain import INSTALL_SYSTEM, find_program
 from ttfs_sw.errors import InputError, ToolError
 
 __all__ = ["INSTALL", "NAMES", "commands", "flash"]

@@ -7,8 +7,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.config import CoreConfig
-from hdl.shapes import logit_shape, statistics_shape
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.shapes import logit_shape, statistics_shape
 from ttfs_sw.protocol import STATISTICS_BYTES, Identity, Result
 
 __all__ = ["RecordMap", "Recorder", "padded"]

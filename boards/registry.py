@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from amaranth.build import Platform
 
-from boards.configurations import CONFIGURATIONS
-from hdl.config import CoreConfig
+from ttfs_fpga.boards.configurations import CONFIGURATIONS
+from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_sw.errors import InputError
 
 __all__ = ["BOARDS", "Board", "Programmer", "find_board"]

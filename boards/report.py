@@ -2,7 +2,7 @@
 
 import re
 
-from boards.timing import origin
+from ttfs_fpga.boards.timing import origin
 from ttfs_sw.errors import FailureError
 
 __all__ = ["clock_name", "clocks", "critical_path", "missed", "slack", "utilization"]

@@ -13,8 +13,8 @@ import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 
-from boards.cell_timing import Device
-from boards.sdf import Sdf
+from ttfs_fpga.boards.cell_timing import Device
+from ttfs_fpga.boards.sdf import Sdf
 from ttfs_sw.errors import FailureError
 
 __all__ = ["Hop", "Path", "Timing", "origin"]

@@ -12,16 +12,16 @@ from amaranth.hdl import (
 )
 from amaranth.lib import io, wiring
 
-from boards.clock import ClockGenerator
-from boards.flash_boot import FlashBoot, check_flash_region
-from boards.frames import FrameReceiver, FrameSender
-from boards.link import Link
-from boards.loader import ImageLoader
-from boards.recorder import RecordMap
-from boards.registry import Board
-from boards.uart import UARTReceiver, UARTTransmitter, baud_divisor
-from hdl.core import Core
-from hdl.program import Program
+from ttfs_fpga.boards.clock import ClockGenerator
+from ttfs_fpga.boards.flash_boot import FlashBoot, check_flash_region
+from ttfs_fpga.boards.frames import FrameReceiver, FrameSender
+from ttfs_fpga.boards.link import Link
+from ttfs_fpga.boards.loader import ImageLoader
+from ttfs_fpga.boards.recorder import RecordMap
+from ttfs_fpga.boards.registry import Board
+from ttfs_fpga.boards.uart import UARTReceiver, UARTTransmitter, baud_divisor
+from ttfs_fpga.hdl.core import Core
+from ttfs_fpga.hdl.program import Program
 from ttfs_sw.protocol import PROTOCOL_VERSION, Identity, LoadState, Source, event_gap
 
 __all__ = ["BoardTop", "board_identity"]

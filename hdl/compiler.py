@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from hdl.config import LAYER_CYCLES_BITS, MAX_WEIGHT_BITS, CoreConfig
-from hdl.contents import contents, fire_threshold, packed_kernel, slope_count
-from hdl.cycles import most_cycles
-from hdl.inspection import check_table
-from hdl.layout import Axis, MapPlan, axis_of, plan_map
-from hdl.program import LayerPlan, Program
-from hdl.residual import largest_shift, plan_residual, reads
-from hdl.shapes import Memory
-from hdl.table import ENTRY_WORDS, MAX_KERNEL, ROW_WORDS, TooWide
+from ttfs_fpga.hdl.config import LAYER_CYCLES_BITS, MAX_WEIGHT_BITS, CoreConfig
+from ttfs_fpga.hdl.contents import contents, fire_threshold, packed_kernel, slope_count
+from ttfs_fpga.hdl.cycles import most_cycles
+from ttfs_fpga.hdl.inspection import check_table
+from ttfs_fpga.hdl.layout import Axis, MapPlan, axis_of, plan_map
+from ttfs_fpga.hdl.program import LayerPlan, Program
+from ttfs_fpga.hdl.residual import largest_shift, plan_residual, reads
+from ttfs_fpga.hdl.shapes import Memory
+from ttfs_fpga.hdl.table import ENTRY_WORDS, MAX_KERNEL, ROW_WORDS, TooWide
 
 __all__ = ["DoesNotFit", "compile_network", "minimal_config"]
 

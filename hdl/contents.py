@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from hdl.config import CoreConfig
-from hdl.layout import MapPlan
-from hdl.program import LayerPlan
-from hdl.residual import identity, interleaved, reads
-from hdl.shapes import Memory
-from hdl.table import (
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.layout import MapPlan
+from ttfs_fpga.hdl.program import LayerPlan
+from ttfs_fpga.hdl.residual import identity, interleaved, reads
+from ttfs_fpga.hdl.shapes import Memory
+from ttfs_fpga.hdl.table import (
     COLUMN_FIELDS,
     ENTRY_WORDS,
     FIELDS,

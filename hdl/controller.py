@@ -5,9 +5,9 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from hdl.config import LAYER_CYCLES_BITS, CoreConfig
-from hdl.shapes import statistics_shape
-from hdl.table import (
+from ttfs_fpga.hdl.config import LAYER_CYCLES_BITS, CoreConfig
+from ttfs_fpga.hdl.shapes import statistics_shape
+from ttfs_fpga.hdl.table import (
     ACCUMULATE_FIELDS,
     ACCUMULATE_WORDS,
     ENTRY_WORDS,

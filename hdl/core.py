@@ -5,24 +5,24 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from hdl.config import LAYER_CYCLES_BITS, CoreConfig
-from hdl.controller import Controller
-from hdl.encoder import Encoder
-from hdl.first_spike import FirstSpike
-from hdl.guard import CoreError, Guard
-from hdl.mac import MacLanes
-from hdl.maps import SpikeMap
-from hdl.membrane import Membrane
-from hdl.ordering import OrderingQueue
-from hdl.pulses import Pulses
-from hdl.ramp import RampLanes
-from hdl.ramp_sequencer import RampSequencer
-from hdl.readout import Readout
-from hdl.requantiser import Requantiser
-from hdl.scanner import Scanner
-from hdl.sequencer import Sequencer
-from hdl.serial import SerialLanes
-from hdl.shapes import (
+from ttfs_fpga.hdl.config import LAYER_CYCLES_BITS, CoreConfig
+from ttfs_fpga.hdl.controller import Controller
+from ttfs_fpga.hdl.encoder import Encoder
+from ttfs_fpga.hdl.first_spike import FirstSpike
+from ttfs_fpga.hdl.guard import CoreError, Guard
+from ttfs_fpga.hdl.mac import MacLanes
+from ttfs_fpga.hdl.maps import SpikeMap
+from ttfs_fpga.hdl.membrane import Membrane
+from ttfs_fpga.hdl.ordering import OrderingQueue
+from ttfs_fpga.hdl.pulses import Pulses
+from ttfs_fpga.hdl.ramp import RampLanes
+from ttfs_fpga.hdl.ramp_sequencer import RampSequencer
+from ttfs_fpga.hdl.readout import Readout
+from ttfs_fpga.hdl.requantiser import Requantiser
+from ttfs_fpga.hdl.scanner import Scanner
+from ttfs_fpga.hdl.sequencer import Sequencer
+from ttfs_fpga.hdl.serial import SerialLanes
+from ttfs_fpga.hdl.shapes import (
     Memory,
     load_shape,
     logit_shape,
@@ -32,9 +32,9 @@ from hdl.shapes import (
     statistics_shape,
     time_shape,
 )
-from hdl.sweep import Sweep
-from hdl.table import Operation
-from hdl.weights import WeightMemory
+from ttfs_fpga.hdl.sweep import Sweep
+from ttfs_fpga.hdl.table import Operation
+from ttfs_fpga.hdl.weights import WeightMemory
 
 __all__ = ["Core"]
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hdl.config import CoreConfig
-from hdl.layout import MapPlan
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.layout import MapPlan
 
 if TYPE_CHECKING:
-    from hdl.program import LayerPlan
+    from ttfs_fpga.hdl.program import LayerPlan
 
 __all__ = ["TERMS", "cycle_terms", "most_cycles", "pulses"]
 

@@ -4,9 +4,9 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.config import CoreConfig
-from hdl.maps import SpikeMap
-from hdl.shapes import sample_shape
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.maps import SpikeMap
+from ttfs_fpga.hdl.shapes import sample_shape
 
 __all__ = ["Encoder"]
 

@@ -5,9 +5,9 @@ from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from hdl import signature
-from hdl.config import CoreConfig
-from hdl.table import (
+from ttfs_fpga.hdl import signature
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.table import (
     ENTRY_WORDS,
     FIELDS,
     HEADER_FIELDS,

@@ -11,10 +11,10 @@ import itertools
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 
-from hdl import signature
-from hdl.config import CoreConfig
-from hdl.program import LayerPlan
-from hdl.table import (
+from ttfs_fpga.hdl import signature
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.program import LayerPlan
+from ttfs_fpga.hdl.table import (
     COLUMN_FIELDS,
     ENTRY_WORDS,
     FIELDS,

@@ -7,7 +7,7 @@ import dataclasses
 
 import numpy as np
 
-from hdl.config import CoreConfig
+from ttfs_fpga.hdl.config import CoreConfig
 
 __all__ = ["Axis", "MapPlan", "axis_of", "plan_map"]
 

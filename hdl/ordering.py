@@ -4,8 +4,8 @@ from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.config import CoreConfig
-from hdl.shapes import event_shape, ordered_shape
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.shapes import event_shape, ordered_shape
 
 __all__ = ["OrderingQueue"]
 

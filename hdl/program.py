@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hdl.config import CoreConfig
-from hdl.cycles import pulses
-from hdl.layout import Axis, MapPlan
-from hdl.shapes import Memory, membrane_write_shape
-from hdl.table import HEADER_FIELDS
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.cycles import pulses
+from ttfs_fpga.hdl.layout import Axis, MapPlan
+from ttfs_fpga.hdl.shapes import Memory, membrane_write_shape
+from ttfs_fpga.hdl.table import HEADER_FIELDS
 
 __all__ = ["LayerPlan", "Program", "ResidualPlan"]
 

@@ -4,9 +4,9 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.config import CoreConfig
-from hdl.onehot import lowest_set
-from hdl.shapes import event_shape
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.onehot import lowest_set
+from ttfs_fpga.hdl.shapes import event_shape
 
 __all__ = ["Pulses"]
 

@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.config import CoreConfig
+from ttfs_fpga.hdl.config import CoreConfig
 
 __all__ = ["RampLanes"]
 

@@ -4,9 +4,9 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.config import CoreConfig
-from hdl.shapes import ordered_shape, ramp_update_shape
-from hdl.table import ROW_FIELDS, field_widths
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.shapes import ordered_shape, ramp_update_shape
+from ttfs_fpga.hdl.table import ROW_FIELDS, field_widths
 
 __all__ = ["RampSequencer"]
 

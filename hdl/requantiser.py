@@ -4,8 +4,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.config import CoreConfig
-from hdl.shapes import candidate_shape, code_shape
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.shapes import candidate_shape, code_shape
 
 __all__ = ["Requantiser"]
 

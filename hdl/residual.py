@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from hdl.config import CoreConfig
-from hdl.layout import Axis, MapPlan, axis_of
-from hdl.program import LayerPlan, ResidualPlan
-from hdl.table import MAX_KERNEL
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.layout import Axis, MapPlan, axis_of
+from ttfs_fpga.hdl.program import LayerPlan, ResidualPlan
+from ttfs_fpga.hdl.table import MAX_KERNEL
 
 __all__ = ["identity", "interleaved", "largest_shift", "plan_residual", "reads"]
 

@@ -4,10 +4,10 @@ from amaranth.hdl import Array, Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.config import CoreConfig
-from hdl.onehot import encode, lowest_set, select, several
-from hdl.shapes import event_shape
-from hdl.table import field_widths
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.onehot import encode, lowest_set, select, several
+from ttfs_fpga.hdl.shapes import event_shape
+from ttfs_fpga.hdl.table import field_widths
 
 __all__ = ["Scanner"]
 

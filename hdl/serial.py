@@ -4,8 +4,8 @@ from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.config import CoreConfig
-from hdl.onehot import encode
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.onehot import encode
 
 __all__ = ["SerialLanes"]
 

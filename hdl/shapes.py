@@ -3,7 +3,7 @@
 from amaranth.hdl import signed
 from amaranth.lib import data, enum
 
-from hdl.config import CoreConfig
+from ttfs_fpga.hdl.config import CoreConfig
 
 __all__ = ["Memory", "candidate_shape", "code_shape", "event_shape", "load_shape", "logit_shape",
            "membrane_write_shape", "ordered_shape", "potential_shape", "ramp_update_shape",

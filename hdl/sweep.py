@@ -4,10 +4,10 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.config import CoreConfig
-from hdl.onehot import encode, lowest_set, select
-from hdl.shapes import candidate_shape
-from hdl.table import field_widths
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.onehot import encode, lowest_set, select
+from ttfs_fpga.hdl.shapes import candidate_shape
+from ttfs_fpga.hdl.table import field_widths
 
 __all__ = ["Sweep"]
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 from amaranth.utils import ceil_log2
 
-from hdl import signature
-from hdl.config import LAYOUT_VERSION, CoreConfig
+from ttfs_fpga.hdl import signature
+from ttfs_fpga.hdl.config import LAYOUT_VERSION, CoreConfig
 
 __all__ = ["ACCUMULATE_FIELDS", "ACCUMULATE_WORDS", "COLUMN_FIELDS", "ENTRY_WORDS", "FIELDS",
            "FIRE_FIELDS", "FIRE_WORDS", "HEADER_FIELDS", "HEADER_WORDS", "MAGIC", "MAP_WORDS",

@@ -5,7 +5,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from hdl.config import CoreConfig
+from ttfs_fpga.hdl.config import CoreConfig
 
 __all__ = ["WeightMemory"]
 

@@ -5,10 +5,10 @@ import dataclasses
 
 import numpy as np
 
-from hdl.config import CoreConfig
-from sim.expected import Expected
-from sim.mismatch import MISSING, Finding, Mismatch, differing, placed
-from sim.records import RECORD_BYTES, End, Kind, RecordLayout, Records
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.sim.expected import Expected
+from ttfs_fpga.sim.mismatch import MISSING, Finding, Mismatch, differing, placed
+from ttfs_fpga.sim.records import RECORD_BYTES, End, Kind, RecordLayout, Records
 
 __all__ = ["Comparison"]
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from hdl.compiler import compile_network
-from hdl.config import CoreConfig
-from sim.emit import emit
-from sim.expected import Expected
-from sim.netlist import emit_netlist
-from sim.regression import Regression, Stuck
-from sim.runner import Build, build
-from sim.simulators import find_simulator
-from sim.summary import summary
+from ttfs_fpga.hdl.compiler import compile_network
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.sim.emit import emit
+from ttfs_fpga.sim.expected import Expected
+from ttfs_fpga.sim.netlist import emit_netlist
+from ttfs_fpga.sim.regression import Regression, Stuck
+from ttfs_fpga.sim.runner import Build, build
+from ttfs_fpga.sim.simulators import find_simulator
+from ttfs_fpga.sim.summary import summary
 from ttfs_sw import golden
 from ttfs_sw.errors import InputError
 from ttfs_sw.files import atomic_write, output_folder

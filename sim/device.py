@@ -14,14 +14,14 @@ import os
 import tempfile
 from pathlib import Path
 
-from boards.registry import Board
-from hdl.shapes import Memory, load_shape
-from sim.exchange import MOST_BYTES, Kind, send, wait
-from sim.pins import emit_board
-from sim.records import RECORD_BYTES, Records
-from sim.runner import build
-from sim.simulation import launch
-from sim.simulators import find_simulator
+from ttfs_fpga.boards.registry import Board
+from ttfs_fpga.hdl.shapes import Memory, load_shape
+from ttfs_fpga.sim.exchange import MOST_BYTES, Kind, send, wait
+from ttfs_fpga.sim.pins import emit_board
+from ttfs_fpga.sim.records import RECORD_BYTES, Records
+from ttfs_fpga.sim.runner import build
+from ttfs_fpga.sim.simulation import launch
+from ttfs_fpga.sim.simulators import find_simulator
 
 __all__ = ["SimulatedBoard"]
 
@@ -116,7 +116,7 @@ class SimulatedBoard:
                 if self._waves is not None:
                     arguments.append(f"+waves={Path(self._waves).absolute()}")
                 self._simulation = stack.enter_context(launch(
-                    self.build, "sim.tb_board", arguments, results=folder / "board.xml",
+                    self.build, "ttfs_fpga.sim.tb_board", arguments, results=folder / "board.xml",
                     pass_fds=(theirs,),
                 ))
             self._running = stack.pop_all()

@@ -5,11 +5,17 @@ import functools
 import json
 from pathlib import Path
 
-from boards.verilog import core_ports, core_verilog
-from hdl.config import CoreConfig
-from hdl.core import Core
-from hdl.shapes import load_shape, logit_shape, sample_shape, spike_shape, statistics_shape
-from sim.records import PAYLOAD_BITS
+from ttfs_fpga.boards.verilog import core_ports, core_verilog
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.core import Core
+from ttfs_fpga.hdl.shapes import (
+    load_shape,
+    logit_shape,
+    sample_shape,
+    spike_shape,
+    statistics_shape,
+)
+from ttfs_fpga.sim.records import PAYLOAD_BITS
 
 __all__ = ["Sources", "emit", "sizes_header", "source", "verilator_control", "with_harness"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hdl.program import Program
-from sim.spending import spending
+from ttfs_fpga.hdl.program import Program
+from ttfs_fpga.sim.spending import spending
 from ttfs_sw.errors import InputError
 from ttfs_sw.files import atomic_write
 from ttfs_sw.golden import Trace

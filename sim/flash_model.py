@@ -1,6 +1,6 @@
 """A model of an SPI flash chip for Amaranth's simulator; ``flash_chip.v`` is one in Verilog."""
 
-from boards.flash_boot import READ, WAKE_UP
+from ttfs_fpga.boards.flash_boot import READ, WAKE_UP
 
 __all__ = ["FlashModel"]
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from hdl.cycles import TERMS
-from hdl.program import LayerPlan, Program
-from sim.compare import Comparison
+from ttfs_fpga.hdl.cycles import TERMS
+from ttfs_fpga.hdl.program import LayerPlan, Program
+from ttfs_fpga.sim.compare import Comparison
 
 __all__ = ["join", "layer_report", "spread"]
 

@@ -14,14 +14,14 @@ from pathlib import Path
 from amaranth.back import rtlil
 from amaranth.hdl import Signal, ValueCastable
 
-from boards.bitstream import NO_COLLISIONS
-from boards.process import run_tool
-from boards.toolchain import Toolchain, find_toolchain
-from boards.verilog import core_ports, plain_verilog
-from hdl.config import CoreConfig
-from hdl.core import Core
-from hdl.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS
-from sim.emit import Sources, with_harness
+from ttfs_fpga.boards.bitstream import NO_COLLISIONS
+from ttfs_fpga.boards.process import run_tool
+from ttfs_fpga.boards.toolchain import Toolchain, find_toolchain
+from ttfs_fpga.boards.verilog import core_ports, plain_verilog
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.core import Core
+from ttfs_fpga.hdl.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS
+from ttfs_fpga.sim.emit import Sources, with_harness
 from ttfs_sw.errors import ToolError
 
 __all__ = ["emit_cells", "emit_netlist"]

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 from amaranth.hdl import Signal
 from amaranth.lib import io
 
-from boards.registry import Board
-from boards.top import BoardTop
-from boards.uart import baud_divisor
-from boards.verilog import plain_verilog
-from hdl.shapes import load_shape
-from sim.emit import Sources, sizes_header, source, verilator_control
+from ttfs_fpga.boards.registry import Board
+from ttfs_fpga.boards.top import BoardTop
+from ttfs_fpga.boards.uart import baud_divisor
+from ttfs_fpga.boards.verilog import plain_verilog
+from ttfs_fpga.hdl.shapes import load_shape
+from ttfs_fpga.sim.emit import Sources, sizes_header, source, verilator_control
 
 __all__ = ["PinPlatform", "emit_board"]
 

@@ -12,8 +12,8 @@ import numpy as np
 from amaranth.hdl import Shape
 from amaranth.lib import data
 
-from hdl.config import CoreConfig
-from hdl.shapes import logit_shape, spike_shape, statistics_shape
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.shapes import logit_shape, spike_shape, statistics_shape
 
 __all__ = ["PAYLOAD_BITS", "RECORD_BYTES", "End", "Ending", "Kind", "RecordLayout", "Records"]
 

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from hdl.cycles import most_cycles
-from hdl.guard import CoreError
-from hdl.program import Program
-from sim.compare import Comparison
-from sim.expected import Expected
-from sim.records import Ending
-from sim.runner import Build
-from sim.simulation import simulate
-from sim.stimulus import Stimulus
+from ttfs_fpga.hdl.cycles import most_cycles
+from ttfs_fpga.hdl.guard import CoreError
+from ttfs_fpga.hdl.program import Program
+from ttfs_fpga.sim.compare import Comparison
+from ttfs_fpga.sim.expected import Expected
+from ttfs_fpga.sim.records import Ending
+from ttfs_fpga.sim.runner import Build
+from ttfs_fpga.sim.simulation import simulate
+from ttfs_fpga.sim.stimulus import Stimulus
 from ttfs_sw.errors import FailureError
 
 __all__ = ["Regression", "Stuck"]

@@ -17,9 +17,9 @@ from pathlib import Path
 import cocotb_tools.config
 import platformdirs
 
-from sim.emit import Sources
-from sim.process import run_tool
-from sim.simulators import Simulator
+from ttfs_fpga.sim.emit import Sources
+from ttfs_fpga.sim.process import run_tool
+from ttfs_fpga.sim.simulators import Simulator
 from ttfs_sw.errors import InputError
 
 __all__ = ["TOP", "Build", "build", "cache_folder"]

@@ -10,8 +10,8 @@ from pathlib import Path
 import cocotb_tools.config
 import find_libpython
 
-from sim.process import child, last_lines
-from sim.runner import TOP, Build
+from ttfs_fpga.sim.process import child, last_lines
+from ttfs_fpga.sim.runner import TOP, Build
 from ttfs_sw.errors import FailureError
 
 __all__ = ["Simulation", "launch", "simulate"]
@@ -72,7 +72,7 @@ def simulate(
         *([f"+waves={waves}"] if waves else []),
     ]
     with launch(
-        build, "sim.tb_core", arguments, results=stimulus.with_suffix(".xml")
+        build, "ttfs_fpga.sim.tb_core", arguments, results=stimulus.with_suffix(".xml")
     ) as simulation:
         yield simulation
 
@@ -129,7 +129,7 @@ def launch(
 
 
 @functools.cache
-def bench_environment(bench: str = "sim.tb_core") -> dict[str, str]:
+def bench_environment(bench: str = "ttfs_fpga.sim.tb_core") -> dict[str, str]:
     """What cocotb needs to find in the environment, besides where the records go."""
     python = os.environ.get("LIBPYTHON_LOC") or find_libpython.find_libpython()
     return {

@@ -15,7 +15,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from boards.toolchain import HANGS_SECONDS
+from ttfs_fpga.boards.toolchain import HANGS_SECONDS
 from ttfs_sw.errors import InputError, ToolError
 
 __all__ = ["INSTALL", "SIMULATORS", "Simulator", "find_simulator"]

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hdl.cycles import TERMS, cycle_terms
-from hdl.program import LayerPlan, Program
+from ttfs_fpga.hdl.cycles import TERMS, cycle_terms
+from ttfs_fpga.hdl.program import LayerPlan, Program
 from ttfs_sw import golden
 from ttfs_sw.golden import Trace
 from ttfs_sw.network import Network

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from hdl.compiler import compile_network
-from hdl.config import CoreConfig
-from sim.emit import emit
-from sim.expected import Expected
-from sim.records import Kind, RecordLayout, Records
-from sim.regression import Regression
-from sim.runner import build
-from sim.simulation import simulate
-from sim.simulators import find_simulator
+from ttfs_fpga.hdl.compiler import compile_network
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.sim.emit import emit
+from ttfs_fpga.sim.expected import Expected
+from ttfs_fpga.sim.records import Kind, RecordLayout, Records
+from ttfs_fpga.sim.regression import Regression
+from ttfs_fpga.sim.runner import build
+from ttfs_fpga.sim.simulation import simulate
+from ttfs_fpga.sim.simulators import find_simulator
 from ttfs_sw import golden
 from ttfs_sw.errors import FailureError
 from ttfs_sw.network import Network

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from hdl.config import CoreConfig
-from hdl.shapes import load_shape, sample_shape
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.shapes import load_shape, sample_shape
 
 __all__ = ["Block", "Stimulus"]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from hdl.program import Program
-from sim.compare import Comparison
-from sim.layers import join, layer_report, spread
+from ttfs_fpga.hdl.program import Program
+from ttfs_fpga.sim.compare import Comparison
+from ttfs_fpga.sim.layers import join, layer_report, spread
 
 __all__ = ["summary"]
 

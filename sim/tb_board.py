@@ -9,8 +9,8 @@ import os
 
 import cocotb
 
-from sim.exchange import Kind
-from sim.records import RECORD_BYTES
+from ttfs_fpga.sim.exchange import Kind
+from ttfs_fpga.sim.records import RECORD_BYTES
 
 __all__ = ["the_host_is_served"]
 

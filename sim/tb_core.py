@@ -16,7 +16,7 @@ from pathlib import Path
 
 import cocotb
 
-from sim.records import RECORD_BYTES, Kind
+from ttfs_fpga.sim.records import RECORD_BYTES, Kind
 
 __all__ = ["events_are_golden"]
 
@@ -49,8 +49,8 @@ def _destination() -> Callable[[bytes], None]:
 
         return write
     if "TTFS_VECTORS" not in os.environ:
-        raise ValueError("set TTFS_VECTORS to a folder made by sim.vectors")
+        raise ValueError("set TTFS_VECTORS to a folder made by ttfs_fpga.sim.vectors")
     # Imported here: most simulations only pass records on.
-    from sim.vectors import Check
+    from ttfs_fpga.sim.vectors import Check
 
     return Check(Path(os.environ["TTFS_VECTORS"])).feed

@@ -1,6 +1,6 @@
 """Vectors: a folder with everything that the bench needs to run by hand in any simulator.
 
-``python -m sim.vectors NETWORK FOLDER`` makes one; ``docs/cosim.md`` says how to use it.
+``python -m ttfs_fpga.sim.vectors NETWORK FOLDER`` makes one; ``docs/cosim.md`` says how to use it.
 """
 
 import argparse
@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from boards.registry import BOARDS, find_board
-from hdl.compiler import compile_network
-from hdl.config import CoreConfig
-from sim.compare import Comparison
-from sim.emit import emit
-from sim.expected import Expected
-from sim.records import Ending
-from sim.regression import Regression
+from ttfs_fpga.boards.registry import BOARDS, find_board
+from ttfs_fpga.hdl.compiler import compile_network
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.sim.compare import Comparison
+from ttfs_fpga.sim.emit import emit
+from ttfs_fpga.sim.expected import Expected
+from ttfs_fpga.sim.records import Ending
+from ttfs_fpga.sim.regression import Regression
 from ttfs_sw import datasets, golden
 from ttfs_sw.files import atomic_write, output_folder, write_json
 from ttfs_sw.network import Network
@@ -72,7 +72,7 @@ def save(network: Network, pixels: np.ndarray, config: CoreConfig, folder: Path)
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m sim.vectors", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m ttfs_fpga.sim.vectors", description=__doc__)
     parser.add_argument("network", type=Path, help="network.npz")
     parser.add_argument("folder", type=Path, help="where everything goes")
     parser.add_argument("--board", default="icebreaker", help=f"one of {', '.join(BOARDS)}")

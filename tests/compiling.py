@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from networks import networks
 
-from hdl.compiler import DoesNotFit, compile_network
-from hdl.config import CoreConfig
+from ttfs_fpga.hdl.compiler import DoesNotFit, compile_network
+from ttfs_fpga.hdl.config import CoreConfig
 
 __all__ = ["CONFIG", "NETWORKS", "refusal", "replace_layer", "rng"]
 

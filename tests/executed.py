@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from hdl.program import Program
-from hdl.shapes import Memory
-from hdl.table import (
+from ttfs_fpga.hdl.program import Program
+from ttfs_fpga.hdl.shapes import Memory
+from ttfs_fpga.hdl.table import (
     COLUMN_FIELDS,
     ENTRY_WORDS,
     FIELDS,

@@ -4,11 +4,11 @@ import dataclasses
 
 from amaranth.sim import Simulator
 
-from boards.frames import BYTE_CYCLES
-from boards.link import Link
-from boards.recorder import RecordMap
-from hdl.config import CoreConfig
-from hdl.testing import watchdog
+from ttfs_fpga.boards.frames import BYTE_CYCLES
+from ttfs_fpga.boards.link import Link
+from ttfs_fpga.boards.recorder import RecordMap
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.testing import watchdog
 from ttfs_sw.protocol import REPLY, Identity, LoadState, Result, Source, Status
 
 __all__ = ["CONFIG", "INPUTS", "Bench", "identity", "request", "result_of", "status_of"]

@@ -10,6 +10,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("hdl", "ttfs_sw", "sim", "boards")
 
+#: The name under which three of them are installed: a folder ``sim`` is what many a user has.
+INSTALLED = "ttfs_fpga"
+
 #: What hardware and software agree on: the artifact, the serial line's words, errors, files.
 _SHARED = {f"ttfs_sw.{name}" for name in ("network", "framing", "protocol", "errors", "files")}
 
@@ -31,16 +34,23 @@ def imports(source: str) -> list[tuple[str, bool]]:
     """Every absolute import in ``source``: the name, and whether it stands inside a function."""
     found = []
 
+    def add(name: str, inside: bool) -> None:
+        top = name.partition(".")[0]
+        assert top == "ttfs_sw" or top not in PACKAGES, f"{name}: installed as {INSTALLED}.{name}"
+        found.append((name.removeprefix(INSTALLED + "."), inside))
+
     def visit(node: ast.AST, inside: bool) -> None:
         if isinstance(node, ast.Import):
-            found.extend((alias.name, inside) for alias in node.names)
+            for alias in node.names:
+                add(alias.name, inside)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"line {node.lineno}: relative import"
             # "from ttfs_sw import golden" imports ttfs_sw.golden.
-            if node.module in PACKAGES:
-                found.extend((f"{node.module}.{alias.name}", inside) for alias in node.names)
+            if node.module.removeprefix(INSTALLED + ".") in (*PACKAGES, INSTALLED):
+                for alias in node.names:
+                    add(f"{node.module}.{alias.name}", inside)
             else:
-                found.append((node.module, inside))
+                add(node.module, inside)
         inside = inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         # What only a type checker reads is not imported at all.
         inside = inside or (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
@@ -79,20 +89,25 @@ def test_arrow_check_finds_what_it_looks_for():
     assert forbidden("sim", "def f():\n    from ttfs_sw.train import train", lazy=False) == [
         "ttfs_sw.train"
     ]
-    assert forbidden("ttfs_sw", "import hdl", lazy=True) == ["hdl"]
-    assert forbidden("ttfs_sw", "def f():\n    import hdl.core", lazy=True) == []
-    assert forbidden("ttfs_sw", "def f():\n    import hdl.core", lazy=False) == ["hdl.core"]
-    assert forbidden("ttfs_sw", "if TYPE_CHECKING:\n    import hdl", lazy=True) == []
-    assert forbidden("boards", "if TYPE_CHECKING:\n    import sim", lazy=False) == ["sim"]
+    assert forbidden("ttfs_sw", "import ttfs_fpga.hdl", lazy=True) == ["hdl"]
+    assert forbidden("ttfs_sw", "def f():\n    import ttfs_fpga.hdl.core", lazy=True) == []
+    assert forbidden("ttfs_sw", "def f():\n    import ttfs_fpga.hdl", lazy=False) == ["hdl"]
+    assert forbidden("ttfs_sw", "if TYPE_CHECKING:\n    import ttfs_fpga.hdl", lazy=True) == []
+    assert forbidden("boards", "if TYPE_CHECKING:\n    import ttfs_fpga.sim", lazy=False) == ["sim"]
 
 
 def submodules(package: str) -> list[str]:
-    """Every module of ``package`` by its dotted name."""
+    """Every module of ``package`` by the name under which it is imported."""
     return [
-        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        installed(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"))
         for path in MODULES
         if path.is_relative_to(ROOT / package)
     ]
+
+
+def installed(name: str) -> str:
+    """How a module of ours is imported, of which the repository says ``name``."""
+    return name if name.startswith("ttfs_sw") else f"{INSTALLED}.{name}"
 
 
 def python(code: str) -> str:
@@ -105,10 +120,10 @@ def python(code: str) -> str:
 
 
 def test_hardware_and_artifact_import_without_torch():
-    light = [*submodules("hdl"), *submodules("boards"), "sim"]
+    light = [*submodules("hdl"), *submodules("boards"), installed("sim")]
     light += ["ttfs_sw.network", "ttfs_sw.golden", "ttfs_sw.datasets"]
     # cocotb's benches import inside a simulator only: the rest of sim is imported here.
-    light += [name for name in submodules("sim") if not name.startswith(("sim.tb_", "sim.bench"))]
+    light += [name for name in submodules("sim") if "sim.tb_" not in name]
     code = (
         "import importlib, sys\n"
         f"for name in {light!r}:\n"
@@ -127,5 +142,6 @@ def test_command_line_imports_nothing_heavy():
 @pytest.mark.parametrize("package", PACKAGES)
 def test_packages_are_this_repository(package):
     # Another distribution's package of the same name in site-packages would shadow ours.
-    file = Path(python(f"import {package}; print({package}.__file__)"))
+    name = installed(package)
+    file = Path(python(f"import {name}; print({name}.__file__)"))
     assert file.is_relative_to(ROOT)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from boards.registry import BOARDS
+from ttfs_fpga.boards.registry import BOARDS
 from ttfs_sw import datasets
 from ttfs_sw.cli import main
 from ttfs_sw.golden_torch import one_thread

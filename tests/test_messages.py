@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hdl.config import CoreConfig
+from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_sw.cli import make_parser
 from ttfs_sw.config import Augmentation, NetworkShape, Training
 

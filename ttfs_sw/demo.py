@@ -21,7 +21,7 @@ from ttfs_sw.network import Network
 from ttfs_sw.progress import Progress, bar
 
 if TYPE_CHECKING:
-    from boards.registry import Board
+    from ttfs_fpga.boards.registry import Board
 
 __all__ = ["BOARD", "PRESET", "run"]
 
@@ -83,11 +83,11 @@ def run(
     :exc:`ttfs_sw.errors.FailureError`
         If the board's clock is missed, or a tool fails.
     """
-    from boards.build import build
-    from boards.toolchain import find_toolchain
-    from sim import cosim
-    from sim.device import SimulatedBoard
-    from sim.simulators import find_simulator
+    from ttfs_fpga.boards.build import build
+    from ttfs_fpga.boards.toolchain import find_toolchain
+    from ttfs_fpga.sim import cosim
+    from ttfs_fpga.sim.device import SimulatedBoard
+    from ttfs_fpga.sim.simulators import find_simulator
 
     toolchain = find_toolchain(board.family)
     find_simulator(simulator)
@@ -172,7 +172,7 @@ def draw_raster(
 
     The RTL's come from a simulation of that image, and not from the golden model in any way.
     """
-    from sim.spikes import rtl_spike_times
+    from ttfs_fpga.sim.spikes import rtl_spike_times
     from ttfs_sw import plot
 
     pixels, label = data.x_test[0], int(data.y_test[0])

@@ -18,10 +18,10 @@ from amaranth.hdl import (
 from amaranth.lib import io, memory
 from routed import shell
 
-from boards import analysis, bitstream, report
-from boards.bitstream import SEEDS, make_bitstream, make_plan, seeds_of
-from boards.registry import BOARDS
-from boards.toolchain import FAMILIES, Tool, Toolchain, find_toolchain
+from ttfs_fpga.boards import analysis, bitstream, report
+from ttfs_fpga.boards.bitstream import SEEDS, make_bitstream, make_plan, seeds_of
+from ttfs_fpga.boards.registry import BOARDS
+from ttfs_fpga.boards.toolchain import FAMILIES, Tool, Toolchain, find_toolchain
 from ttfs_sw.errors import FailureError, InputError, ToolError
 
 

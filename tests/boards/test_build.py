@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from routed import shell
 
-from boards.build import build, latency_parts_us, latency_us, make_image
-from boards.image import Image
-from boards.registry import BOARDS
-from boards.toolchain import FAMILIES, Tool, Toolchain, find_toolchain
-from hdl.compiler import DoesNotFit, compile_network
+from ttfs_fpga.boards.build import build, latency_parts_us, latency_us, make_image
+from ttfs_fpga.boards.image import Image
+from ttfs_fpga.boards.registry import BOARDS
+from ttfs_fpga.boards.toolchain import FAMILIES, Tool, Toolchain, find_toolchain
+from ttfs_fpga.hdl.compiler import DoesNotFit, compile_network
 from ttfs_sw.errors import FailureError, InputError, ToolError
 from ttfs_sw.network import dense_network
 

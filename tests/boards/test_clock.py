@@ -12,8 +12,8 @@ from amaranth_boards.ulx3s import ULX3S_25F_Platform
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boards.clock import ECP5PLL, ICE40PLL, RESET_SECONDS, ClockGenerator, PowerOnReset
-from sim.pins import PinPlatform
+from ttfs_fpga.boards.clock import ECP5PLL, ICE40PLL, RESET_SECONDS, ClockGenerator, PowerOnReset
+from ttfs_fpga.sim.pins import PinPlatform
 from ttfs_sw.errors import InputError
 
 #: The block RAM of the iCE40 reads as zeros for so long after configuration.

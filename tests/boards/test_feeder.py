@@ -5,9 +5,9 @@ from amaranth.sim import Simulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boards.feeder import SampleFeeder
-from hdl.config import CoreConfig
-from hdl.testing import watchdog
+from ttfs_fpga.boards.feeder import SampleFeeder
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.testing import watchdog
 from ttfs_sw.protocol import Status, encode_events
 
 CONFIG = CoreConfig(lanes=4, weight_words=512, membrane_words=64, input_words=16, map_words=16)

@@ -6,10 +6,17 @@ import itertools
 import pytest
 from amaranth.sim import Simulator
 
-from boards.flash_boot import MAX_SPI_HZ, READ, WAKE_SECONDS, WAKE_UP, FlashBoot, check_flash_region
-from boards.registry import BOARDS
-from hdl.testing import watchdog
-from sim.flash_model import FlashModel
+from ttfs_fpga.boards.flash_boot import (
+    MAX_SPI_HZ,
+    READ,
+    WAKE_SECONDS,
+    WAKE_UP,
+    FlashBoot,
+    check_flash_region,
+)
+from ttfs_fpga.boards.registry import BOARDS
+from ttfs_fpga.hdl.testing import watchdog
+from ttfs_fpga.sim.flash_model import FlashModel
 from ttfs_sw.errors import InputError
 
 #: A slow clock makes the wake-up time few cycles.

@@ -4,8 +4,8 @@ from amaranth.sim import Simulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boards.frames import BYTE_CYCLES, FrameReceiver, FrameSender
-from hdl.testing import stream_get, stream_put, watchdog
+from ttfs_fpga.boards.frames import BYTE_CYCLES, FrameReceiver, FrameSender
+from ttfs_fpga.hdl.testing import stream_get, stream_put, watchdog
 from ttfs_sw.framing import ESCAPE, FLAG, FrameError, decode_frame, encode_frame
 
 #: Payloads, many of them with bytes that must be escaped.

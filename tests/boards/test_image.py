@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boards.image import MAGIC, Image, ImageError, length_bits, memory_depths, serialise
-from hdl.compiler import compile_network
-from hdl.config import CoreConfig
-from hdl.shapes import Memory
-from hdl.table import ENTRY_WORDS, FIELDS, HEADER_FIELDS, checksum
+from ttfs_fpga.boards.image import MAGIC, Image, ImageError, length_bits, memory_depths, serialise
+from ttfs_fpga.hdl.compiler import compile_network
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.shapes import Memory
+from ttfs_fpga.hdl.table import ENTRY_WORDS, FIELDS, HEADER_FIELDS, checksum
 from ttfs_sw.network import dense_network
 
 CONFIG = CoreConfig(lanes=4, weight_words=512, membrane_words=64, input_words=16, map_words=16,

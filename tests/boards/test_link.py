@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from link_bench import CONFIG, INPUTS, Bench, request, result_of, status_of
 
-from boards.recorder import RecordMap
+from ttfs_fpga.boards.recorder import RecordMap
 from ttfs_sw.protocol import (
     NAK,
     REPLY,

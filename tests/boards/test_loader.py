@@ -8,12 +8,12 @@ from amaranth.sim import Simulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boards.image import MAGIC, Image, length_bits, memory_depths, serialise
-from boards.loader import ImageLoader
-from hdl.config import CoreConfig
-from hdl.program import Program
-from hdl.shapes import Memory
-from hdl.testing import watchdog
+from ttfs_fpga.boards.image import MAGIC, Image, length_bits, memory_depths, serialise
+from ttfs_fpga.boards.loader import ImageLoader
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.program import Program
+from ttfs_fpga.hdl.shapes import Memory
+from ttfs_fpga.hdl.testing import watchdog
 from ttfs_sw.protocol import LoadState, Source
 
 CONFIG = CoreConfig(lanes=4, weight_words=512, membrane_words=64, input_words=16, map_words=16,

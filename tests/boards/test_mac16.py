@@ -3,10 +3,10 @@
 import pytest
 from routed import cell, sdf, wire
 
-from boards.cell_timing import device_timing
-from boards.mac16 import mac16
-from boards.sdf import read_sdf
-from boards.timing import Timing
+from ttfs_fpga.boards.cell_timing import device_timing
+from ttfs_fpga.boards.mac16 import mac16
+from ttfs_fpga.boards.sdf import read_sdf
+from ttfs_fpga.boards.timing import Timing
 
 MULTIPLY = {"TOPOUTPUT_SELECT": 3, "BOTOUTPUT_SELECT": 3}
 EIGHT = {"TOPOUTPUT_SELECT": 2, "BOTOUTPUT_SELECT": 2, "MODE_8x8": 1}

@@ -8,7 +8,7 @@ import sys
 import pytest
 from patience import PATIENCE, until
 
-from boards.process import LAST_LINES, run_tool
+from ttfs_fpga.boards.process import LAST_LINES, run_tool
 from ttfs_sw.errors import FailureError, ToolError
 
 
@@ -59,7 +59,7 @@ def test_odd_bytes_do_no_harm():
 def test_interruption_ends_the_tool(tmp_path):
     mark = tmp_path / "pid"
     code = (
-        "from boards.process import run_tool\n"
+        "from ttfs_fpga.boards.process import run_tool\n"
         f"run_tool(['sh', '-c', 'echo $$ > {mark}; exec sleep 77777'])\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) as parent:

@@ -6,11 +6,11 @@ import shlex
 import numpy as np
 import pytest
 
-from boards import toolchain
-from boards.image import serialise
-from boards.program import commands, flash
-from boards.registry import BOARDS
-from hdl.compiler import compile_network
+from ttfs_fpga.boards import toolchain
+from ttfs_fpga.boards.image import serialise
+from ttfs_fpga.boards.program import commands, flash
+from ttfs_fpga.boards.registry import BOARDS
+from ttfs_fpga.hdl.compiler import compile_network
 from ttfs_sw.errors import FailureError, InputError, ToolError
 from ttfs_sw.network import dense_network
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boards.recorder import RecordMap
-from boards.registry import BOARDS
-from hdl.config import CoreConfig
+from ttfs_fpga.boards.recorder import RecordMap
+from ttfs_fpga.boards.registry import BOARDS
+from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_sw.protocol import STATISTICS_BYTES, Identity, Result
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from boards.registry import BOARDS, find_board
-from hdl.config import DATAPATHS
+from ttfs_fpga.boards.registry import BOARDS, find_board
+from ttfs_fpga.hdl.config import DATAPATHS
 from ttfs_sw.errors import InputError
 
 
@@ -82,6 +82,9 @@ def test_the_manual_says_what_the_table_says(board):
 
 
 def test_pin_outs_are_imported_late():
-    code = "import sys, boards.registry; print([m for m in sys.modules if 'amaranth_boards' in m])"
+    code = (
+        "import sys, ttfs_fpga.boards.registry\n"
+        "print([name for name in sys.modules if 'amaranth_boards' in name])"
+    )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"

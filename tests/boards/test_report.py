@@ -2,7 +2,7 @@
 
 import pytest
 
-from boards import report
+from ttfs_fpga.boards import report
 from ttfs_sw.errors import FailureError
 
 

@@ -3,7 +3,7 @@
 import pytest
 from routed import cell, sdf, wire
 
-from boards.sdf import Arc, Cell, Check, read_sdf
+from ttfs_fpga.boards.sdf import Arc, Cell, Check, read_sdf
 from ttfs_sw.errors import FailureError
 
 

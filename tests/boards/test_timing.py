@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from routed import cell, one_register, sdf, wire
 
-from boards.cell_timing import Device, device_timing
-from boards.sdf import read_sdf
-from boards.timing import Hop, Timing, origin
+from ttfs_fpga.boards.cell_timing import Device, device_timing
+from ttfs_fpga.boards.sdf import read_sdf
+from ttfs_fpga.boards.timing import Hop, Timing, origin
 from ttfs_sw.errors import FailureError
 
 UP5K = device_timing("iCE40UP5K-SG48")

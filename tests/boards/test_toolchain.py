@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from boards import toolchain
-from boards.toolchain import find_program, find_toolchain, program_version
+from ttfs_fpga.boards import toolchain
+from ttfs_fpga.boards.toolchain import find_program, find_toolchain, program_version
 from ttfs_sw.errors import InputError, ToolError
 
 

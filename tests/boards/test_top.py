@@ -10,12 +10,12 @@ from amaranth.back import rtlil
 from amaranth.hdl import Fragment, Module, Signal, Value
 from amaranth.lib import wiring
 
-from boards.registry import BOARDS
-from boards.toolchain import find_toolchain
-from boards.top import BoardTop, board_identity
-from hdl.compiler import compile_network
-from hdl.core import Core
-from sim.pins import PinPlatform
+from ttfs_fpga.boards.registry import BOARDS
+from ttfs_fpga.boards.toolchain import find_toolchain
+from ttfs_fpga.boards.top import BoardTop, board_identity
+from ttfs_fpga.hdl.compiler import compile_network
+from ttfs_fpga.hdl.core import Core
+from ttfs_fpga.sim.pins import PinPlatform
 from ttfs_sw.errors import InputError, ToolError
 from ttfs_sw.protocol import Identity
 
@@ -108,7 +108,7 @@ def test_everything_but_the_core_is_small(monkeypatch, tmp_path):
         toolchain = find_toolchain("ice40")
     except ToolError as error:
         pytest.skip(str(error))
-    monkeypatch.setattr("boards.top.Core", Outside)
+    monkeypatch.setattr("ttfs_fpga.boards.top.Core", Outside)
     top = BoardTop(ICEBREAKER)
     platform = PinPlatform(ICEBREAKER.clock_hz)
     values = [Value.cast(value) for _, _, value in top.core.signature.flatten(top.core)]

@@ -9,8 +9,8 @@ from amaranth.sim import Simulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boards.uart import UARTReceiver, UARTTransmitter, baud_divisor
-from hdl.testing import stream_put, watchdog
+from ttfs_fpga.boards.uart import UARTReceiver, UARTTransmitter, baud_divisor
+from ttfs_fpga.hdl.testing import stream_put, watchdog
 from ttfs_sw.errors import InputError
 
 

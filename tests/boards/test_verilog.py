@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from boards.configurations import CONFIGURATIONS
-from boards.registry import BOARDS
-from boards.toolchain import find_program
-from boards.verilog import write_verilog
-from hdl.compiler import DoesNotFit, compile_network
-from hdl.config import DATAPATHS, CoreConfig
-from hdl.shapes import Memory
+from ttfs_fpga.boards.configurations import CONFIGURATIONS
+from ttfs_fpga.boards.registry import BOARDS
+from ttfs_fpga.boards.toolchain import find_program
+from ttfs_fpga.boards.verilog import write_verilog
+from ttfs_fpga.hdl.compiler import DoesNotFit, compile_network
+from ttfs_fpga.hdl.config import DATAPATHS, CoreConfig
+from ttfs_fpga.hdl.shapes import Memory
 from ttfs_sw import golden
 from ttfs_sw.errors import InputError
 from ttfs_sw.network import dense_network

@@ -10,12 +10,12 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from integer_networks import shaped_network
 
-from hdl.compiler import compile_network
-from hdl.config import CoreConfig
-from hdl.core import Core
-from hdl.guard import CoreError
-from hdl.shapes import Memory
-from hdl.table import COLUMN_FIELDS, ENTRY_WORDS, FIELDS, HEADER_FIELDS, ROW_FIELDS, Field
+from ttfs_fpga.hdl.compiler import compile_network
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.core import Core
+from ttfs_fpga.hdl.guard import CoreError
+from ttfs_fpga.hdl.shapes import Memory
+from ttfs_fpga.hdl.table import COLUMN_FIELDS, ENTRY_WORDS, FIELDS, HEADER_FIELDS, ROW_FIELDS, Field
 
 #: A layer is given up after 2^9 to 2^10 cycles: no layer of these networks takes as many.
 LATE_BITS = 9

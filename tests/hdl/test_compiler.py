@@ -9,9 +9,9 @@ from compiling import CONFIG, refusal, replace_layer, rng
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hdl.compiler import DoesNotFit, compile_network, minimal_config
-from hdl.shapes import Memory
-from hdl.table import ENTRY_WORDS, FIELDS, HEADER_FIELDS, MAGIC, Operation, checksum
+from ttfs_fpga.hdl.compiler import DoesNotFit, compile_network, minimal_config
+from ttfs_fpga.hdl.shapes import Memory
+from ttfs_fpga.hdl.table import ENTRY_WORDS, FIELDS, HEADER_FIELDS, MAGIC, Operation, checksum
 from ttfs_sw import golden
 
 

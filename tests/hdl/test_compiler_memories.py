@@ -9,10 +9,10 @@ from compiling import CONFIG, NETWORKS, refusal, rng
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hdl.compiler import DoesNotFit, compile_network, minimal_config
-from hdl.config import DATAPATHS
-from hdl.core import Core
-from hdl.table import ENTRY_WORDS
+from ttfs_fpga.hdl.compiler import DoesNotFit, compile_network, minimal_config
+from ttfs_fpga.hdl.config import DATAPATHS
+from ttfs_fpga.hdl.core import Core
+from ttfs_fpga.hdl.table import ENTRY_WORDS
 
 #: Where the memories of a report are sized.
 DEPTHS = {

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hdl import config as config_module
-from hdl.config import CoreConfig
+from ttfs_fpga.hdl import config as config_module
+from ttfs_fpga.hdl.config import CoreConfig
 
 #: Any core that may be built, apart from one of SPRAM.
 CONFIGS = st.builds(

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from integer_networks import make_network
 
-from hdl.compiler import compile_network, minimal_config
-from hdl.controller import Controller
-from hdl.shapes import Memory
-from hdl.table import ENTRY_WORDS, FIELDS, field_widths
+from ttfs_fpga.hdl.compiler import compile_network, minimal_config
+from ttfs_fpga.hdl.controller import Controller
+from ttfs_fpga.hdl.shapes import Memory
+from ttfs_fpga.hdl.table import ENTRY_WORDS, FIELDS, field_widths
 
 
 @pytest.fixture(scope="module")

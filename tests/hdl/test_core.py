@@ -7,11 +7,11 @@ import pytest
 from networks import random_images
 from networks import random_network as random_shapes
 
-from hdl.compiler import compile_network, minimal_config
-from hdl.config import DATAPATHS, CoreConfig
-from hdl.core import Core
-from hdl.shapes import Memory
-from hdl.table import HEADER_FIELDS
+from ttfs_fpga.hdl.compiler import compile_network, minimal_config
+from ttfs_fpga.hdl.config import DATAPATHS, CoreConfig
+from ttfs_fpga.hdl.core import Core
+from ttfs_fpga.hdl.shapes import Memory
+from ttfs_fpga.hdl.table import HEADER_FIELDS
 from ttfs_sw import golden
 
 CONFIG = CoreConfig(lanes=4, weight_bits=4, tick_bits=4, accumulator_bits=16, weight_words=700,

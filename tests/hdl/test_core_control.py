@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from amaranth.hdl import ResetInserter, Signal
 
-from hdl.compiler import compile_network
-from hdl.config import CoreConfig
-from hdl.core import Core
-from hdl.guard import CoreError
-from hdl.shapes import Memory
-from hdl.table import ENTRY_WORDS, FIELDS, ROW_FIELDS
+from ttfs_fpga.hdl.compiler import compile_network
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.core import Core
+from ttfs_fpga.hdl.guard import CoreError
+from ttfs_fpga.hdl.shapes import Memory
+from ttfs_fpga.hdl.table import ENTRY_WORDS, FIELDS, ROW_FIELDS
 
 CONFIG = CoreConfig(lanes=4, weight_bits=4, tick_bits=4, accumulator_bits=16, weight_words=700,
                     membrane_words=64, input_words=16, map_words=16, slopes=128, layers=4)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from hdl.compiler import compile_network, minimal_config
-from hdl.cycles import TERMS, cycle_terms, most_cycles
+from ttfs_fpga.hdl.compiler import compile_network, minimal_config
+from ttfs_fpga.hdl.cycles import TERMS, cycle_terms, most_cycles
 
 
 def terms(plan, config, codes, firing, second=None) -> dict[str, int]:

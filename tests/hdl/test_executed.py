@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from networks import random_images, random_network
 
-from boards.configurations import CONFIGURATIONS
-from hdl.compiler import DoesNotFit, compile_network, minimal_config
-from hdl.config import CoreConfig
+from ttfs_fpga.boards.configurations import CONFIGURATIONS
+from ttfs_fpga.hdl.compiler import DoesNotFit, compile_network, minimal_config
+from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_sw import golden
 
 #: Neurons of a network, input included, of which an image is executed.

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from integer_networks import make_network
 
-from hdl.compiler import compile_network, minimal_config
-from hdl.config import CoreConfig
-from hdl.guard import CoreError, Guard
-from hdl.shapes import Memory
-from hdl.table import ENTRY_WORDS, FIELDS, MAGIC, forbidden_bits
+from ttfs_fpga.hdl.compiler import compile_network, minimal_config
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.guard import CoreError, Guard
+from ttfs_fpga.hdl.shapes import Memory
+from ttfs_fpga.hdl.table import ENTRY_WORDS, FIELDS, MAGIC, forbidden_bits
 from ttfs_sw import protocol
 
 #: Memories of all kinds of depths: powers of two, and others.

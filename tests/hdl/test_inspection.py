@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from integer_networks import shaped_network
 
-import hdl.compiler
-from hdl.compiler import compile_network, minimal_config
-from hdl.config import CoreConfig
-from hdl.inspection import BadTable, check_table
-from hdl.shapes import Memory
-from hdl.table import COLUMN_FIELDS, ENTRY_WORDS, FIELDS, ROW_FIELDS
+import ttfs_fpga.hdl.compiler
+from ttfs_fpga.hdl.compiler import compile_network, minimal_config
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.inspection import BadTable, check_table
+from ttfs_fpga.hdl.shapes import Memory
+from ttfs_fpga.hdl.table import COLUMN_FIELDS, ENTRY_WORDS, FIELDS, ROW_FIELDS
 
 #: Depths of all kinds.
 CONFIG = CoreConfig(lanes=4, weight_words=1000, membrane_words=91, input_words=24, map_words=117,
@@ -136,7 +136,7 @@ def program_with(bench, program, address, fields, values):
 
 def test_a_wrong_compiler_is_noticed(random_network, monkeypatch):
     network = random_network(np.random.default_rng(6), (9, 8, 3))
-    contents = hdl.compiler.contents
+    contents = ttfs_fpga.hdl.compiler.contents
 
     def wrong(*args):
         memories = contents(*args)
@@ -144,6 +144,6 @@ def test_a_wrong_compiler_is_noticed(random_network, monkeypatch):
         table[ENTRY_WORDS + FIELDS["bias_base"].word] += 1
         return memories
 
-    monkeypatch.setattr(hdl.compiler, "contents", wrong)
+    monkeypatch.setattr(ttfs_fpga.hdl.compiler, "contents", wrong)
     with pytest.raises(BadTable, match="checksum"):
         compile_network(network, CONFIG)

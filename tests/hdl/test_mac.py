@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from hdl.config import CoreConfig
-from hdl.mac import MacLanes
-from hdl.mac_dsp import MacPair
-from hdl.serial import SerialLanes
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.mac import MacLanes
+from ttfs_fpga.hdl.mac_dsp import MacPair
+from ttfs_fpga.hdl.serial import SerialLanes
 
 
 def wrapped(values, bits):

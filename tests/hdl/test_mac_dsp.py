@@ -9,11 +9,11 @@ import pytest
 from amaranth.back import rtlil
 from amaranth.hdl import Value
 
-from boards.process import run_tool
-from boards.toolchain import find_program, find_toolchain
-from hdl.config import CoreConfig
-from hdl.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS, MacPair
-from sim.netlist import _cell_models
+from ttfs_fpga.boards.process import run_tool
+from ttfs_fpga.boards.toolchain import find_program, find_toolchain
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS, MacPair
+from ttfs_fpga.sim.netlist import _cell_models
 from ttfs_sw.errors import FailureError
 
 #: A board's sizes, the widest and the narrowest.

@@ -9,10 +9,10 @@ import pytest
 from amaranth.back import rtlil
 from amaranth.hdl import Elaboratable, Module, Signal
 
-from boards.process import run_tool
-from boards.toolchain import find_program, find_toolchain
-from hdl.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS
-from sim.netlist import _cell_models
+from ttfs_fpga.boards.process import run_tool
+from ttfs_fpga.boards.toolchain import find_program, find_toolchain
+from ttfs_fpga.hdl.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS
+from ttfs_fpga.sim.netlist import _cell_models
 
 SCRIPT = f"""\
 read_rtlil product.il

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from hdl.config import CoreConfig
-from hdl.membrane import Membrane
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.membrane import Membrane
 
 
 def rtl_membrane(bench, config, init, operations):

@@ -4,7 +4,7 @@ import pytest
 from amaranth.hdl import Module, Signal, signed
 from amaranth.sim import Simulator
 
-from hdl.onehot import encode, lowest_set, select
+from ttfs_fpga.hdl.onehot import encode, lowest_set, select
 
 
 def evaluate(make, width):

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hdl.compiler import compile_network, minimal_config
-from hdl.core import Core
-from hdl.shapes import Memory
+from ttfs_fpga.hdl.compiler import compile_network, minimal_config
+from ttfs_fpga.hdl.core import Core
+from ttfs_fpga.hdl.shapes import Memory
 
 LANES = 8
 

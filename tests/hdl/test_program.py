@@ -6,11 +6,11 @@ import json
 import numpy as np
 import pytest
 
-from hdl.compiler import DoesNotFit, compile_network, minimal_config
-from hdl.config import DATAPATHS, CoreConfig
-from hdl.cycles import most_cycles
-from hdl.shapes import Memory
-from hdl.table import MAGIC
+from ttfs_fpga.hdl.compiler import DoesNotFit, compile_network, minimal_config
+from ttfs_fpga.hdl.config import DATAPATHS, CoreConfig
+from ttfs_fpga.hdl.cycles import most_cycles
+from ttfs_fpga.hdl.shapes import Memory
+from ttfs_fpga.hdl.table import MAGIC
 
 CORES = {
     "one part": CoreConfig(lanes=2, weight_bits=3, weight_words=700, membrane_words=64,
@@ -178,7 +178,7 @@ def test_refuses_a_layer_that_may_take_longer_than_the_core_waits(bench, monkeyp
     cycles = most_cycles(first, config)
     # 22 taps of two words in each direction, for each of four channels, and a little more.
     assert 4 * 2 * 22 * 22 < cycles < 6000 and cycles > most_cycles(second, config)
-    monkeypatch.setattr("hdl.compiler.LAYER_CYCLES_BITS", 11)
+    monkeypatch.setattr("ttfs_fpga.hdl.compiler.LAYER_CYCLES_BITS", 11)
     with pytest.raises(DoesNotFit) as caught:
         compile_network(network, config)
     assert str(caught.value) == (

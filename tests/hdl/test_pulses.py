@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from hdl.config import CoreConfig
-from hdl.pulses import Pulses
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.pulses import Pulses
 from ttfs_sw.neighbours.few_spike import pulses
 
 

@@ -5,12 +5,12 @@ import itertools
 import numpy as np
 import pytest
 
-from hdl.compiler import compile_network, minimal_config
-from hdl.config import CoreConfig
-from hdl.ramp import RampLanes
-from hdl.ramp_sequencer import RampSequencer
-from hdl.shapes import Memory
-from hdl.table import FIELDS
+from ttfs_fpga.hdl.compiler import compile_network, minimal_config
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.ramp import RampLanes
+from ttfs_fpga.hdl.ramp_sequencer import RampSequencer
+from ttfs_fpga.hdl.shapes import Memory
+from ttfs_fpga.hdl.table import FIELDS
 
 
 @pytest.mark.parametrize(("lanes", "weight_bits", "accumulator_bits"), [

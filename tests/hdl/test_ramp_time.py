@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from amaranth.lib import memory
 
-from hdl.compiler import compile_network, minimal_config
-from hdl.core import Core
+from ttfs_fpga.hdl.compiler import compile_network, minimal_config
+from ttfs_fpga.hdl.core import Core
 from ttfs_sw import golden
 from ttfs_sw.continuous import integrate
 

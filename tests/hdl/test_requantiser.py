@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from hdl.config import CoreConfig
-from hdl.requantiser import Requantiser
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.requantiser import Requantiser
 from ttfs_sw import golden
 from ttfs_sw.network import dense_network
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hdl.compiler import compile_network, minimal_config
-from hdl.core import Core
-from hdl.residual import identity, interleaved, largest_shift, reads
-from hdl.shapes import Memory
+from ttfs_fpga.hdl.compiler import compile_network, minimal_config
+from ttfs_fpga.hdl.core import Core
+from ttfs_fpga.hdl.residual import identity, interleaved, largest_shift, reads
+from ttfs_fpga.hdl.shapes import Memory
 from ttfs_sw import golden
 
 SAME = {"kind": "conv2d", "channels": 6, "kernel": 3, "padding": 1}

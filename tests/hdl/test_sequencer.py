@@ -5,10 +5,10 @@ import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.lib import memory, wiring
 
-from hdl.compiler import compile_network, minimal_config
-from hdl.sequencer import Sequencer
-from hdl.shapes import Memory
-from hdl.table import ENTRY_WORDS, FIELDS
+from ttfs_fpga.hdl.compiler import compile_network, minimal_config
+from ttfs_fpga.hdl.sequencer import Sequencer
+from ttfs_fpga.hdl.shapes import Memory
+from ttfs_fpga.hdl.table import ENTRY_WORDS, FIELDS
 
 FROM_TABLE = ("weight_step", "weight_row_step", "membrane_step", "row_step", "wrap_step",
               "bias_base", "last_word", "row_table", "column_table", "window_rows")

@@ -4,9 +4,9 @@ import pytest
 from amaranth.hdl import signed
 from amaranth.lib import data
 
-from hdl import shapes
-from hdl.config import CoreConfig
-from hdl.shapes import Memory
+from ttfs_fpga.hdl import shapes
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.shapes import Memory
 
 SMALLEST = CoreConfig(lanes=2, weight_bits=2, tick_bits=1, accumulator_bits=8, weight_words=2,
                       membrane_words=2, input_words=2, map_words=2, slopes=2, layers=1)

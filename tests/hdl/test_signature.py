@@ -5,7 +5,7 @@ import functools
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from hdl import signature
+from ttfs_fpga.hdl import signature
 
 WORD = st.integers(0, 2**32 - 1)
 #: Of 2^32 - 1.

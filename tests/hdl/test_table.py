@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hdl.config import LAYOUT_VERSION, CoreConfig
-from hdl.guard import CoreError
-from hdl.shapes import Memory
-from hdl.table import (
+from ttfs_fpga.hdl.config import LAYOUT_VERSION, CoreConfig
+from ttfs_fpga.hdl.guard import CoreError
+from ttfs_fpga.hdl.shapes import Memory
+from ttfs_fpga.hdl.table import (
     ACCUMULATE_FIELDS,
     ACCUMULATE_WORDS,
     COLUMN_FIELDS,

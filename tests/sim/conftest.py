@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable
 import pytest
 from amaranth.lib import data
 
-from hdl.config import CoreConfig
-from hdl.shapes import logit_shape, spike_shape, statistics_shape
-from sim.expected import Expected
-from sim.records import Kind
-from sim.simulators import Simulator, find_simulator
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.shapes import logit_shape, spike_shape, statistics_shape
+from ttfs_fpga.sim.expected import Expected
+from ttfs_fpga.sim.records import Kind
+from ttfs_fpga.sim.simulators import Simulator, find_simulator
 from ttfs_sw.errors import ToolError
 
 #: A record before it is packed: its kind, the fields of its payload, and the cycle.

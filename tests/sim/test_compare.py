@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hdl.compiler import compile_network
-from sim.compare import Comparison
-from sim.expected import Expected
-from sim.records import Ending, Kind
+from ttfs_fpga.hdl.compiler import compile_network
+from ttfs_fpga.sim.compare import Comparison
+from ttfs_fpga.sim.expected import Expected
+from ttfs_fpga.sim.records import Ending, Kind
 from ttfs_sw import golden
 
 END = (Kind.END, {"reason": Ending.DONE, "error": 0, "images": 0}, 1 << 20)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from networks import random_images, random_network
 
-from boards.registry import BOARDS
-from hdl.compiler import minimal_config
-from sim import cosim
+from ttfs_fpga.boards.registry import BOARDS
+from ttfs_fpga.hdl.compiler import minimal_config
+from ttfs_fpga.sim import cosim
 from ttfs_sw import golden
 from ttfs_sw.network import dense_network
 

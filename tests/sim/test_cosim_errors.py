@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from patience import PATIENCE, until
 
-from hdl.compiler import DoesNotFit
-from hdl.shapes import Memory
-from sim import cosim
-from sim.regression import Stuck
+from ttfs_fpga.hdl.compiler import DoesNotFit
+from ttfs_fpga.hdl.shapes import Memory
+from ttfs_fpga.sim import cosim
+from ttfs_fpga.sim.regression import Stuck
 from ttfs_sw.errors import InputError, ToolError
 
 
@@ -117,7 +117,7 @@ INTERRUPTED = """
 import sys
 from pathlib import Path
 import numpy as np
-from hdl.config import CoreConfig
+from ttfs_fpga.hdl.config import CoreConfig
 from sim import cosim
 from ttfs_sw.network import dense_network
 

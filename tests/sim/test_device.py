@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from patience import until
 
-from boards.build import make_image
-from boards.clock import RESET_SECONDS
-from boards.flash_boot import READ, WAKE_UP
-from boards.registry import BOARDS
-from hdl.compiler import compile_network
-from hdl.shapes import Memory
-from sim.device import SimulatedBoard
-from sim.simulators import find_simulator
+from ttfs_fpga.boards.build import make_image
+from ttfs_fpga.boards.clock import RESET_SECONDS
+from ttfs_fpga.boards.flash_boot import READ, WAKE_UP
+from ttfs_fpga.boards.registry import BOARDS
+from ttfs_fpga.hdl.compiler import compile_network
+from ttfs_fpga.hdl.shapes import Memory
+from ttfs_fpga.sim.device import SimulatedBoard
+from ttfs_fpga.sim.simulators import find_simulator
 from ttfs_sw import golden
 from ttfs_sw.errors import FailureError, ToolError
 from ttfs_sw.framing import FLAG, decode_frame, encode_frame
@@ -263,8 +263,8 @@ def test_a_simulator_that_dies_is_an_error(verilator):
 def test_a_host_that_dies_takes_its_simulator_along(verilator):
     script = (
         "import time\n"
-        "from boards.registry import BOARDS\n"
-        "from sim.device import SimulatedBoard\n"
+        "from ttfs_fpga.boards.registry import BOARDS\n"
+        "from ttfs_fpga.sim.device import SimulatedBoard\n"
         f"with SimulatedBoard(BOARDS[{BOARD.name!r}], None) as device:\n"
         "    device.run(10)\n"
         "    print('ready', flush=True)\n"

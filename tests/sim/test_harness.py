@@ -10,16 +10,16 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from hdl.compiler import compile_network
-from hdl.shapes import Memory
-from sim.compare import Comparison
-from sim.emit import Sources, emit
-from sim.expected import Expected
-from sim.records import RECORD_BYTES, Ending, Kind, Records
-from sim.regression import Regression
-from sim.runner import build
-from sim.simulation import simulate
-from sim.stimulus import Stimulus
+from ttfs_fpga.hdl.compiler import compile_network
+from ttfs_fpga.hdl.shapes import Memory
+from ttfs_fpga.sim.compare import Comparison
+from ttfs_fpga.sim.emit import Sources, emit
+from ttfs_fpga.sim.expected import Expected
+from ttfs_fpga.sim.records import RECORD_BYTES, Ending, Kind, Records
+from ttfs_fpga.sim.regression import Regression
+from ttfs_fpga.sim.runner import build
+from ttfs_fpga.sim.simulation import simulate
+from ttfs_fpga.sim.stimulus import Stimulus
 from ttfs_sw import golden
 from ttfs_sw.errors import FailureError
 

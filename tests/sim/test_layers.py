@@ -7,13 +7,14 @@ import pytest
 from integer_networks import shaped_network
 from networks import random_images, random_network
 
-from hdl.compiler import DoesNotFit, compile_network
-from hdl.cycles import TERMS
-from sim import cosim
-from sim.compare import Comparison
-from sim.expected import Expected
-from sim.layers import layer_report
-from sim.records import Ending, Kind
+from ttfs_fpga.hdl.compiler import DoesNotFit, compile_network
+from ttfs_fpga.hdl.cycles import TERMS
+from ttfs_fpga.hdl.program import LayerPlan
+from ttfs_fpga.sim import cosim
+from ttfs_fpga.sim.compare import Comparison
+from ttfs_fpga.sim.expected import Expected
+from ttfs_fpga.sim.layers import layer_report
+from ttfs_fpga.sim.records import Ending, Kind
 from ttfs_sw import golden
 
 END = (Kind.END, {"reason": Ending.DONE, "error": 0, "images": 0}, 1 << 20)
@@ -105,7 +106,7 @@ def test_images_that_differ_are_not_judged(report):
     ({"sweep": 98, "firing": 10, "rows": 12, "updates": 80}, "rows"),
 ])
 def test_why_a_layer_is_above_its_target(report, monkeypatch, cycles, because):
-    monkeypatch.setattr("hdl.program.LayerPlan.target", lambda plan, roofline: 0 * roofline + 50.0)
+    monkeypatch.setattr(LayerPlan, "target", lambda plan, roofline: 0 * roofline + 50.0)
     found = report(terms(**cycles))
     assert found["over_target"] == 18
     first = found["layers"][0]
@@ -115,7 +116,7 @@ def test_why_a_layer_is_above_its_target(report, monkeypatch, cycles, because):
 
 
 def test_within_the_target_there_is_nothing_to_explain(report, monkeypatch):
-    monkeypatch.setattr("hdl.program.LayerPlan.target", lambda plan, roofline: 0 * roofline + 150.0)
+    monkeypatch.setattr(LayerPlan, "target", lambda plan, roofline: 0 * roofline + 150.0)
     found = report(terms())
     assert found["over_target"] == 0
     for layer in found["layers"]:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from boards.registry import BOARDS
-from sim import cosim
+from ttfs_fpga.boards.registry import BOARDS
+from ttfs_fpga.sim import cosim
 
 
 @pytest.mark.slow

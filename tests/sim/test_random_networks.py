@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 from cores import CORES, draw, shows
 
-from hdl.cycles import most_cycles
-from sim.compare import Comparison
-from sim.emit import emit
-from sim.expected import Expected
-from sim.layers import layer_report
-from sim.netlist import emit_cells
-from sim.records import RECORD_BYTES, Ending, Kind, Records
-from sim.runner import build
-from sim.simulation import simulate
-from sim.stimulus import Stimulus
+from ttfs_fpga.hdl.cycles import most_cycles
+from ttfs_fpga.sim.compare import Comparison
+from ttfs_fpga.sim.emit import emit
+from ttfs_fpga.sim.expected import Expected
+from ttfs_fpga.sim.layers import layer_report
+from ttfs_fpga.sim.netlist import emit_cells
+from ttfs_fpga.sim.records import RECORD_BYTES, Ending, Kind, Records
+from ttfs_fpga.sim.runner import build
+from ttfs_fpga.sim.simulation import simulate
+from ttfs_fpga.sim.stimulus import Stimulus
 from ttfs_sw import golden
 
 #: Networks of all cores together, if more than usual are asked for.

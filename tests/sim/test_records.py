@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hdl.config import CoreConfig
-from sim.emit import with_harness
-from sim.records import RECORD_BYTES, Ending, Kind, RecordLayout, Records
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.sim.emit import with_harness
+from ttfs_fpga.sim.records import RECORD_BYTES, Ending, Kind, RecordLayout, Records
 
 
 @given(

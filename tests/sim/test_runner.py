@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from sim import runner
-from sim.emit import Sources, emit
-from sim.runner import build
-from sim.simulators import Simulator
+from ttfs_fpga.sim import runner
+from ttfs_fpga.sim.emit import Sources, emit
+from ttfs_fpga.sim.runner import build
+from ttfs_fpga.sim.simulators import Simulator
 from ttfs_sw.errors import FailureError, InputError, ToolError
 
 

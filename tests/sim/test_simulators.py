@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sim.simulators import SIMULATORS, find_simulator
+from ttfs_fpga.sim.simulators import SIMULATORS, find_simulator
 from ttfs_sw.errors import InputError, ToolError
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from boards.build import make_image
-from boards.registry import BOARDS
-from hdl.compiler import compile_network, minimal_config
-from sim import cosim
-from sim.device import SimulatedBoard
+from ttfs_fpga.boards.build import make_image
+from ttfs_fpga.boards.registry import BOARDS
+from ttfs_fpga.hdl.compiler import compile_network, minimal_config
+from ttfs_fpga.sim import cosim
+from ttfs_fpga.sim.device import SimulatedBoard
 from ttfs_sw import datasets, golden
 from ttfs_sw.inference import switched_on
 from ttfs_sw.network import Network

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from boards.registry import find_board
-from sim import vectors
-from sim.expected import Expected
+from ttfs_fpga.boards.registry import find_board
+from ttfs_fpga.sim import vectors
+from ttfs_fpga.sim.expected import Expected
 from ttfs_sw import datasets
 from ttfs_sw.errors import InputError
 

@@ -16,8 +16,8 @@ SHORT = {"epochs": 4, "float_epochs": 2}
 
 def need(*families):
     """Skip where the tools of the chain are not installed."""
-    from boards.toolchain import find_toolchain
-    from sim.simulators import find_simulator
+    from ttfs_fpga.boards.toolchain import find_toolchain
+    from ttfs_fpga.sim.simulators import find_simulator
 
     try:
         find_simulator("verilator")
@@ -29,7 +29,7 @@ def need(*families):
 
 @pytest.fixture(scope="module")
 def board():
-    from boards.registry import BOARDS
+    from ttfs_fpga.boards.registry import BOARDS
 
     return BOARDS["icebreaker"]
 
@@ -130,7 +130,7 @@ def test_missing_tool_is_said_before_anything_is_trained(board, tmp_path, monkey
 
 @pytest.mark.verilator
 def test_mismatch_stops_the_demo(board, tmp_path, monkeypatch):
-    from sim import cosim
+    from ttfs_fpga.sim import cosim
 
     need("ice40")
     wrong = {"images": 450, "mismatched_images": 2, "mismatched_events": 3,

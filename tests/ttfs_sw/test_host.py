@@ -336,11 +336,11 @@ def test_pyserial_is_missing(monkeypatch):
 @pytest.mark.verilator
 def test_a_hundred_digits_on_the_simulated_board():
     """The client that talks to real boards, the whole board behind it, 100 real scans of digits."""
-    from boards.build import make_image
-    from boards.registry import BOARDS
-    from hdl.compiler import compile_network
-    from sim.device import SimulatedBoard
-    from sim.simulators import find_simulator
+    from ttfs_fpga.boards.build import make_image
+    from ttfs_fpga.boards.registry import BOARDS
+    from ttfs_fpga.hdl.compiler import compile_network
+    from ttfs_fpga.sim.device import SimulatedBoard
+    from ttfs_fpga.sim.simulators import find_simulator
     from ttfs_sw import datasets
     from ttfs_sw.network import dense_network
 

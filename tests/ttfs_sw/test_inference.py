@@ -119,9 +119,9 @@ def test_switched_on_waits_until_the_board_has_booted(states, ran, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.verilator
 def test_infer_on_the_simulated_board(network, tmp_path, monkeypatch, capsys):
-    from boards import build
-    from boards.registry import BOARDS
-    from sim.simulators import find_simulator
+    from ttfs_fpga.boards import build
+    from ttfs_fpga.boards.registry import BOARDS
+    from ttfs_fpga.sim.simulators import find_simulator
 
     try:
         find_simulator("verilator")

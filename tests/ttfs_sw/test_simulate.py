@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from hdl.cycles import TERMS
+from ttfs_fpga.hdl.cycles import TERMS
 from ttfs_sw.cli import main
 from ttfs_sw.network import dense_network
 
@@ -38,7 +38,7 @@ def cosim(tmp_path, monkeypatch, capsys):
             "simulated_cycles_per_second": 1e6, "seconds": 1.0, "over_limit": 0, "over_target": 0,
             "first_over_limit": None, "layers": [layer("hidden1"), layer("output")],
         } | found
-        monkeypatch.setattr("sim.cosim.run", lambda *_, **__: report)
+        monkeypatch.setattr("ttfs_fpga.sim.cosim.run", lambda *_, **__: report)
         code = main(["cosim", str(network), "-o", str(tmp_path / "out"), "-q"])
         said = capsys.readouterr()
         return code, said.out, said.err, json.loads((tmp_path / "out" / "cosim.json").read_text())

@@ -84,7 +84,7 @@ def versions() -> str:
 
 def boards(options: Namespace) -> Outcome:
     """``ttfs boards``."""
-    from boards.registry import BOARDS
+    from ttfs_fpga.boards.registry import BOARDS
 
     report = {
         "boards": [
@@ -107,7 +107,7 @@ def boards(options: Namespace) -> Outcome:
 
 def doctor(options: Namespace) -> Outcome:
     """``ttfs doctor``. What is missing is its result, not its failure."""
-    from boards.doctor import doctor as examine
+    from ttfs_fpga.boards.doctor import doctor as examine
 
     report = examine()
     return Outcome(

@@ -18,7 +18,7 @@ from ttfs_sw.files import output_folder
 from ttfs_sw.progress import bar
 
 if TYPE_CHECKING:
-    from boards.registry import Board
+    from ttfs_fpga.boards.registry import Board
 
 __all__ = ["register"]
 

@@ -24,7 +24,7 @@ from ttfs_sw.files import output_folder, write_bytes
 from ttfs_sw.progress import bar
 
 if TYPE_CHECKING:
-    from boards.registry import Board
+    from ttfs_fpga.boards.registry import Board
     from ttfs_sw.host import Client
 
 __all__ = ["register"]
@@ -93,8 +93,8 @@ def flash(options: Namespace) -> Outcome:
     network = open_network(options)
     board = find_board(options)
 
-    from boards import program
-    from boards.build import make_image
+    from ttfs_fpga.boards import program
+    from ttfs_fpga.boards.build import make_image
 
     image = make_image(network, board)
     folder = options.build or options.network.parent / board.name
@@ -128,7 +128,7 @@ def infer(options: Namespace) -> Outcome:
     board = find_board(options)
     dataset, pixels, labels = open_test_images(options, network)
 
-    from boards.build import make_image
+    from ttfs_fpga.boards.build import make_image
     from ttfs_sw import inference
 
     image = make_image(network, board)
@@ -171,7 +171,7 @@ def _connected(options: Namespace, board: "Board", image: bytes) -> Iterator["Cl
             yield client
         return
 
-    from sim.device import SimulatedBoard
+    from ttfs_fpga.sim.device import SimulatedBoard
     from ttfs_sw.inference import switched_on
 
     with switched_on(SimulatedBoard(board, image, simulator=options.sim)) as client:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from ttfs_sw.errors import InputError
 
 if TYPE_CHECKING:
-    from boards.registry import Board
-    from hdl.config import CoreConfig
+    from ttfs_fpga.boards.registry import Board
+    from ttfs_fpga.hdl.config import CoreConfig
     from ttfs_sw.network import Network
 
 __all__ = ["board_or_made", "refusals", "require", "taken_by"]
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 def refusals(network: "Network") -> dict[str, str | None]:
     """Why each board does not take ``network``; ``None`` for one that does."""
-    from boards.registry import BOARDS
+    from ttfs_fpga.boards.registry import BOARDS
 
     return {name: _refusal(network, board) for name, board in BOARDS.items()}
 
@@ -50,7 +50,7 @@ def board_or_made(network: "Network", board: "Board") -> tuple[str, "CoreConfig"
     :exc:`hdl.compiler.DoesNotFit`
         If no core can.
     """
-    from hdl.compiler import minimal_config
+    from ttfs_fpga.hdl.compiler import minimal_config
 
     refusal = _refusal(network, board)
     if refusal is None:
@@ -61,8 +61,8 @@ def board_or_made(network: "Network", board: "Board") -> tuple[str, "CoreConfig"
 
 
 def _refusal(network: "Network", board: "Board") -> str | None:
-    from boards.build import make_image
-    from hdl.compiler import DoesNotFit
+    from ttfs_fpga.boards.build import make_image
+    from ttfs_fpga.hdl.compiler import DoesNotFit
 
     try:
         make_image(network, board)

@@ -26,7 +26,7 @@ from ttfs_sw.files import output_folder, write_bytes
 from ttfs_sw.progress import bar
 
 if TYPE_CHECKING:
-    from hdl.config import CoreConfig
+    from ttfs_fpga.hdl.config import CoreConfig
     from ttfs_sw.network import Network
 
 __all__ = ["register"]
@@ -103,7 +103,7 @@ def build(options: Namespace) -> Outcome:
     network = open_network(options)
     board = find_board(options)
 
-    from boards.build import build as run
+    from ttfs_fpga.boards.build import build as run
 
     # What does not fit is refused before anything is simulated or synthesised.
     require(network, board)
@@ -161,7 +161,7 @@ def image(options: Namespace) -> Outcome:
 
     import hashlib
 
-    from boards.build import make_image
+    from ttfs_fpga.boards.build import make_image
 
     require(network, board)
     content = make_image(network, board)
@@ -188,7 +188,7 @@ def verilog(options: Namespace) -> Outcome:
     network = open_network(options)
     _, config = core_config(options, network)
 
-    from boards.verilog import write_verilog
+    from ttfs_fpga.boards.verilog import write_verilog
 
     folder = options.output or options.network.parent / "verilog"
     report = write_verilog(network, config, output_dir=folder)
@@ -202,7 +202,7 @@ def verilog(options: Namespace) -> Outcome:
 
 def _memory_map(network: "Network", config: "CoreConfig") -> dict[str, Any]:
     """What ``--map`` adds to a report: ``memories`` and ``layers``."""
-    from hdl.compiler import compile_network
+    from ttfs_fpga.hdl.compiler import compile_network
 
     compiled = compile_network(network, config).report()
     return {key: compiled[key] for key in ("memories", "layers")}

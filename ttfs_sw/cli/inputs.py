@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from boards.registry import Board
-    from hdl.config import CoreConfig
+    from ttfs_fpga.boards.registry import Board
+    from ttfs_fpga.hdl.config import CoreConfig
     from ttfs_sw.datasets import Dataset
     from ttfs_sw.network import Network
 
@@ -130,14 +130,14 @@ def known_name(kind: str, name: str, known: Iterable[str]) -> str:
 
 def find_board(options: Namespace) -> "Board":
     """The board that ``--board`` names, with the core that ``--datapath`` asks for."""
-    from boards.registry import BOARDS
+    from ttfs_fpga.boards.registry import BOARDS
 
     board = BOARDS[known_name("board", options.board or options.default_board, BOARDS)]
     return board.with_datapath(_datapath(options)) if _datapath(options) else board
 
 
 def _datapath(options: Namespace) -> str | None:
-    from hdl.config import DATAPATHS
+    from ttfs_fpga.hdl.config import DATAPATHS
 
     name = getattr(options, "datapath", None)
     return None if name is None else known_name("datapath", name, DATAPATHS)
@@ -160,7 +160,7 @@ def core_config(options: Namespace, network: "Network") -> tuple[str, "CoreConfi
     if options.default_board and options.lanes is None:
         return board_or_made(network, find_board(options))
 
-    from hdl.compiler import DoesNotFit, minimal_config
+    from ttfs_fpga.hdl.compiler import DoesNotFit, minimal_config
 
     asked = {"lanes": options.lanes, "datapath": _datapath(options)}
     try:

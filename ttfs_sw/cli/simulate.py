@@ -29,7 +29,7 @@ from ttfs_sw.files import output_folder
 from ttfs_sw.progress import bar
 
 if TYPE_CHECKING:
-    from hdl.config import CoreConfig
+    from ttfs_fpga.hdl.config import CoreConfig
     from ttfs_sw.network import Network
 
 __all__ = ["check_simulator", "cores", "measure_cycles", "register"]
@@ -116,7 +116,7 @@ def measure_cycles(
 
 
 def _simulate(options: Namespace, *arguments: Any, **settings: Any) -> dict[str, Any]:
-    from sim import cosim as simulation
+    from ttfs_fpga.sim import cosim as simulation
 
     return simulation.run(
         *arguments, simulator=options.sim, jobs=options.jobs or cores(), **settings
@@ -125,7 +125,7 @@ def _simulate(options: Namespace, *arguments: Any, **settings: Any) -> dict[str,
 
 def check_simulator(options: Namespace) -> None:
     """Refuse an unknown ``--sim`` before any work is done."""
-    from sim.simulators import SIMULATORS
+    from ttfs_fpga.sim.simulators import SIMULATORS
 
     known_name("simulator", options.sim, SIMULATORS)
 
