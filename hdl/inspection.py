@@ -1,6 +1,6 @@
 """Inspection of a layer table: whether a core that runs it stays within its memories.
 
-The core itself looks through a table before it takes an image (:mod:`hdl.guard`), word by word and
+The core itself looks through a table before it takes an image (:mod:`hdl.core.guard`), word by word and
 remembering nothing. Here is what takes more than one word to see: a whole table is followed as the
 core would follow it, every field, every descriptor and every window. The compiler does so at its
 end, so that what it says of a table and what the table says cannot differ without being noticed;

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ttfs_fpga.hdl.core.guard import CoreError
 from ttfs_fpga.hdl.cycles import most_cycles
-from ttfs_fpga.hdl.guard import CoreError
 from ttfs_fpga.hdl.program import Program
 from ttfs_fpga.sim.compare import Comparison
 from ttfs_fpga.sim.expected import Expected

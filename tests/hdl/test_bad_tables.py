@@ -13,7 +13,7 @@ from integer_networks import shaped_network
 from ttfs_fpga.hdl.compiler import compile_network
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.core import Core
-from ttfs_fpga.hdl.guard import CoreError
+from ttfs_fpga.hdl.core.guard import CoreError
 from ttfs_fpga.hdl.shapes import Memory
 from ttfs_fpga.hdl.table import COLUMN_FIELDS, ENTRY_WORDS, FIELDS, HEADER_FIELDS, ROW_FIELDS, Field
 

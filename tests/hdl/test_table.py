@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ttfs_fpga.hdl.config import LAYOUT_VERSION, CoreConfig
-from ttfs_fpga.hdl.guard import CoreError
+from ttfs_fpga.hdl.core.guard import CoreError
 from ttfs_fpga.hdl.shapes import Memory
 from ttfs_fpga.hdl.table import (
     ACCUMULATE_FIELDS,

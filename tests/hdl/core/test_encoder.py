@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_fpga.hdl.encoder import Encoder
+from ttfs_fpga.hdl.core.encoder import Encoder
 
 CONFIG = CoreConfig(tick_bits=4, input_words=5, map_words=2)
 

@@ -8,8 +8,8 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_fpga.hdl.membrane import Membrane
-from ttfs_fpga.hdl.sweep import Sweep
+from ttfs_fpga.hdl.core.membrane import Membrane
+from ttfs_fpga.hdl.core.sweep import Sweep
 
 CONFIG = CoreConfig(lanes=4, accumulator_bits=12, membrane_words=64, input_words=32, map_words=32)
 
@@ -276,7 +276,7 @@ def test_lanes_below_the_threshold_stay_out_of_the_logits(bench, channels):
 
 
 def test_pooled_codes_of_one_place_are_three_cycles_apart(bench):
-    # What ttfs_fpga.hdl.first_spike relies on.
+    # What ttfs_fpga.hdl.core.first_spike relies on.
     potentials = np.full((CONFIG.membrane_words, CONFIG.lanes), LOWEST)
     potentials[:, 0] = 2047
     layer = Layer(rows=4, columns=4, channels=1, window_rows=4, pool=2, pitch=1, destination_row=1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_fpga.hdl.requantiser import Requantiser
+from ttfs_fpga.hdl.core.requantiser import Requantiser
 from ttfs_sw import golden
 from ttfs_sw.network import dense_network
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_fpga.hdl.maps import SpikeMap
+from ttfs_fpga.hdl.core.maps import SpikeMap
 
 #: What may happen to a word; those of a map of pairs at the end.
 OPERATIONS = ("", "write", "alone", "clear", "pair", "alone pair")

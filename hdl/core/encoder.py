@@ -5,7 +5,7 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_fpga.hdl.maps import SpikeMap
+from ttfs_fpga.hdl.core.maps import SpikeMap
 from ttfs_fpga.hdl.shapes import sample_shape
 
 __all__ = ["Encoder"]

@@ -6,20 +6,22 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from ttfs_fpga.hdl.config import LAYER_CYCLES_BITS, CoreConfig
-from ttfs_fpga.hdl.controller import Controller
-from ttfs_fpga.hdl.encoder import Encoder
-from ttfs_fpga.hdl.first_spike import FirstSpike
-from ttfs_fpga.hdl.guard import CoreError, Guard
+from ttfs_fpga.hdl.core.controller import Controller
+from ttfs_fpga.hdl.core.encoder import Encoder
+from ttfs_fpga.hdl.core.first_spike import FirstSpike
+from ttfs_fpga.hdl.core.guard import CoreError, Guard
+from ttfs_fpga.hdl.core.maps import SpikeMap
+from ttfs_fpga.hdl.core.membrane import Membrane
+from ttfs_fpga.hdl.core.readout import Readout
+from ttfs_fpga.hdl.core.requantiser import Requantiser
+from ttfs_fpga.hdl.core.scanner import Scanner
+from ttfs_fpga.hdl.core.sweep import Sweep
+from ttfs_fpga.hdl.core.weights import WeightMemory
 from ttfs_fpga.hdl.mac import MacLanes
-from ttfs_fpga.hdl.maps import SpikeMap
-from ttfs_fpga.hdl.membrane import Membrane
 from ttfs_fpga.hdl.ordering import OrderingQueue
 from ttfs_fpga.hdl.pulses import Pulses
 from ttfs_fpga.hdl.ramp import RampLanes
 from ttfs_fpga.hdl.ramp_sequencer import RampSequencer
-from ttfs_fpga.hdl.readout import Readout
-from ttfs_fpga.hdl.requantiser import Requantiser
-from ttfs_fpga.hdl.scanner import Scanner
 from ttfs_fpga.hdl.sequencer import Sequencer
 from ttfs_fpga.hdl.serial import SerialLanes
 from ttfs_fpga.hdl.shapes import (
@@ -32,9 +34,7 @@ from ttfs_fpga.hdl.shapes import (
     statistics_shape,
     time_shape,
 )
-from ttfs_fpga.hdl.sweep import Sweep
 from ttfs_fpga.hdl.table import Operation
-from ttfs_fpga.hdl.weights import WeightMemory
 
 __all__ = ["Core"]
 

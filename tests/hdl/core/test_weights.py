@@ -8,9 +8,9 @@ import pytest
 from amaranth.hdl import Elaboratable, Fragment, Module, Signal
 from amaranth.lib import memory
 
-from ttfs_fpga.hdl import weights as weights_module
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_fpga.hdl.weights import WeightMemory
+from ttfs_fpga.hdl.core import weights as weights_module
+from ttfs_fpga.hdl.core.weights import WeightMemory
 
 CONFIGS = {
     "narrow": CoreConfig(lanes=2, weight_bits=2, weight_words=5),

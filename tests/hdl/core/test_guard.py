@@ -8,7 +8,7 @@ from integer_networks import make_network
 
 from ttfs_fpga.hdl.compiler import compile_network, minimal_config
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_fpga.hdl.guard import CoreError, Guard
+from ttfs_fpga.hdl.core.guard import CoreError, Guard
 from ttfs_fpga.hdl.shapes import Memory
 from ttfs_fpga.hdl.table import ENTRY_WORDS, FIELDS, MAGIC, forbidden_bits
 from ttfs_sw import protocol

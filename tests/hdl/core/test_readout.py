@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_fpga.hdl.readout import Readout
+from ttfs_fpga.hdl.core.readout import Readout
 
 CONFIG = CoreConfig(accumulator_bits=12, input_words=4, map_words=4)
 

@@ -10,7 +10,7 @@ from amaranth.hdl import ResetInserter, Signal
 from ttfs_fpga.hdl.compiler import compile_network
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.core import Core
-from ttfs_fpga.hdl.guard import CoreError
+from ttfs_fpga.hdl.core.guard import CoreError
 from ttfs_fpga.hdl.shapes import Memory
 from ttfs_fpga.hdl.table import ENTRY_WORDS, FIELDS, ROW_FIELDS
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_fpga.hdl.membrane import Membrane
+from ttfs_fpga.hdl.core.membrane import Membrane
 
 
 def rtl_membrane(bench, config, init, operations):

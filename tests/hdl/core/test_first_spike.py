@@ -7,8 +7,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_fpga.hdl.first_spike import FirstSpike
-from ttfs_fpga.hdl.maps import SpikeMap
+from ttfs_fpga.hdl.core.first_spike import FirstSpike
+from ttfs_fpga.hdl.core.maps import SpikeMap
 
 #: Eight codes a word; the lower half of the map is written, the upper half read by somebody else.
 CONFIG = CoreConfig(lanes=4, tick_bits=4, input_words=2, map_words=8)

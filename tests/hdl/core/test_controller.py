@@ -5,7 +5,7 @@ import pytest
 from integer_networks import make_network
 
 from ttfs_fpga.hdl.compiler import compile_network, minimal_config
-from ttfs_fpga.hdl.controller import Controller
+from ttfs_fpga.hdl.core.controller import Controller
 from ttfs_fpga.hdl.shapes import Memory
 from ttfs_fpga.hdl.table import ENTRY_WORDS, FIELDS, field_widths
 
