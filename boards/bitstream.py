@@ -28,7 +28,7 @@ from ttfs_fpga.boards import analysis, report
 from ttfs_fpga.boards.process import run_tool
 from ttfs_fpga.boards.registry import Board
 from ttfs_fpga.boards.toolchain import Toolchain, find_toolchain
-from ttfs_fpga.hdl.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS
+from ttfs_fpga.hdl.datapaths.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS
 from ttfs_sw.errors import InputError
 
 __all__ = ["SEEDS", "Bitstream", "Step", "Trial", "cache_folder", "make_bitstream", "make_plan",

@@ -20,7 +20,7 @@ from ttfs_fpga.boards.toolchain import Toolchain, find_toolchain
 from ttfs_fpga.boards.verilog import core_ports, plain_verilog
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.core import Core
-from ttfs_fpga.hdl.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS
+from ttfs_fpga.hdl.datapaths.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS
 from ttfs_fpga.sim.emit import Sources, with_harness
 from ttfs_sw.errors import ToolError
 

@@ -17,13 +17,13 @@ from ttfs_fpga.hdl.core.requantiser import Requantiser
 from ttfs_fpga.hdl.core.scanner import Scanner
 from ttfs_fpga.hdl.core.sweep import Sweep
 from ttfs_fpga.hdl.core.weights import WeightMemory
-from ttfs_fpga.hdl.mac import MacLanes
-from ttfs_fpga.hdl.ordering import OrderingQueue
-from ttfs_fpga.hdl.pulses import Pulses
-from ttfs_fpga.hdl.ramp import RampLanes
-from ttfs_fpga.hdl.ramp_sequencer import RampSequencer
-from ttfs_fpga.hdl.sequencer import Sequencer
-from ttfs_fpga.hdl.serial import SerialLanes
+from ttfs_fpga.hdl.datapaths.mac import MacLanes
+from ttfs_fpga.hdl.datapaths.ordering import OrderingQueue
+from ttfs_fpga.hdl.datapaths.pulses import Pulses
+from ttfs_fpga.hdl.datapaths.ramp import RampLanes
+from ttfs_fpga.hdl.datapaths.ramp_sequencer import RampSequencer
+from ttfs_fpga.hdl.datapaths.sequencer import Sequencer
+from ttfs_fpga.hdl.datapaths.serial import SerialLanes
 from ttfs_fpga.hdl.shapes import (
     Memory,
     load_shape,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_fpga.hdl.ordering import OrderingQueue
+from ttfs_fpga.hdl.datapaths.ordering import OrderingQueue
 
 CONFIG = CoreConfig(tick_bits=4, input_words=4, map_words=4)
 PLACES = CONFIG.map_places

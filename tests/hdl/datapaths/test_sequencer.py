@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import memory, wiring
 
 from ttfs_fpga.hdl.compiler import compile_network, minimal_config
-from ttfs_fpga.hdl.sequencer import Sequencer
+from ttfs_fpga.hdl.datapaths.sequencer import Sequencer
 from ttfs_fpga.hdl.shapes import Memory
 from ttfs_fpga.hdl.table import ENTRY_WORDS, FIELDS
 

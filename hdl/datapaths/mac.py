@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_fpga.hdl.mac_dsp import MacPair
+from ttfs_fpga.hdl.datapaths.mac_dsp import MacPair
 
 __all__ = ["MacLanes"]
 

@@ -12,7 +12,7 @@ from amaranth.hdl import Value
 from ttfs_fpga.boards.process import run_tool
 from ttfs_fpga.boards.toolchain import find_program, find_toolchain
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_fpga.hdl.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS, MacPair
+from ttfs_fpga.hdl.datapaths.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS, MacPair
 from ttfs_fpga.sim.netlist import _cell_models
 from ttfs_sw.errors import FailureError
 

@@ -28,7 +28,7 @@ setparam -set PIPELINE_16x16_MULT_REG1 1'0 -set PIPELINE_16x16_MULT_REG2 1'1 @pr
 
 
 class MacPair(wiring.Component):
-    """Two lanes of ``V += w · a`` with the timing of :class:`hdl.mac.MacLanes`.
+    """Two lanes of ``V += w · a`` with the timing of :class:`hdl.datapaths.mac.MacLanes`.
 
     On an iCE40 UP5K the pair is one SB_MAC16: two 8 x 8 multipliers, each followed by a register
     and a 16-bit adder; the synthesis script needs :data:`BEFORE_SYNTHESIS` and

@@ -14,9 +14,9 @@ class SerialLanes(wiring.Component):
     """P lanes of ``V += w << n``, one word of P neurons a cycle: few-spike synapses, no multiplier.
 
     A code of which only bit n is set is a pulse of the few-spike train of an activation (see
-    :class:`hdl.pulses.Pulses`); the pulses of one event add up to ``w · a``.
+    :class:`hdl.datapaths.pulses.Pulses`); the pulses of one event add up to ``w · a``.
 
-    In step with :class:`hdl.core.membrane.Membrane`, as :class:`hdl.mac.MacLanes` is: (0) the code
+    In step with :class:`hdl.core.membrane.Membrane`, as :class:`hdl.datapaths.mac.MacLanes` is: (0) the code
     comes, and the weights' address is at the weight memory; (1) the shifted weight is registered;
     (2) it is added to the potential. Additions wrap around; the compiler has shown that no final
     value does.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_fpga.hdl.pulses import Pulses
+from ttfs_fpga.hdl.datapaths.pulses import Pulses
 from ttfs_sw.neighbours.few_spike import pulses
 
 

@@ -11,7 +11,7 @@ from amaranth.hdl import Elaboratable, Module, Signal
 
 from ttfs_fpga.boards.process import run_tool
 from ttfs_fpga.boards.toolchain import find_program, find_toolchain
-from ttfs_fpga.hdl.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS
+from ttfs_fpga.hdl.datapaths.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS
 from ttfs_fpga.sim.netlist import _cell_models
 
 SCRIPT = f"""\

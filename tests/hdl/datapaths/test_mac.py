@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_fpga.hdl.mac import MacLanes
-from ttfs_fpga.hdl.mac_dsp import MacPair
-from ttfs_fpga.hdl.serial import SerialLanes
+from ttfs_fpga.hdl.datapaths.mac import MacLanes
+from ttfs_fpga.hdl.datapaths.mac_dsp import MacPair
+from ttfs_fpga.hdl.datapaths.serial import SerialLanes
 
 
 def wrapped(values, bits):

@@ -7,8 +7,8 @@ import pytest
 
 from ttfs_fpga.hdl.compiler import compile_network, minimal_config
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_fpga.hdl.ramp import RampLanes
-from ttfs_fpga.hdl.ramp_sequencer import RampSequencer
+from ttfs_fpga.hdl.datapaths.ramp import RampLanes
+from ttfs_fpga.hdl.datapaths.ramp_sequencer import RampSequencer
 from ttfs_fpga.hdl.shapes import Memory
 from ttfs_fpga.hdl.table import FIELDS
 

@@ -1,0 +1,1 @@
+"""What differs between datapaths: their lanes, and how events come to them."""
