@@ -2,7 +2,7 @@
 
 Everything is a 32-bit little-endian word: a header, sections, a checksum. A section is a run of
 writes to the core's load port at consecutive addresses of one memory; the sections, in order, are
-exactly what :meth:`hdl.program.Program.writes` gives. ``docs/flash-image.md`` describes the format
+exactly what :meth:`hdl.compiler.program.Program.writes` gives. ``docs/flash-image.md`` describes the format
 for readers in other languages; :mod:`boards.loader` is the gateware that reads it.
 """
 
@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator
 
 from amaranth.lib import data
 
+from ttfs_fpga.hdl.compiler.inspection import BadTable, check_table
+from ttfs_fpga.hdl.compiler.program import Program
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_fpga.hdl.inspection import BadTable, check_table
-from ttfs_fpga.hdl.program import Program
 from ttfs_fpga.hdl.shapes import Memory
 from ttfs_sw.errors import InputError
 

@@ -20,8 +20,8 @@ from ttfs_fpga.boards.loader import ImageLoader
 from ttfs_fpga.boards.recorder import RecordMap
 from ttfs_fpga.boards.registry import Board
 from ttfs_fpga.boards.uart import UARTReceiver, UARTTransmitter, baud_divisor
+from ttfs_fpga.hdl.compiler.program import Program
 from ttfs_fpga.hdl.core import Core
-from ttfs_fpga.hdl.program import Program
 from ttfs_sw.protocol import PROTOCOL_VERSION, Identity, LoadState, Source, event_gap
 
 __all__ = ["BoardTop", "board_identity"]
@@ -70,7 +70,7 @@ class BoardTop(Elaboratable):
     ----------
     board : :class:`boards.registry.Board`
         The board: its core's sizes, clock, serial line and flash.
-    program : :class:`hdl.program.Program`, optional
+    program : :class:`hdl.compiler.program.Program`, optional
         A network that becomes part of the bitstream; the flash is left alone then.
 
     Raises

@@ -14,9 +14,9 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In
 
 from ttfs_fpga.hdl.compiler import compile_network, minimal_config
+from ttfs_fpga.hdl.compiler.program import Program
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.core import Core
-from ttfs_fpga.hdl.program import Program
 from ttfs_fpga.hdl.shapes import Memory, load_shape
 from ttfs_sw.errors import InputError, ToolError
 from ttfs_sw.files import output_folder, write_json, write_text

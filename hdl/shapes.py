@@ -85,7 +85,7 @@ def spike_shape(config: CoreConfig) -> data.StructLayout:
     """One spike, as the monitor port shows it when a layer reads it; its tick is ``T - code``.
 
     ``layer`` is the layer that reads; ``place`` is counted in the layout of the map, which
-    :class:`hdl.layout.MapPlan` turns into a neuron's number.
+    :class:`hdl.compiler.layout.MapPlan` turns into a neuron's number.
     """
     return data.StructLayout({
         "layer": config.layer_bits,

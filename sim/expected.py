@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ttfs_fpga.hdl.program import Program
+from ttfs_fpga.hdl.compiler.program import Program
 from ttfs_fpga.sim.spending import spending
 from ttfs_sw.errors import InputError
 from ttfs_sw.files import atomic_write
@@ -37,7 +37,7 @@ class Expected:
         int64 ``[images, layers]``: cycles of an ideal core for them.
     terms : :class:`numpy.ndarray`
         int64 ``[images, layers, terms]``: cycles that the core may take for them, by
-        :data:`hdl.cycles.TERMS`.
+        :data:`hdl.compiler.cycles.TERMS`.
     sources : tuple of :class:`int`
         The layer whose map each layer reads; -1 is the input.
     places : tuple of :class:`numpy.ndarray`

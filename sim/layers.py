@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ttfs_fpga.hdl.cycles import TERMS
-from ttfs_fpga.hdl.program import LayerPlan, Program
+from ttfs_fpga.hdl.compiler.cycles import TERMS
+from ttfs_fpga.hdl.compiler.program import LayerPlan, Program
 from ttfs_fpga.sim.compare import Comparison
 
 __all__ = ["join", "layer_report", "spread"]
@@ -41,7 +41,7 @@ def layer_report(
 
     Parameters
     ----------
-    program : :class:`hdl.program.Program`
+    program : :class:`hdl.compiler.program.Program`
         The network, compiled for the core that was simulated.
     comparisons : sequence of :class:`sim.compare.Comparison`
         One a simulator, in the order of their images.

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ttfs_fpga.hdl.compiler.cycles import most_cycles
+from ttfs_fpga.hdl.compiler.program import Program
 from ttfs_fpga.hdl.core.guard import CoreError
-from ttfs_fpga.hdl.cycles import most_cycles
-from ttfs_fpga.hdl.program import Program
 from ttfs_fpga.sim.compare import Comparison
 from ttfs_fpga.sim.expected import Expected
 from ttfs_fpga.sim.records import Ending
@@ -50,7 +50,7 @@ class Regression:
 
     Parameters
     ----------
-    program : :class:`hdl.program.Program`
+    program : :class:`hdl.compiler.program.Program`
         The network, compiled for the core that is simulated.
     samples : :class:`numpy.ndarray`
         uint8 ``[images, inputs]``.

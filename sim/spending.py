@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ttfs_fpga.hdl.cycles import TERMS, cycle_terms
-from ttfs_fpga.hdl.program import LayerPlan, Program
+from ttfs_fpga.hdl.compiler.cycles import TERMS, cycle_terms
+from ttfs_fpga.hdl.compiler.program import LayerPlan, Program
 from ttfs_sw import golden
 from ttfs_sw.golden import Trace
 from ttfs_sw.network import Network
@@ -22,9 +22,9 @@ def spending(network: Network, trace: Trace, program: Program) -> tuple[np.ndarr
     Returns
     -------
     roofline : :class:`numpy.ndarray`
-        int64 ``[images, layers]``: :meth:`hdl.program.LayerPlan.roofline`.
+        int64 ``[images, layers]``: :meth:`hdl.compiler.program.LayerPlan.roofline`.
     terms : :class:`numpy.ndarray`
-        int64 ``[images, layers, terms]``: :func:`hdl.cycles.cycle_terms`.
+        int64 ``[images, layers, terms]``: :func:`hdl.compiler.cycles.cycle_terms`.
     """
     images, layers = len(trace.logits), len(program.layers)
     roofline = np.empty((images, layers), np.int64)

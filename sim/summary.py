@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ttfs_fpga.hdl.program import Program
+from ttfs_fpga.hdl.compiler.program import Program
 from ttfs_fpga.sim.compare import Comparison
 from ttfs_fpga.sim.layers import join, layer_report, spread
 
@@ -22,7 +22,7 @@ def summary(
 
     Parameters
     ----------
-    program : :class:`hdl.program.Program`
+    program : :class:`hdl.compiler.program.Program`
         The network, compiled for the core that was simulated.
     comparisons : sequence of :class:`sim.compare.Comparison`
         One a simulator, in the order of their images.

@@ -13,8 +13,8 @@ from networks import random_images, random_network
 
 from ttfs_fpga.boards.configurations import CONFIGURATIONS
 from ttfs_fpga.hdl.compiler import DoesNotFit, compile_network, minimal_config
+from ttfs_fpga.hdl.compiler.program import Program
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_fpga.hdl.program import Program
 from ttfs_sw.network import Network
 
 __all__ = ["CORES", "Drawn", "RandomCore", "draw", "shows"]

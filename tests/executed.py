@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from ttfs_fpga.hdl.program import Program
+from ttfs_fpga.hdl.compiler.program import Program
 from ttfs_fpga.hdl.shapes import Memory
 from ttfs_fpga.hdl.table import (
     COLUMN_FIELDS,

@@ -84,7 +84,7 @@ def test_settings_in_messages_exist():
             assert key in keys | {"x"}, (path, text)
 
 
-@pytest.mark.parametrize("path", ["hdl/compiler.py"])
+@pytest.mark.parametrize("path", ["hdl/compiler/compile.py"])
 def test_settings_of_what_does_not_fit_exist(path):
     # What the compiler asks for is a key of a configuration, never a size of a core: those are
     # fixed by the board.

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from ttfs_fpga.boards.image import MAGIC, Image, length_bits, memory_depths, serialise
 from ttfs_fpga.boards.loader import ImageLoader
+from ttfs_fpga.hdl.compiler.program import Program
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_fpga.hdl.program import Program
 from ttfs_fpga.hdl.shapes import Memory
 from ttfs_fpga.hdl.testing import watchdog
 from ttfs_sw.protocol import LoadState, Source

@@ -8,8 +8,8 @@ from integer_networks import shaped_network
 from networks import random_images, random_network
 
 from ttfs_fpga.hdl.compiler import DoesNotFit, compile_network
-from ttfs_fpga.hdl.cycles import TERMS
-from ttfs_fpga.hdl.program import LayerPlan
+from ttfs_fpga.hdl.compiler.cycles import TERMS
+from ttfs_fpga.hdl.compiler.program import LayerPlan
 from ttfs_fpga.sim import cosim
 from ttfs_fpga.sim.compare import Comparison
 from ttfs_fpga.sim.expected import Expected

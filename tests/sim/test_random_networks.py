@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from cores import CORES, draw, shows
 
-from ttfs_fpga.hdl.cycles import most_cycles
+from ttfs_fpga.hdl.compiler.cycles import most_cycles
 from ttfs_fpga.sim.compare import Comparison
 from ttfs_fpga.sim.emit import emit
 from ttfs_fpga.sim.expected import Expected

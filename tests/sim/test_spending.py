@@ -4,7 +4,7 @@ import numpy as np
 from networks import random_images, random_network
 
 from ttfs_fpga.hdl.compiler import compile_network, minimal_config
-from ttfs_fpga.hdl.cycles import TERMS
+from ttfs_fpga.hdl.compiler.cycles import TERMS
 from ttfs_fpga.sim import spending as module
 from ttfs_fpga.sim.spending import spending
 from ttfs_sw import golden

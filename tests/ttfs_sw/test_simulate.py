@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from ttfs_fpga.hdl.cycles import TERMS
+from ttfs_fpga.hdl.compiler.cycles import TERMS
 from ttfs_sw.cli import main
 from ttfs_sw.network import dense_network
 

@@ -5,9 +5,9 @@ import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.lib import memory, wiring
 
+from ttfs_fpga.hdl.compiler.layout import plan_map
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.core.scanner import Scanner
-from ttfs_fpga.hdl.layout import plan_map
 
 #: Cycles from ``start`` to the first event, if the first word has one.
 LATENCY = 5

@@ -6,8 +6,8 @@ from integer_networks import shaped_network
 
 import ttfs_fpga.hdl.compiler
 from ttfs_fpga.hdl.compiler import compile_network, minimal_config
+from ttfs_fpga.hdl.compiler.inspection import BadTable, check_table
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_fpga.hdl.inspection import BadTable, check_table
 from ttfs_fpga.hdl.shapes import Memory
 from ttfs_fpga.hdl.table import COLUMN_FIELDS, ENTRY_WORDS, FIELDS, ROW_FIELDS
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from ttfs_fpga.hdl.compiler.contents import contents, fire_threshold, packed_kernel, slope_count
+from ttfs_fpga.hdl.compiler.cycles import most_cycles
+from ttfs_fpga.hdl.compiler.inspection import check_table
+from ttfs_fpga.hdl.compiler.layout import Axis, MapPlan, axis_of, plan_map
+from ttfs_fpga.hdl.compiler.program import LayerPlan, Program
+from ttfs_fpga.hdl.compiler.residual import largest_shift, plan_residual, reads
 from ttfs_fpga.hdl.config import LAYER_CYCLES_BITS, MAX_WEIGHT_BITS, CoreConfig
-from ttfs_fpga.hdl.contents import contents, fire_threshold, packed_kernel, slope_count
-from ttfs_fpga.hdl.cycles import most_cycles
-from ttfs_fpga.hdl.inspection import check_table
-from ttfs_fpga.hdl.layout import Axis, MapPlan, axis_of, plan_map
-from ttfs_fpga.hdl.program import LayerPlan, Program
-from ttfs_fpga.hdl.residual import largest_shift, plan_residual, reads
 from ttfs_fpga.hdl.shapes import Memory
 from ttfs_fpga.hdl.table import ENTRY_WORDS, MAX_KERNEL, ROW_WORDS, TooWide
 
@@ -46,7 +46,7 @@ def compile_network(network: Any, config: CoreConfig, *, spare: bool = True) -> 
     ------
     :exc:`DoesNotFit`
         If a layer needs an operation, a width or a memory that the core does not have.
-    :exc:`hdl.inspection.BadTable`
+    :exc:`hdl.compiler.inspection.BadTable`
         Never, unless there is a fault in this package: what was compiled does not stay within the
         core's memories.
     """

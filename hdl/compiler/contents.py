@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from ttfs_fpga.hdl.compiler.layout import MapPlan
+from ttfs_fpga.hdl.compiler.program import LayerPlan
+from ttfs_fpga.hdl.compiler.residual import identity, interleaved, reads
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_fpga.hdl.layout import MapPlan
-from ttfs_fpga.hdl.program import LayerPlan
-from ttfs_fpga.hdl.residual import identity, interleaved, reads
 from ttfs_fpga.hdl.shapes import Memory
 from ttfs_fpga.hdl.table import (
     COLUMN_FIELDS,
@@ -40,9 +40,9 @@ def contents(
     ----------
     network : ``ttfs_sw.network.Network`` or alike
         Where the integers are.
-    plans : sequence of :class:`hdl.program.LayerPlan`
+    plans : sequence of :class:`hdl.compiler.program.LayerPlan`
         Where they go.
-    input_map : :class:`hdl.layout.MapPlan`
+    input_map : :class:`hdl.compiler.layout.MapPlan`
         How an image lies in the input map.
 
     Raises

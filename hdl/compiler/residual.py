@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from ttfs_fpga.hdl.compiler.layout import Axis, MapPlan, axis_of
+from ttfs_fpga.hdl.compiler.program import LayerPlan, ResidualPlan
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_fpga.hdl.layout import Axis, MapPlan, axis_of
-from ttfs_fpga.hdl.program import LayerPlan, ResidualPlan
 from ttfs_fpga.hdl.table import MAX_KERNEL
 
 __all__ = ["identity", "interleaved", "largest_shift", "plan_residual", "reads"]
@@ -41,7 +41,7 @@ def plan_residual(
         The layer, with a second source.
     config : :class:`hdl.CoreConfig`
         Sizes of the core.
-    second : :class:`hdl.layout.MapPlan`, base : :class:`int` or None
+    second : :class:`hdl.compiler.layout.MapPlan`, base : :class:`int` or None
         Layout of the second map, and its first map word; None in the input map.
     weight_base : :class:`int`
         First free word of weights.

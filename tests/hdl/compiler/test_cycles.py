@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ttfs_fpga.hdl.compiler import compile_network, minimal_config
-from ttfs_fpga.hdl.cycles import TERMS, cycle_terms, most_cycles
+from ttfs_fpga.hdl.compiler.cycles import TERMS, cycle_terms, most_cycles
 
 
 def terms(plan, config, codes, firing, second=None) -> dict[str, int]:

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 
 from ttfs_fpga.hdl import signature
+from ttfs_fpga.hdl.compiler.program import LayerPlan
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_fpga.hdl.program import LayerPlan
 from ttfs_fpga.hdl.table import (
     COLUMN_FIELDS,
     ENTRY_WORDS,
@@ -45,7 +45,7 @@ def check_table(
         Its words; those not given are 0.
     config : :class:`hdl.CoreConfig`
         The core.
-    plans : sequence of :class:`hdl.program.LayerPlan`
+    plans : sequence of :class:`hdl.compiler.program.LayerPlan`
         What the layers are meant to be, if that is known: their names, and how many columns and
         channels of a map have neurons. Without, no more of them is assumed than there must be.
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ttfs_fpga.hdl.compiler.cycles import pulses
+from ttfs_fpga.hdl.compiler.layout import Axis, MapPlan
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_fpga.hdl.cycles import pulses
-from ttfs_fpga.hdl.layout import Axis, MapPlan
 from ttfs_fpga.hdl.shapes import Memory, membrane_write_shape
 from ttfs_fpga.hdl.table import HEADER_FIELDS
 
@@ -138,7 +138,7 @@ class LayerPlan:
     def target(self, roofline: np.ndarray) -> np.ndarray:
         """What layers of many events are held to: 1.05 × roofline + W + map words read + 32.
 
-        Not a limit: :func:`hdl.cycles.cycle_terms` says what a layer may take, and why.
+        Not a limit: :func:`hdl.compiler.cycles.cycle_terms` says what a layer may take, and why.
         """
         return 1.05 * roofline + self.words + self.map_words + 32
 

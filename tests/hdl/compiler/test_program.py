@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ttfs_fpga.hdl.compiler import DoesNotFit, compile_network, minimal_config
+from ttfs_fpga.hdl.compiler.cycles import most_cycles
 from ttfs_fpga.hdl.config import DATAPATHS, CoreConfig
-from ttfs_fpga.hdl.cycles import most_cycles
 from ttfs_fpga.hdl.shapes import Memory
 from ttfs_fpga.hdl.table import MAGIC
 

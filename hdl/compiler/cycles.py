@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ttfs_fpga.hdl.compiler.layout import MapPlan
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_fpga.hdl.layout import MapPlan
 
 if TYPE_CHECKING:
-    from ttfs_fpga.hdl.program import LayerPlan
+    from ttfs_fpga.hdl.compiler.program import LayerPlan
 
 __all__ = ["TERMS", "cycle_terms", "most_cycles", "pulses"]
 
@@ -56,7 +56,7 @@ def cycle_terms(
 
     Parameters
     ----------
-    plan : :class:`hdl.program.LayerPlan`
+    plan : :class:`hdl.compiler.program.LayerPlan`
         The layer.
     config : :class:`hdl.CoreConfig`
         The core that it was compiled for.

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ttfs_fpga.hdl.compiler import compile_network, minimal_config
+from ttfs_fpga.hdl.compiler.residual import identity, interleaved, largest_shift, reads
 from ttfs_fpga.hdl.core import Core
-from ttfs_fpga.hdl.residual import identity, interleaved, largest_shift, reads
 from ttfs_fpga.hdl.shapes import Memory
 from ttfs_sw import golden
 

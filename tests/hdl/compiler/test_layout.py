@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ttfs_fpga.hdl.compiler.layout import axis_of, plan_map
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_fpga.hdl.layout import axis_of, plan_map
 
 
 def taps_by_search(size, outputs, kernel, stride, padding):
