@@ -2,8 +2,8 @@
 
 Everything is a 32-bit little-endian word: a header, sections, a checksum. A section is a run of
 writes to the core's load port at consecutive addresses of one memory; the sections, in order, are
-exactly what :meth:`hdl.compiler.program.Program.writes` gives. ``docs/flash-image.md`` describes the format
-for readers in other languages; :mod:`boards.loader` is the gateware that reads it.
+exactly what :meth:`hdl.compiler.program.Program.writes` gives. ``docs/flash-image.md`` describes
+the format for readers in other languages; :mod:`boards.loader` is the gateware that reads it.
 """
 
 import dataclasses

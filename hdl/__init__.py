@@ -1,1 +1,6 @@
 """The synthesisable core in Amaranth: integers and streams, no torch, no files, no argparse."""
+
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.core import Core
+
+__all__ = ["Core", "CoreConfig"]

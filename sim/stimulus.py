@@ -70,8 +70,8 @@ class Stimulus:
     ) -> "Stimulus":
         """Send whole images, uint8 ``[images, inputs]``: pixels, or codes if ``raw``.
 
-        With ``pairs``, two samples a transfer (:attr:`hdl.compiler.program.Program.pairs` says where that
-        may be); the last one of an odd number goes alone.
+        With ``pairs``, two samples a transfer (:attr:`hdl.compiler.program.Program.pairs` says
+        where that may be); the last one of an odd number goes alone.
         """
         self._images += len(samples)
         if not pairs:

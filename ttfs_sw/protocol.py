@@ -89,7 +89,7 @@ class Status(enum.IntEnum):
 
 
 class CoreError(enum.IntEnum):
-    """Why the core refuses its network or gave an image up; as :class:`hdl.core.guard.CoreError`."""
+    """Why the core refuses its network or gave an image up; as :class:`hdl.core.CoreError`."""
 
     NONE = 0
     #: The layer table is of another version.

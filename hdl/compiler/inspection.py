@@ -1,10 +1,10 @@
 """Inspection of a layer table: whether a core that runs it stays within its memories.
 
-The core itself looks through a table before it takes an image (:mod:`hdl.core.guard`), word by word and
-remembering nothing. Here is what takes more than one word to see: a whole table is followed as the
-core would follow it, every field, every descriptor and every window. The compiler does so at its
-end, so that what it says of a table and what the table says cannot differ without being noticed;
-and so does whoever is about to send a table that came from a file.
+The core itself looks through a table before it takes an image (:mod:`hdl.core.guard`), word by word
+and remembering nothing. Here is what takes more than one word to see: a whole table is followed as
+the core would follow it, every field, every descriptor and every window. The compiler does so at
+its end, so that what it says of a table and what the table says cannot differ without being
+noticed; and so does whoever is about to send a table that came from a file.
 """
 
 import itertools

@@ -17,9 +17,9 @@ PAIRS = 7
 class MacLanes(wiring.Component):
     """P lanes of ``V += w · a`` (docs/theory.md, section 4), one word of P neurons a cycle.
 
-    In step with :class:`hdl.core.membrane.Membrane`: (0) the code comes, and the weights' address is at
-    the weight memory; (1) the product of weight and code is registered; (2) it is added to the
-    potential. Additions wrap around; the compiler has shown that no final value does.
+    In step with :class:`hdl.core.membrane.Membrane`: (0) the code comes, and the weights' address
+    is at the weight memory; (1) the product of weight and code is registered; (2) it is added to
+    the potential. Additions wrap around; the compiler has shown that no final value does.
 
     Parameters
     ----------

@@ -12,11 +12,12 @@ __all__ = ["RampLanes"]
 class RampLanes(wiring.Component):
     """P lanes of ``S += w`` and ``V += S`` (docs/theory.md, section 4): adders, no multiplier.
 
-    In step with :class:`hdl.core.membrane.Membrane`: (0) an operation begins; (1) if it is an event's,
-    the weights are taken as the operand; (2) the operand is added to the potential, and the sum may
-    be kept as the operand of the next operation. The operand stays until it is replaced. So
-    whoever updates a slope S and keeps it, and then updates a potential V, adds one to the other,
-    however much later. Additions wrap around; the compiler has shown that no final value does.
+    In step with :class:`hdl.core.membrane.Membrane`: (0) an operation begins; (1) if it is an
+    event's, the weights are taken as the operand; (2) the operand is added to the potential, and
+    the sum may be kept as the operand of the next operation. The operand stays until it is
+    replaced. So whoever updates a slope S and keeps it, and then updates a potential V, adds one to
+    the other, however much later. Additions wrap around; the compiler has shown that no final value
+    does.
 
     Parameters
     ----------

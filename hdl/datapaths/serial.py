@@ -16,10 +16,10 @@ class SerialLanes(wiring.Component):
     A code of which only bit n is set is a pulse of the few-spike train of an activation (see
     :class:`hdl.datapaths.pulses.Pulses`); the pulses of one event add up to ``w · a``.
 
-    In step with :class:`hdl.core.membrane.Membrane`, as :class:`hdl.datapaths.mac.MacLanes` is: (0) the code
-    comes, and the weights' address is at the weight memory; (1) the shifted weight is registered;
-    (2) it is added to the potential. Additions wrap around; the compiler has shown that no final
-    value does.
+    In step with :class:`hdl.core.membrane.Membrane`, as :class:`hdl.datapaths.mac.MacLanes` is: (0)
+    the code comes, and the weights' address is at the weight memory; (1) the shifted weight is
+    registered; (2) it is added to the potential. Additions wrap around; the compiler has shown that
+    no final value does.
 
     Parameters
     ----------

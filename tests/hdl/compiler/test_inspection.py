@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from integer_networks import shaped_network
 
-import ttfs_fpga.hdl.compiler
+from ttfs_fpga.hdl.compiler import compile as compiling_module
 from ttfs_fpga.hdl.compiler import compile_network, minimal_config
 from ttfs_fpga.hdl.compiler.inspection import BadTable, check_table
 from ttfs_fpga.hdl.config import CoreConfig
@@ -136,7 +136,7 @@ def program_with(bench, program, address, fields, values):
 
 def test_a_wrong_compiler_is_noticed(random_network, monkeypatch):
     network = random_network(np.random.default_rng(6), (9, 8, 3))
-    contents = ttfs_fpga.hdl.compiler.contents
+    contents = compiling_module.contents
 
     def wrong(*args):
         memories = contents(*args)
@@ -144,6 +144,6 @@ def test_a_wrong_compiler_is_noticed(random_network, monkeypatch):
         table[ENTRY_WORDS + FIELDS["bias_base"].word] += 1
         return memories
 
-    monkeypatch.setattr(ttfs_fpga.hdl.compiler, "contents", wrong)
+    monkeypatch.setattr(compiling_module, "contents", wrong)
     with pytest.raises(BadTable, match="checksum"):
         compile_network(network, CONFIG)
