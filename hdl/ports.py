@@ -1,27 +1,33 @@
 """What the core's components are wired with: bundles of ports that recur, each with its timing.
 
-Every signature is seen from the side that asks: that side has it as ``Out``, the memory or
+Every signature is seen from the side that asks or tells: that side has it as ``Out``, the memory or
 component that serves it as ``In``. Streams (``amaranth.lib.stream``) carry what :mod:`hdl.shapes`
 names; here is what no stream can say: ports of memories, which answer a fixed number of cycles
-later.
+later, and what holds for as long as it is true.
 """
 
 from collections.abc import Iterable
 
-from amaranth.hdl import signed
+from amaranth.hdl import ShapeLike, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.table import field_widths
 
-__all__ = ["MapReadPort", "MembranePort", "TableReadPort", "WipePort", "WritePort", "entry_layout",
-           "lanes_layout"]
+__all__ = ["AdderPort", "ImagePort", "ImageLayoutPort", "LanesPort", "MapReadPort", "MapWritePort",
+           "MembranePort", "OperandPort", "PurgePort", "TableReadPort", "WeightReadPort",
+           "WipePort", "WritePort", "entry_layout", "lanes_layout", "purge_words"]
 
 
-def lanes_layout(config: CoreConfig) -> data.ArrayLayout:
-    """One word of the membrane memory: a potential a lane."""
-    return data.ArrayLayout(signed(config.accumulator_bits), config.lanes)
+def lanes_layout(config: CoreConfig, lanes: int | None = None) -> data.ArrayLayout:
+    """One word of the membrane memory: a potential a lane; or those of fewer lanes."""
+    return data.ArrayLayout(signed(config.accumulator_bits), lanes or config.lanes)
+
+
+def weights_layout(config: CoreConfig, lanes: int | None = None) -> data.ArrayLayout:
+    """One word of the weight memory: a weight a lane; or those of fewer lanes."""
+    return data.ArrayLayout(signed(config.weight_bits), lanes or config.lanes)
 
 
 def entry_layout(config: CoreConfig, names: Iterable[str]) -> data.StructLayout:
@@ -32,6 +38,13 @@ def entry_layout(config: CoreConfig, names: Iterable[str]) -> data.StructLayout:
     """
     widths = field_widths(config)
     return data.StructLayout({name: widths[name] for name in names})
+
+
+class WritePort(wiring.Signature):
+    """Writes ``data`` to ``address`` of a memory, in each cycle with ``enable``."""
+
+    def __init__(self, address: ShapeLike, data: ShapeLike):
+        super().__init__({"enable": Out(1), "address": Out(address), "data": Out(data)})
 
 
 class TableReadPort(wiring.Signature):
@@ -53,22 +66,36 @@ class TableReadPort(wiring.Signature):
 class MapReadPort(wiring.Signature):
     """Reads a word of a map.
 
-    ``data`` is what was at ``address`` in the last cycle with ``enable``.
+    ``data`` is what was at ``address`` in the last cycle with ``enable``. The address is as wide as
+    that of the largest map, unless ``address_bits`` says otherwise.
     """
 
-    def __init__(self, config: CoreConfig):
+    def __init__(self, config: CoreConfig, address_bits: int | None = None):
         super().__init__({
-            "address": Out(config.map_address_bits),
+            "address": Out(config.map_address_bits if address_bits is None else address_bits),
             "enable": Out(1),
             "data": In(config.map_width),
         })
 
 
-class WritePort(wiring.Signature):
-    """Writes ``data`` to ``address`` of a memory, in each cycle with ``enable``."""
+class MapWritePort(wiring.Signature):
+    """Writes ``code`` to ``place`` of a map, in each cycle with ``enable``.
 
-    def __init__(self, address, data):
-        super().__init__({"enable": Out(1), "address": Out(address), "data": Out(data)})
+    With ``alone``, which is for the first slot of a word, its other slots become silent. ``clear``,
+    not together with ``enable``, makes the whole word silent that holds ``place``. Where two codes
+    may be written at once (``pairs``), with ``pair`` the ``second`` goes behind ``code``, whose
+    slot is even then.
+    """
+
+    def __init__(self, config: CoreConfig, place_bits: int, *, pairs: bool = False):
+        super().__init__({
+            "enable": Out(1),
+            "alone": Out(1),
+            "clear": Out(1),
+            "place": Out(place_bits),
+            "code": Out(config.tick_bits),
+            **({"pair": Out(1), "second": Out(config.tick_bits)} if pairs else {}),
+        })
 
 
 class WipePort(wiring.Signature):
@@ -80,8 +107,67 @@ class WipePort(wiring.Signature):
         })
 
 
+def purge_words(config: CoreConfig) -> int:
+    """How many words are counted while memories are purged: as many as the deepest of them has."""
+    return max(
+        config.map_words, config.membrane_words, config.table_words,
+        1 << config.tick_bits if config.datapath == "ramp" else 0)
+
+
+class PurgePort(wiring.Signature):
+    """Word by word, while ``active``: what each memory has at ``word`` is to be forgotten.
+
+    Words beyond the end of a memory are counted too, if another one is deeper.
+    """
+
+    def __init__(self, config: CoreConfig):
+        super().__init__({"active": Out(1), "word": Out(range(purge_words(config)))})
+
+
+class ImagePort(wiring.Signature):
+    """A whole image is there while ``full``, until ``release`` says that it was used."""
+
+    def __init__(self):
+        super().__init__({"full": Out(1), "release": In(1)})
+
+
+class ImageLayoutPort(wiring.Signature):
+    """How an image lies in the input map, as long as there is a network to take it: ``valid``.
+
+    The last sample's place is ``last``. Samples lie in runs of ``run_last + 1``, and ``gap`` places
+    stay silent behind each.
+    """
+
+    def __init__(self, config: CoreConfig):
+        super().__init__({
+            "valid": Out(1),
+            "last": Out(config.sample_bits),
+            "run_last": Out(config.sample_bits),
+            "gap": Out(config.slot_bits),
+        })
+
+
+class WeightReadPort(wiring.Signature):
+    """Reads a word of weights: ``data`` is that of ``config.weight_latency`` cycles before."""
+
+    def __init__(self, config: CoreConfig):
+        super().__init__({
+            "address": Out(config.weight_address_bits), "data": In(weights_layout(config)),
+        })
+
+
 class MembranePort(wiring.Signature):
-    """Operations on the membrane memory, and its answers ``Membrane.latency`` cycles later."""
+    """Operations on the membrane memory, and its answers ``Membrane.latency`` cycles later.
+
+    ``valid`` updates ``word``; with ``sweep`` it is read for the last time, and untouched then.
+    ``bias`` is read in its place if it is untouched. With ``load``, ``word`` becomes what is at
+    ``bias``, updated, and stays untouched: that is how biases themselves are made. With ``peek``
+    the word is only read and stays as it is; with ``sweep`` as well it counts as swept.
+
+    ``potentials`` hold until the next ones come. ``updating`` or ``sweeping`` say what they were
+    read for, of what was not peeked; ``coming`` says one cycle ahead that they will be
+    ``sweeping``. With ``stall`` everything stays as it is; only while no updates are under way.
+    """
 
     def __init__(self, config: CoreConfig):
         super().__init__({
@@ -97,3 +183,37 @@ class MembranePort(wiring.Signature):
             "sweeping": In(1),
             "coming": In(1),
         })
+
+
+class LanesPort(wiring.Signature):
+    """What the membrane memory has, and what it gets in the same cycle: ``potentials``, ``sums``.
+
+    Of all lanes, or of so many.
+    """
+
+    def __init__(self, config: CoreConfig, lanes: int | None = None):
+        super().__init__({
+            "potentials": Out(lanes_layout(config, lanes)),
+            "sums": In(lanes_layout(config, lanes)),
+        })
+
+
+class OperandPort(wiring.Signature):
+    """What lanes add to potentials.
+
+    Stage 0: ``operand`` says how it is made; what it is of, differs between datapaths. Stage 1:
+    the ``weights``. Stage 2 is that of :class:`LanesPort`.
+    """
+
+    def __init__(self, config: CoreConfig, operand: data.StructLayout, lanes: int | None = None):
+        super().__init__({"operand": Out(operand), "weights": Out(weights_layout(config, lanes))})
+
+
+class AdderPort(wiring.Signature):
+    """The potential of the candidate of the cycle before, valid or not.
+
+    With ``hold`` it stays what it was; not while potentials are requantised.
+    """
+
+    def __init__(self, config: CoreConfig):
+        super().__init__({"hold": Out(1), "potential": In(signed(config.accumulator_bits))})
