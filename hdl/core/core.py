@@ -24,6 +24,7 @@ from ttfs_fpga.hdl.datapaths.ramp import RampLanes
 from ttfs_fpga.hdl.datapaths.ramp_sequencer import RampSequencer
 from ttfs_fpga.hdl.datapaths.sequencer import Sequencer
 from ttfs_fpga.hdl.datapaths.serial import SerialLanes
+from ttfs_fpga.hdl.ports import purge_words
 from ttfs_fpga.hdl.shapes import (
     Memory,
     load_shape,
@@ -168,7 +169,7 @@ class Core(wiring.Component):
         wiring.connect(m, controller.statistics, wiring.flipped(self.statistics))
         m.d.comb += [
             encoder.restart.eq(self.restart),
-            encoder.release.eq(controller.release),
+            encoder.image.release.eq(controller.release),
             self.busy.eq(controller.busy),
         ]
 
@@ -199,13 +200,14 @@ class Core(wiring.Component):
                 "chunk_last", "slot_shift")),
             scanner.clears.eq(entry.clears),
             scanner.limited.eq(entry.follows & controller.previous),
-            scanner.steal.eq(first_spike.steal & ~entry.source_input),
-            encoder.address.eq(scanner.map_address),
-            encoder.enable.eq(scanner.map_enable),
-            spike_map.address.eq(Mux(first_spike.steal, first_spike.word, scanner.map_address)),
-            spike_map.enable.eq(
-                first_spike.read | (scanner.map_enable & ~entry.source_input)),
-            scanner.map_data.eq(Mux(from_input, encoder.data, spike_map.data)),
+            scanner.steal.eq(first_spike.claim & ~entry.source_input),
+            encoder.map.address.eq(scanner.map_address),
+            encoder.map.enable.eq(scanner.map_enable),
+            spike_map.read.address.eq(
+                Mux(first_spike.claim, first_spike.map.address, scanner.map_address)),
+            spike_map.read.enable.eq(
+                first_spike.map.enable | (scanner.map_enable & ~entry.source_input)),
+            scanner.map_data.eq(Mux(from_input, encoder.map.data, spike_map.read.data)),
             controller.event.eq(taken),
             sequencer.start.eq(controller.accumulate),
             controller.ask.eq(sequencer.ask),
@@ -213,11 +215,9 @@ class Core(wiring.Component):
             sequencer.words.eq(controller.words),
             sequencer.hold.eq(sweep.ask | sweep.rapid),
             sweep.quiet.eq(~sequencer.walking),
-            membrane.stall.eq(sweep.stall),
+            membrane.operation.stall.eq(sweep.stall),
             # The sweep's reads go between the updates, one each.
-            membrane.sums.eq(lanes.sums),
-            lanes.weights.eq(weights.data),
-            lanes.potentials.eq(membrane.potentials),
+            lanes.i.weights.eq(weights.read.data),
             self.spikes.valid.eq(taken & ~entry.source_input),
             self.spikes.p.layer.eq(controller.layer),
             self.spikes.p.place.eq(scanner.o.p.place),
@@ -227,7 +227,7 @@ class Core(wiring.Component):
             m.d.comb += [
                 ordering.start.eq(controller.accumulate),
                 ordering.ticks.eq(entry.source_ticks),
-                membrane.sweep.eq(sweep.ask | (operation.valid & operation.p.sweep)),
+                membrane.operation.sweep.eq(sweep.ask | (operation.valid & operation.p.sweep)),
                 scanner.seek.eq(controller.accumulate),
                 scanner.base.eq(entry.source_base),
                 self.time.valid.eq(sequencer.ticked),
@@ -246,7 +246,7 @@ class Core(wiring.Component):
                 sequencer.depthwise.eq(entry.operation == Operation.DEPTHWISE),
                 sequencer.stolen.eq(controller.own),
                 sequencer.swept.eq(sweep.left & controller.same),
-                membrane.sweep.eq(sweep.ask),
+                membrane.operation.sweep.eq(sweep.ask),
             ]
         # Registered, because many flags meet here; the start is one of them, so that a half that
         # has not begun does not look ended.
@@ -258,35 +258,32 @@ class Core(wiring.Component):
         # of the membrane memory with it. Meanwhile the layer table is looked through.
         slot_bits = config.slot_bits
         purging = Signal(init=1)
-        purge_words = max(
-            config.map_words, config.membrane_words, config.table_words,
-            1 << config.tick_bits if ramp else 0)
-        purge_word = Signal(range(purge_words))
-        m.submodules.guard = guard = Guard(config, purge_words)
+        last_word = purge_words(config) - 1
+        purge_word = Signal(range(purge_words(config)))
+        m.submodules.guard = guard = Guard(config)
+        wiring.connect(m, guard.layout, encoder.layout)
+        wiring.connect(m, membrane.lanes, lanes.memory)
         written = self.load.valid & ~controller.busy
         m.d.sync += [
             stop.eq(written | controller.late),
-            controller.full.eq(encoder.full & ~(controller.release | written | controller.late)),
+            controller.full.eq(
+                encoder.image.full & ~(controller.release | written | controller.late)),
         ]
         m.d.comb += [
             controller.forget.eq(written),
             controller.waits.eq(self.o.valid & ~self.o.ready),
-            controller.check.eq(guard.reading),
+            controller.check.eq(guard.table.request),
             controller.check_address.eq(purge_word),
             readout.forget.eq(stop),
-            membrane.forget.eq(purging),
-            membrane.forget_word.eq(purge_word),
+            membrane.purge.active.eq(purging),
+            membrane.purge.word.eq(purge_word),
             guard.forget.eq(written),
             guard.late.eq(controller.late),
             guard.start.eq(stop),
-            guard.active.eq(purging),
-            guard.word.eq(purge_word),
-            guard.data.eq(controller.words),
+            guard.purge.active.eq(purging),
+            guard.purge.word.eq(purge_word),
+            guard.table.data.eq(controller.words),
             encoder.forget.eq(written | controller.late),
-            encoder.allow.eq(guard.valid),
-            encoder.last.eq(guard.last_input),
-            encoder.run_last.eq(0 if ramp else guard.run_last),
-            encoder.gap.eq(0 if ramp else guard.gap),
             self.error.eq(guard.error),
         ]
         if ramp:
@@ -295,7 +292,7 @@ class Core(wiring.Component):
             m.d.sync += [purging.eq(1), purge_word.eq(0)]
         with m.Elif(purging):
             m.d.sync += [
-                purge_word.eq(purge_word + 1), purging.eq(purge_word != purge_words - 1),
+                purge_word.eq(purge_word + 1), purging.eq(purge_word != last_word),
             ]
 
         # Fire: potentials to spike times in the layer's map, or to logits. These go through the
@@ -318,31 +315,31 @@ class Core(wiring.Component):
                 "destination_base", "destination_row", "spiking")),
             sweep.threshold.eq(firing.fire_threshold.as_signed()),
             sweep.ready.eq(~controller.same | (sweep.row != sequencer.completed)),
-            sweep.potentials.eq(membrane.potentials),
-            sweep.coming.eq(membrane.coming),
-            sweep.sweeping.eq(membrane.sweeping),
-            requantiser.slope_base.eq(firing.slope_base),
-            requantiser.per_channel.eq(firing.per_channel),
-            requantiser.ticks.eq(firing.ticks),
+            sweep.potentials.eq(membrane.operation.potentials),
+            sweep.coming.eq(membrane.operation.coming),
+            sweep.sweeping.eq(membrane.operation.sweeping),
+            requantiser.entry.slope_base.eq(firing.slope_base),
+            requantiser.entry.per_channel.eq(firing.per_channel),
+            requantiser.entry.ticks.eq(firing.ticks),
             requantiser.i.p.eq(sweep.o.p),
             requantiser.i.valid.eq(sweep.o.valid & firing.spiking),
-            requantiser.threshold.eq(firing.fire_threshold),
-            requantiser.hold.eq(~firing.spiking & ~passes),
-            readout.i.p.potential.eq(requantiser.potential),
+            requantiser.entry.fire_threshold.eq(firing.fire_threshold),
+            requantiser.adder.hold.eq(~firing.spiking & ~passes),
+            readout.i.p.potential.eq(requantiser.adder.potential),
             readout.i.p.last.eq(added_last),
             readout.i.valid.eq(added & (~added_last | controller.settled)),
             sweep.o.ready.eq(firing.spiking | readout.i.ready),
             first_spike.pooled.eq(sweep.pooled),
             first_spike.i.valid.eq(requantiser.o.valid),
             first_spike.i.p.eq(requantiser.o.p),
-            first_spike.data.eq(spike_map.data),
-            spike_map.write.eq(first_spike.write),
-            scanner.wiped.eq(scanner.wipe & ~first_spike.busy),
-            spike_map.clear.eq(scanner.wiped | purging),
-            spike_map.code.eq(first_spike.o.code),
-            spike_map.neuron.eq(Mux(
+            first_spike.map.data.eq(spike_map.read.data),
+            spike_map.write.enable.eq(first_spike.o.valid),
+            scanner.wiped.eq(scanner.wipe & ~first_spike.pending),
+            spike_map.write.clear.eq(scanner.wiped | purging),
+            spike_map.write.code.eq(first_spike.o.p.code),
+            spike_map.write.place.eq(Mux(
                 purging, purge_word[:config.map_address_bits] << slot_bits,
-                Mux(first_spike.busy, first_spike.o.place, scanner.wipe_word << slot_bits))),
+                Mux(first_spike.pending, first_spike.o.p.place, scanner.wipe_word << slot_bits))),
         ]
 
         # A row of the map is final when its last candidate has gone all the way.
@@ -396,29 +393,30 @@ class Core(wiring.Component):
             controller.load.eq(which[Memory.TABLE]),
             controller.load_address.eq(write.address),
             controller.load_data.eq(write.data),
-            encoder.load.eq(which[Memory.ENCODER]),
-            encoder.load_address.eq(write.address),
-            encoder.load_data.eq(write.data),
-            requantiser.load.eq(which[Memory.SLOPES]),
-            requantiser.load_address.eq(write.address),
-            requantiser.load_data.eq(write.data),
+            encoder.table.enable.eq(which[Memory.ENCODER]),
+            encoder.table.address.eq(write.address),
+            encoder.table.data.eq(write.data),
+            requantiser.slopes.enable.eq(which[Memory.SLOPES]),
+            requantiser.slopes.address.eq(write.address),
+            requantiser.slopes.data.eq(write.data),
             # Biases are made by updates, because a second way into the membrane memory would cost a
             # multiplexer of its whole width.
-            membrane.valid.eq(making | sweep.ask | operation.valid),
-            membrane.load.eq(making),
-            membrane.word.eq(Mux(
+            membrane.operation.valid.eq(making | sweep.ask | operation.valid),
+            membrane.operation.load.eq(making),
+            membrane.operation.word.eq(Mux(
                 making, write.address, Mux(sweep.ask, sweep.word, operation.p.word))),
-            membrane.bias.eq(Mux(
+            membrane.operation.bias.eq(Mux(
                 making, Mux(made.add | keep, write.address, 0),
                 Mux(sweep.ask, sweep.bias, operation.p.bias))),
-            weights.write.eq(which[Memory.WEIGHTS]),
-            weights.write_part.eq(write.address[:part_bits] if part_bits else 0),
-            weights.write_data.eq(write.data),
-            weights.address.eq(Mux(
+            weights.write.enable.eq(which[Memory.WEIGHTS]),
+            weights.write.address.eq(write.address[:part_bits] if part_bits else 0),
+            weights.write.data.eq(write.data),
+            weights.read.address.eq(Mux(
                 controller.busy, operation.p.weight, write.address[part_bits:])),
         ]
         if ramp:
-            m.d.comb += membrane.peek.eq((making & keep) | (operation.valid & operation.p.peek))
+            m.d.comb += membrane.operation.peek.eq(
+                (making & keep) | (operation.valid & operation.p.peek))
             begins = {
                 "event": Mux(making, made.code[0], operation.valid & operation.p.event),
                 "zero": Mux(making, keep, operation.valid & operation.p.zero),
@@ -429,4 +427,4 @@ class Core(wiring.Component):
         # In step with the weights, which may come a cycle later.
         domain = m.d.comb if config.weight_latency == 1 else m.d.sync
         for name, value in begins.items():
-            domain += getattr(lanes, name).eq(value)
+            domain += getattr(lanes.i.operand, name).eq(value)
