@@ -13,11 +13,12 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_fpga.hdl.table import field_widths
+from ttfs_fpga.hdl.table import ACCUMULATE_FIELDS, FIRE_FIELDS, field_widths
 
-__all__ = ["AdderPort", "ImagePort", "ImageLayoutPort", "LanesPort", "MapReadPort", "MapWritePort",
-           "MembranePort", "OperandPort", "PurgePort", "TableReadPort", "WeightReadPort",
-           "WipePort", "WritePort", "entry_layout", "lanes_layout", "purge_words"]
+__all__ = ["AccumulatingPort", "AdderPort", "FetchPort", "FiringPort", "ImagePort",
+           "ImageLayoutPort", "LanesPort", "MapReadPort", "MapWritePort", "MembranePort",
+           "OperandPort", "PurgePort", "RowPort", "TableReadPort", "WeightReadPort", "WipePort",
+           "WritePort", "entry_layout", "lanes_layout", "purge_words", "weights_layout"]
 
 
 def lanes_layout(config: CoreConfig, lanes: int | None = None) -> data.ArrayLayout:
@@ -51,7 +52,9 @@ class TableReadPort(wiring.Signature):
     """Reads a word of the layer table.
 
     ``data`` is what was at ``address`` in the last cycle with ``request`` and ``grant``. ``grant``
-    may be withheld for a cycle, in which somebody else reads.
+    is withheld in a cycle in which somebody else reads. To the first of all readers it is never
+    withheld when it asks: to this one it says, when it does not ask, that ``data`` is what is at
+    ``address`` all the same.
     """
 
     def __init__(self, config: CoreConfig):
@@ -217,3 +220,73 @@ class AdderPort(wiring.Signature):
 
     def __init__(self, config: CoreConfig):
         super().__init__({"hold": Out(1), "potential": In(signed(config.accumulator_bits))})
+
+
+class FetchPort(wiring.Signature):
+    """Has an entry of the layer table read.
+
+    ``start`` begins with that of ``layer``, which must hold until ``complete``. ``again`` reads the
+    words that describe a map once more, or with ``second``, which must hold, those of the second
+    map. The fields are not to be looked at before they are ``complete``.
+    """
+
+    def __init__(self, config: CoreConfig):
+        super().__init__({
+            "start": Out(1),
+            "layer": Out(config.layer_bits),
+            "again": Out(1),
+            "second": Out(1),
+            "complete": In(1),
+        })
+
+
+class AccumulatingPort(wiring.Signature):
+    """The half of a layer that accumulates: its fields, and its number.
+
+    ``start`` is one cycle, ``ended`` is looked at from the next cycle on. ``event`` says that an
+    input event was taken, for the statistics.
+    """
+
+    def __init__(self, config: CoreConfig):
+        super().__init__({
+            "entry": Out(entry_layout(config, ACCUMULATE_FIELDS)),
+            "layer": Out(config.layer_bits),
+            "start": Out(1),
+            "event": In(1),
+            "ended": In(1),
+        })
+
+
+class RowPort(wiring.Signature):
+    """Has the map scanned that the entry describes: all of it, or a row with each ``scan``.
+
+    In a layer with a residual a row ``begins``, from the next cycle on of the ``second`` map or of
+    the first one; and it waits until nothing of another row is on its way, ``scanning``.
+    """
+
+    def __init__(self):
+        super().__init__({"scan": Out(1), "begins": In(1), "second": In(1), "scanning": In(1)})
+
+
+class FiringPort(wiring.Signature):
+    """The half of a layer that fires: its fields.
+
+    ``attach`` says one cycle long that the layer that accumulates is attached to firing: its map
+    will be written anew. ``start`` is one cycle, when its fields have come, and ``ended`` is looked
+    at from the next cycle on.
+
+    ``same`` holds while the layer that accumulates is the one that is attached, ``previous`` while
+    the one before it fires. ``settled`` says that the layer that was attached last has accumulated;
+    its last rows may reach no output.
+    """
+
+    def __init__(self, config: CoreConfig):
+        super().__init__({
+            "entry": Out(entry_layout(config, FIRE_FIELDS)),
+            "attach": Out(1),
+            "start": Out(1),
+            "same": Out(1),
+            "previous": Out(1),
+            "settled": Out(1),
+            "ended": In(1),
+        })

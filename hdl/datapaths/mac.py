@@ -1,13 +1,9 @@
 """The ``mac`` datapath: every lane multiplies its weight by the event's code and accumulates."""
 
 from amaranth.hdl import Module, Signal, signed
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In
 
-from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.datapaths.lanes import Lanes
 from ttfs_fpga.hdl.datapaths.mac_dsp import MacPair
-from ttfs_fpga.hdl.ports import LanesPort, OperandPort
-from ttfs_fpga.hdl.shapes import code_operand_shape
 
 __all__ = ["MacLanes"]
 
@@ -16,7 +12,7 @@ __all__ = ["MacLanes"]
 PAIRS = 7
 
 
-class MacLanes(wiring.Component):
+class MacLanes(Lanes):
     """P lanes of ``V += w · a`` (docs/theory.md, section 4), one word of P neurons a cycle.
 
     In step with :class:`hdl.core.membrane.Membrane`: (0) the code comes, and the weights' address
@@ -35,13 +31,6 @@ class MacLanes(wiring.Component):
     memory : In(LanesPort(config))
         What the membrane memory has, and what it gets, stage 2.
     """
-
-    def __init__(self, config: CoreConfig):
-        self._config = config
-        super().__init__({
-            "i": In(OperandPort(config, code_operand_shape(config))),
-            "memory": In(LanesPort(config)),
-        })
 
     def elaborate(self, platform):
         m = Module()

@@ -1,17 +1,18 @@
 """The ``ramp`` datapath: spikes raise slopes, and at every tick slopes raise potentials."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal, ValueLike, signed
+from amaranth.lib import data
 
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_fpga.hdl.ports import LanesPort, OperandPort
-from ttfs_fpga.hdl.shapes import ramp_operand_shape
+from ttfs_fpga.hdl.datapaths.lanes import Lanes, Use
+from ttfs_fpga.hdl.shapes import ramp_operand_shape, ramp_update_shape
 
 __all__ = ["RampLanes"]
 
 
-class RampLanes(wiring.Component):
+class RampLanes(Lanes):
     """P lanes of ``S += w`` and ``V += S`` (docs/theory.md, section 4): adders, no multiplier.
 
     In step with :class:`hdl.core.membrane.Membrane`: (0) an operation begins; (1) if it is an
@@ -36,12 +37,28 @@ class RampLanes(wiring.Component):
         What the membrane memory has, and what it gets, stage 2.
     """
 
-    def __init__(self, config: CoreConfig):
-        self._config = config
-        super().__init__({
-            "i": In(OperandPort(config, ramp_operand_shape())),
-            "memory": In(LanesPort(config)),
-        })
+    @classmethod
+    def operand_shape(cls, config: CoreConfig) -> data.StructLayout:
+        """How lanes are told what to add."""
+        return ramp_operand_shape()
+
+    @classmethod
+    def update_shape(cls, config: CoreConfig) -> data.StructLayout:
+        """What comes from the sequencer."""
+        return ramp_update_shape(config)
+
+    @classmethod
+    def of_update(cls, valid: ValueLike, update: Any) -> Use:
+        """What an update is, if it is ``valid``: if not, the operand stays."""
+        return Use(
+            {name: valid & update[name] for name in ("event", "zero", "keep")},
+            sweep=valid & update.sweep, peek=valid & update.peek)
+
+    @classmethod
+    def of_bias(cls, write: Any) -> Use:
+        """What a write of :func:`hdl.shapes.membrane_write_shape` is."""
+        return Use(
+            {"event": write.code[0], "zero": write.keep, "keep": write.keep}, peek=write.keep)
 
     def elaborate(self, platform):
         m = Module()

@@ -1,18 +1,14 @@
 """The ``serial`` datapath: every lane shifts its weight by the place of a pulse and accumulates."""
 
 from amaranth.hdl import Module, Signal, signed
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In
 
-from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.datapaths.lanes import Lanes
 from ttfs_fpga.hdl.onehot import encode
-from ttfs_fpga.hdl.ports import LanesPort, OperandPort
-from ttfs_fpga.hdl.shapes import code_operand_shape
 
 __all__ = ["SerialLanes"]
 
 
-class SerialLanes(wiring.Component):
+class SerialLanes(Lanes):
     """P lanes of ``V += w << n``, one word of P neurons a cycle: few-spike synapses, no multiplier.
 
     A code of which only bit n is set is a pulse of the few-spike train of an activation (see
@@ -35,13 +31,6 @@ class SerialLanes(wiring.Component):
     memory : In(LanesPort(config))
         What the membrane memory has, and what it gets, stage 2.
     """
-
-    def __init__(self, config: CoreConfig):
-        self._config = config
-        super().__init__({
-            "i": In(OperandPort(config, code_operand_shape(config))),
-            "memory": In(LanesPort(config)),
-        })
 
     def elaborate(self, platform):
         m = Module()
