@@ -19,11 +19,11 @@ import torch
 from torch import nn
 
 from ttfs_sw import datasets
+from ttfs_sw.common.errors import answered
+from ttfs_sw.common.files import write_json
 from ttfs_sw.config import Config, NetworkShape
 from ttfs_sw.convert import convert
 from ttfs_sw.datasets import Dataset
-from ttfs_sw.errors import answered
-from ttfs_sw.files import write_json
 from ttfs_sw.golden_torch import one_thread
 
 __all__ = ["main", "measure", "trained"]

@@ -14,7 +14,7 @@ import time
 import numpy as np
 
 from ttfs_sw import golden
-from ttfs_sw.errors import answered
+from ttfs_sw.common.errors import answered
 from ttfs_sw.network import dense_network
 
 

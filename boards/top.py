@@ -75,7 +75,7 @@ class BoardTop(Elaboratable):
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If the board's clock cannot give its baud rate, or its flash has no room for an image.
     """
 

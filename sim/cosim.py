@@ -18,8 +18,8 @@ from ttfs_fpga.sim.runner import Build, build
 from ttfs_fpga.sim.simulators import find_simulator
 from ttfs_fpga.sim.summary import summary
 from ttfs_sw import golden
-from ttfs_sw.errors import InputError
-from ttfs_sw.files import atomic_write, output_folder
+from ttfs_sw.common.errors import InputError
+from ttfs_sw.common.files import atomic_write, output_folder
 from ttfs_sw.network import Network
 
 __all__ = ["run"]
@@ -92,13 +92,13 @@ def run(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If the images, the networks and the options do not go together.
     :exc:`hdl.compiler.DoesNotFit`
         If the network does not fit the core.
-    :exc:`ttfs_sw.errors.ToolError`
+    :exc:`ttfs_sw.common.errors.ToolError`
         If the simulator is missing.
-    :exc:`ttfs_sw.errors.FailureError`
+    :exc:`ttfs_sw.common.errors.FailureError`
         If the simulator fails, or the core gives an error or hangs; the message names the image.
     """
     for name, value in (("limit", limit), ("jobs", jobs)):

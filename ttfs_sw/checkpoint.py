@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from ttfs_sw.common.errors import InputError
+from ttfs_sw.common.files import write_bytes
 from ttfs_sw.config import Config
 from ttfs_sw.datasets import Dataset
-from ttfs_sw.errors import InputError
-from ttfs_sw.files import write_bytes
 
 __all__ = ["NAME", "Checkpoint"]
 
@@ -95,7 +95,7 @@ class Checkpoint:
 
         Raises
         ------
-        :exc:`ttfs_sw.errors.InputError`
+        :exc:`ttfs_sw.common.errors.InputError`
             If there is no checkpoint, the file is none or is damaged, or it is of another run.
         """
         if not self.path.is_file():

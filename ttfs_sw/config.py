@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ttfs_sw import topology
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 
 __all__ = ["Augmentation", "Config", "NetworkShape", "Training", "load", "make", "presets"]
 
@@ -257,7 +257,7 @@ def load(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If there is no such preset or file, or a key is unknown, of the wrong type or out of range.
     """
     name = os.fspath(name_or_path)

@@ -7,8 +7,8 @@ import tarfile
 import urllib.request
 from pathlib import Path
 
-from ttfs_sw.errors import FailureError
-from ttfs_sw.files import output_folder, write_bytes
+from ttfs_sw.common.errors import FailureError
+from ttfs_sw.common.files import output_folder, write_bytes
 
 __all__ = ["ARCHIVES", "download"]
 
@@ -58,7 +58,7 @@ def download(name: str, folder: Path) -> None:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.FailureError`
+    :exc:`ttfs_sw.common.errors.FailureError`
         If a file cannot be fetched, or its SHA-256 is not the published one.
     """
     folder = output_folder(folder)

@@ -1,7 +1,7 @@
 """Readers of dataset files: IDX, the binary CIFAR files and NumPy archives.
 
-Each reader checks what it reads and raises :exc:`ttfs_sw.errors.InputError` with one sentence that
-names the file. Nothing in a file is ever executed: pickles are not read.
+Each reader checks what it reads and raises :exc:`ttfs_sw.common.errors.InputError` with one
+sentence that names the file. Nothing in a file is ever executed: pickles are not read.
 """
 
 import gzip
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 
 __all__ = ["read_arrays", "read_bytes", "read_cifar", "read_idx"]
 

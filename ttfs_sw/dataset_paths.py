@@ -10,8 +10,8 @@ import difflib
 import os
 from pathlib import Path
 
+from ttfs_sw.common.errors import InputError
 from ttfs_sw.datasets import NAMES
-from ttfs_sw.errors import InputError
 
 __all__ = ["find", "remembered"]
 
@@ -21,7 +21,7 @@ def find(name: str, owner: Path) -> str:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If there is none, or there are two; the message says whose it is and what to give.
     """
     if name in NAMES:

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from ttfs_sw import dataset_download
+from ttfs_sw.common.errors import InputError
 from ttfs_sw.dataset_files import read_arrays, read_cifar, read_idx
-from ttfs_sw.errors import InputError
 from ttfs_sw.layout import channels_last
 
 __all__ = ["DIGITS_TEST", "NAMES", "Dataset", "load", "split_holdout"]
@@ -105,9 +105,9 @@ def load(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If the dataset is unknown, or its files are missing, damaged or do not fit together.
-    :exc:`ttfs_sw.errors.FailureError`
+    :exc:`ttfs_sw.common.errors.FailureError`
         If a download fails.
     """
     name = os.fspath(name_or_path)
@@ -209,7 +209,7 @@ def _find(names: Iterable[str], folders: list[Path], dataset: str) -> list[Path]
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If no folder does. The message is about the folder that has most of them.
     """
     best, best_missing = folders[0], list(names)

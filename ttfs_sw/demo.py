@@ -15,10 +15,10 @@ import numpy as np
 
 from ttfs_sw import config as configuration
 from ttfs_sw import datasets, evaluation, golden, inference
-from ttfs_sw.errors import FailureError
-from ttfs_sw.files import output_folder, write_json
+from ttfs_sw.common.errors import FailureError
+from ttfs_sw.common.files import output_folder, write_json
+from ttfs_sw.common.progress import Progress, bar
 from ttfs_sw.network import Network
-from ttfs_sw.progress import Progress, bar
 
 if TYPE_CHECKING:
     from ttfs_fpga.boards.registry import Board
@@ -78,9 +78,9 @@ def run(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.ToolError`
+    :exc:`ttfs_sw.common.errors.ToolError`
         If the simulator or a tool of the board's toolchain is missing, before anything is trained.
-    :exc:`ttfs_sw.errors.FailureError`
+    :exc:`ttfs_sw.common.errors.FailureError`
         If the board's clock is missed, or a tool fails.
     """
     from ttfs_fpga.boards.build import build
@@ -173,7 +173,7 @@ def draw_raster(
     The RTL's come from a simulation of that image, and not from the golden model in any way.
     """
     from ttfs_fpga.sim.spikes import rtl_spike_times
-    from ttfs_sw import plot
+    from ttfs_sw.common import plot
 
     pixels, label = data.x_test[0], int(data.y_test[0])
     trace = golden.run(network, pixels[np.newaxis])

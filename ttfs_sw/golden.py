@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 from ttfs_sw.network import Layer, Network
 
 __all__ = ["Trace", "chunks", "encode", "exact_float", "fire", "forward", "membrane", "pool",
@@ -251,7 +251,7 @@ def run(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If the images do not have the network's size.
     """
     pixels = np.asarray(pixels)

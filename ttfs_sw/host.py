@@ -8,7 +8,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from ttfs_sw.errors import FailureError, InputError
+from ttfs_sw.common.errors import FailureError, InputError
 from ttfs_sw.framing import FLAG, FrameError, decode_frame, encode_frame
 from ttfs_sw.protocol import (
     NAK,
@@ -135,9 +135,9 @@ class Client:
 
         Raises
         ------
-        :exc:`ttfs_sw.errors.InputError`
+        :exc:`ttfs_sw.common.errors.InputError`
             If the network has another number of inputs.
-        :exc:`ttfs_sw.errors.FailureError`
+        :exc:`ttfs_sw.common.errors.FailureError`
             If the board is silent or refuses; :exc:`RefusedError` then.
         """
         try:
@@ -191,9 +191,9 @@ class Client:
 
         Raises
         ------
-        :exc:`ttfs_sw.errors.InputError`
+        :exc:`ttfs_sw.common.errors.InputError`
             If the board refuses the image.
-        :exc:`ttfs_sw.errors.FailureError`
+        :exc:`ttfs_sw.common.errors.FailureError`
             If the board is silent, or the line too bad.
         """
         for _ in range(self._attempts):

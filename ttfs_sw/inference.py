@@ -79,7 +79,7 @@ def infer(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.FailureError`
+    :exc:`ttfs_sw.common.errors.FailureError`
         If the board is silent or refuses.
     """
     trace = golden.run(network, pixels)

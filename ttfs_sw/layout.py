@@ -7,7 +7,7 @@ neither is, the user is asked.
 
 from typing import TYPE_CHECKING
 
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +44,7 @@ def channels_last(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If the layout is not known, or cannot be told from the shape.
     """
     if layout is None:

@@ -240,7 +240,7 @@ class Network:
 
         Raises
         ------
-        :exc:`ttfs_sw.errors.InputError`
+        :exc:`ttfs_sw.common.errors.InputError`
             If the folder cannot be written or the disk is full.
         """
         network_file.save(self, path)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ttfs_sw import files
+from ttfs_sw.common import files
 from ttfs_sw.network_rules import ARRAYS, MAX_LAYERS, NetworkError
 
 if TYPE_CHECKING:

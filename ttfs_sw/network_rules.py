@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 
 if TYPE_CHECKING:
     from ttfs_sw.network import Layer, Network

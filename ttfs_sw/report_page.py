@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ttfs_sw.errors import InputError
-from ttfs_sw.files import write_text
+from ttfs_sw.common.errors import InputError
+from ttfs_sw.common.files import write_text
 
 __all__ = ["find_reports", "write_page"]
 
@@ -73,7 +73,7 @@ def find_reports(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If the folder is not there or holds no report.
     """
     if not folder.is_dir():

@@ -20,7 +20,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 from ttfs_sw.network_rules import output_size
 
 __all__ = ["Entry", "LayerPlan", "Topology", "parse", "plan"]
@@ -130,7 +130,7 @@ def parse(texts: Sequence[str]) -> list[Entry]:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If a text is no layer, or has no place where it stands.
     """
     entries: list[Entry] = []
@@ -191,7 +191,7 @@ def plan(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If a text is no layer, or a layer does not fit the map that it reads or adds.
     """
     shapes, plans = [input_shape], []

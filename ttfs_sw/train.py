@@ -22,11 +22,12 @@ from typing import Any
 
 import torch
 
-from ttfs_sw import distributed, evaluation, golden, plot, topology
+from ttfs_sw import distributed, evaluation, golden, topology
 from ttfs_sw.checkpoint import Checkpoint
+from ttfs_sw.common import plot
+from ttfs_sw.common.files import output_folder, write_bytes, write_json, write_text
 from ttfs_sw.config import Config
 from ttfs_sw.datasets import Dataset
-from ttfs_sw.files import output_folder, write_bytes, write_json, write_text
 from ttfs_sw.golden_torch import one_thread
 from ttfs_sw.models import QuantisedNetwork, ReluNetwork
 from ttfs_sw.network import Network
@@ -79,10 +80,10 @@ def train(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If the images and the configuration do not fit together, the folder cannot be written,
         training diverges, or the checkpoint is not of this run.
-    :exc:`ttfs_sw.errors.FailureError`
+    :exc:`ttfs_sw.common.errors.FailureError`
         If no epoch gives a network whose membranes fit ``accumulator_bits``.
     """
     folder = output_folder(output_dir)

@@ -8,9 +8,9 @@ import torch
 
 from ttfs_sw import dataset_paths, datasets, jitter, quantise, topology
 from ttfs_sw.augment import Augmenter
+from ttfs_sw.common.errors import InputError
 from ttfs_sw.config import Config
 from ttfs_sw.datasets import Dataset
-from ttfs_sw.errors import InputError
 from ttfs_sw.models import QuantisedNetwork
 from ttfs_sw.network import Network
 
@@ -133,7 +133,7 @@ def check(config: Config, dataset: Dataset) -> None:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If images, labels and configuration do not fit together.
     """
     for part, x, y in (

@@ -14,9 +14,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ttfs_sw import quantise
 from ttfs_sw.checkpoint import Checkpoint
+from ttfs_sw.common.errors import FailureError, InputError
 from ttfs_sw.config import Config
 from ttfs_sw.distributed import Processes
-from ttfs_sw.errors import FailureError, InputError
 from ttfs_sw.models import QuantisedNetwork, ReluNetwork
 from ttfs_sw.training_data import Data, in_parts
 
@@ -87,7 +87,7 @@ class Run:
 
         Raises
         ------
-        :exc:`ttfs_sw.errors.InputError`
+        :exc:`ttfs_sw.common.errors.InputError`
             If there is none, or not of this run.
         """
         self._saved = self._checkpoint.load()
@@ -118,7 +118,7 @@ class Run:
 
         Raises
         ------
-        :exc:`ttfs_sw.errors.FailureError`
+        :exc:`ttfs_sw.common.errors.FailureError`
             If in no epoch all membranes fit ``accumulator_bits``.
         """
         data, training = self._data, self._training

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from ttfs_sw.errors import FailureError, InputError, ToolError
+from ttfs_sw.common.errors import FailureError, InputError, ToolError
 
 __all__ = ["SerialTransport", "Transport"]
 
@@ -29,9 +29,9 @@ class SerialTransport:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.ToolError`
+    :exc:`ttfs_sw.common.errors.ToolError`
         If pyserial is missing.
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If the port cannot be opened.
     """
 

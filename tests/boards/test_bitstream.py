@@ -22,7 +22,7 @@ from ttfs_fpga.boards import analysis, bitstream, report
 from ttfs_fpga.boards.bitstream import SEEDS, make_bitstream, make_plan, seeds_of
 from ttfs_fpga.boards.registry import BOARDS
 from ttfs_fpga.boards.toolchain import FAMILIES, Tool, Toolchain, find_toolchain
-from ttfs_sw.errors import FailureError, InputError, ToolError
+from ttfs_sw.common.errors import FailureError, InputError, ToolError
 
 
 class Blinker(Elaboratable):

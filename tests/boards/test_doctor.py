@@ -10,7 +10,7 @@ from ttfs_fpga.boards import doctor as module
 from ttfs_fpga.boards import toolchain
 from ttfs_fpga.boards.doctor import doctor
 from ttfs_fpga.boards.toolchain import FAMILIES
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 
 KEYS = {"tool", "found", "version", "where", "needed_for", "install"}
 

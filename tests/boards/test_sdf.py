@@ -4,7 +4,7 @@ import pytest
 from routed import cell, sdf, wire
 
 from ttfs_fpga.boards.sdf import Arc, Cell, Check, read_sdf
-from ttfs_sw.errors import FailureError
+from ttfs_sw.common.errors import FailureError
 
 
 def read(text):

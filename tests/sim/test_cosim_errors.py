@@ -13,7 +13,7 @@ from ttfs_fpga.hdl.compiler import DoesNotFit
 from ttfs_fpga.hdl.shapes import Memory
 from ttfs_fpga.sim import cosim
 from ttfs_fpga.sim.regression import Stuck
-from ttfs_sw.errors import InputError, ToolError
+from ttfs_sw.common.errors import InputError, ToolError
 
 
 def spoil(monkeypatch, change):

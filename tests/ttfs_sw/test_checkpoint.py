@@ -22,8 +22,8 @@ from patience import until
 from ttfs_sw import config, datasets
 from ttfs_sw.checkpoint import NAME, Checkpoint
 from ttfs_sw.cli import main, make_parser
+from ttfs_sw.common.errors import InputError
 from ttfs_sw.config import Augmentation, Config, NetworkShape, Training
-from ttfs_sw.errors import InputError
 from ttfs_sw.train import train
 from ttfs_sw.training_loop import Run
 

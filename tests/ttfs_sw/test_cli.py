@@ -19,7 +19,7 @@ from patience import PATIENCE, until
 from ttfs_sw import cli
 from ttfs_sw.cli import main, options
 from ttfs_sw.cli.tables import Outcome
-from ttfs_sw.errors import FailureError, InputError, ToolError
+from ttfs_sw.common.errors import FailureError, InputError, ToolError
 from ttfs_sw.network import dense_network
 
 VERBS = ("demo", "train", "convert", "evaluate", "cosim", "verilog", "build", "image", "flash",

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ttfs_sw import config, datasets
+from ttfs_sw.common.errors import InputError
 from ttfs_sw.config import Augmentation, Config, NetworkShape, Training
-from ttfs_sw.errors import InputError
 
 
 def refused(message, name, overrides=None):

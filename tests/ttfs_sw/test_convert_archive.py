@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ttfs_sw.common.errors import InputError
 from ttfs_sw.convert import archive, graph, proof, reference
 from ttfs_sw.convert.operations import FRESH
 from ttfs_sw.convert.program import Node, Ref
-from ttfs_sw.errors import InputError
 
 
 class Model(nn.Module):

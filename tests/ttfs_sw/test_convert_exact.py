@@ -7,9 +7,9 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import prune
 
+from ttfs_sw.common.errors import FailureError, InputError
 from ttfs_sw.convert import archive, graph, proof, source
 from ttfs_sw.convert.layers import Map
-from ttfs_sw.errors import FailureError, InputError
 
 #: Height, width and channels.
 SHAPE = (4, 4, 2)

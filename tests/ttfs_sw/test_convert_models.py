@@ -18,12 +18,12 @@ from relu_modules import build, real_images
 from torch import nn
 
 from ttfs_sw import golden, topology
+from ttfs_sw.common.errors import FailureError, InputError
 from ttfs_sw.config import Config, NetworkShape
 from ttfs_sw.convert import convert, graph, proof, source
 from ttfs_sw.convert.calibrate import relu_network
 from ttfs_sw.convert.texts import texts
 from ttfs_sw.datasets import Dataset
-from ttfs_sw.errors import FailureError, InputError
 from ttfs_sw.golden_torch import one_thread
 from ttfs_sw.network import Network
 

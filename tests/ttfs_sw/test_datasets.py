@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ttfs_sw import dataset_download, datasets
+from ttfs_sw.common.errors import FailureError, InputError
 from ttfs_sw.dataset_files import read_idx
-from ttfs_sw.errors import FailureError, InputError
 
 IDX_FILES = (
     "train-images-idx3-ubyte", "train-labels-idx1-ubyte",

@@ -8,7 +8,7 @@ import pytest
 
 from ttfs_sw import datasets, demo
 from ttfs_sw.cli import main
-from ttfs_sw.errors import FailureError, ToolError
+from ttfs_sw.common.errors import FailureError, ToolError
 
 #: Enough to see the chain work; what is reached is not the point here.
 SHORT = {"epochs": 4, "float_epochs": 2}
@@ -94,7 +94,8 @@ class TestDemo:
 
 @pytest.mark.verilator
 def test_raster_shows_what_the_rtl_did(board, monkeypatch, tmp_path):
-    from ttfs_sw import golden, plot
+    from ttfs_sw import golden
+    from ttfs_sw.common import plot
     from ttfs_sw.network import dense_network
 
     need()

@@ -14,7 +14,7 @@ from networks import networks, random_images
 from patience import PATIENCE
 
 from ttfs_sw import golden
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 from ttfs_sw.golden_torch import GoldenModel
 from ttfs_sw.network import Layer, Network, dense_network, linear_codes
 

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ttfs_sw import datasets
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 from ttfs_sw.layout import LAYOUTS, channels_last
 
 #: Shapes of an image in a file, and the layout that they tell.

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ttfs_sw import network_file
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 from ttfs_sw.network import Network, NetworkError
 
 PAGE = Path(__file__).parents[2] / "docs" / "network-format.md"

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ttfs_sw import datasets, golden, quantise, topology
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 from ttfs_sw.models import QuantisedNetwork, ReluNetwork
 from ttfs_sw.qat import Fire, QuantisedLayer
 

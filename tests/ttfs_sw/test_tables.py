@@ -87,7 +87,7 @@ def test_reader_that_went_away_does_not_change_the_exit_code():
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_stdout_on_a_full_disk_is_one_sentence():
     code = (
-        "from ttfs_sw.errors import InputError\n"
+        "from ttfs_sw.common.errors import InputError\n"
         "try:\n    print_text(['x\\n'])\n"
         "except InputError as error:\n    raise SystemExit(str(error))\n"
     )

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from ttfs_sw import config, datasets, golden, topology
+from ttfs_sw.common.errors import FailureError, InputError
 from ttfs_sw.config import Config, NetworkShape, Training
 from ttfs_sw.datasets import Dataset
-from ttfs_sw.errors import FailureError, InputError
 from ttfs_sw.models import QuantisedNetwork
 from ttfs_sw.network import Network
 from ttfs_sw.train import train

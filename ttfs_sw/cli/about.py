@@ -8,7 +8,7 @@ from pathlib import Path
 from ttfs_sw.cli.options import common
 from ttfs_sw.cli.rows import HEADERS, describe
 from ttfs_sw.cli.tables import Outcome
-from ttfs_sw.files import output_folder
+from ttfs_sw.common.files import output_folder
 
 __all__ = ["own_version", "register", "versions"]
 

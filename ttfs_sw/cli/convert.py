@@ -13,9 +13,9 @@ from ttfs_sw.cli.inputs import check_accuracy, config_file, find_board, open_dat
 from ttfs_sw.cli.options import add_accuracy, add_dataset, common, positive, setting
 from ttfs_sw.cli.rows import describe
 from ttfs_sw.cli.tables import Outcome
-from ttfs_sw.errors import InputError
-from ttfs_sw.files import output_folder
-from ttfs_sw.progress import bar
+from ttfs_sw.common.errors import InputError
+from ttfs_sw.common.files import output_folder
+from ttfs_sw.common.progress import bar
 
 if TYPE_CHECKING:
     from ttfs_fpga.boards.registry import Board
@@ -216,7 +216,7 @@ def _free_folder(name: str, options: Namespace) -> Path:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If it does, or of nobody knows what.
     """
     folder = RUNS / name

@@ -8,7 +8,7 @@ from ttfs_sw.cli.options import add_simulation, common
 from ttfs_sw.cli.rows import describe
 from ttfs_sw.cli.simulate import check_simulator, cores
 from ttfs_sw.cli.tables import Outcome
-from ttfs_sw.files import output_folder
+from ttfs_sw.common.files import output_folder
 
 __all__ = ["register"]
 

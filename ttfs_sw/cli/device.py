@@ -19,9 +19,9 @@ from ttfs_sw.cli.options import (
 from ttfs_sw.cli.rows import describe
 from ttfs_sw.cli.simulate import check_simulator
 from ttfs_sw.cli.tables import Outcome
-from ttfs_sw.errors import InputError
-from ttfs_sw.files import output_folder, write_bytes
-from ttfs_sw.progress import bar
+from ttfs_sw.common.errors import InputError
+from ttfs_sw.common.files import output_folder, write_bytes
+from ttfs_sw.common.progress import bar
 
 if TYPE_CHECKING:
     from ttfs_fpga.boards.registry import Board

@@ -3,7 +3,7 @@
 import logging
 from typing import TYPE_CHECKING
 
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 
 if TYPE_CHECKING:
     from ttfs_fpga.boards.registry import Board
@@ -32,7 +32,7 @@ def require(network: "Network", board: "Board") -> None:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         Otherwise; the message has the reason.
     """
     refusal = _refusal(network, board)

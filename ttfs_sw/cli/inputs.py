@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ttfs_sw.cli.fits import board_or_made, require
 from ttfs_sw.cli.options import find_network
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +47,7 @@ def open_test_images(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If the images are not of the network's input size or have more classes than it.
     """
     if not (options.dataset or network.dataset):
@@ -117,7 +117,7 @@ def known_name(kind: str, name: str, known: Iterable[str]) -> str:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If it is not; the message has the nearest name and all the others.
     """
     known = list(known)
@@ -150,7 +150,7 @@ def core_config(options: Namespace, network: "Network") -> tuple[str, "CoreConfi
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If a board was asked for that does not take the network.
     """
     if options.board:

@@ -13,8 +13,8 @@ from ttfs_sw.cli.inputs import (
 from ttfs_sw.cli.options import add_accuracy, add_dataset, add_limit, add_network, common, setting
 from ttfs_sw.cli.rows import describe
 from ttfs_sw.cli.tables import Outcome
-from ttfs_sw.files import output_folder
-from ttfs_sw.progress import bar
+from ttfs_sw.common.files import output_folder
+from ttfs_sw.common.progress import bar
 
 __all__ = ["register"]
 

@@ -23,6 +23,8 @@ import torch
 from torch import nn
 
 from ttfs_sw import quantise, topology
+from ttfs_sw.common.errors import FailureError, InputError
+from ttfs_sw.common.files import output_folder, write_bytes, write_text
 from ttfs_sw.config import Config
 from ttfs_sw.convert import archive, graph, report, source, state, verdict
 from ttfs_sw.convert.calibrate import calibrate, relu_network, settle_constants
@@ -34,8 +36,6 @@ from ttfs_sw.convert.pixels import settle as settle_pixels
 from ttfs_sw.convert.proof import prove
 from ttfs_sw.convert.texts import texts
 from ttfs_sw.datasets import Dataset
-from ttfs_sw.errors import FailureError, InputError
-from ttfs_sw.files import output_folder, write_bytes, write_text
 from ttfs_sw.golden_torch import one_thread
 from ttfs_sw.models import QuantisedNetwork, ReluNetwork
 from ttfs_sw.training_data import Data, check
@@ -105,10 +105,10 @@ def convert(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If the model, the weights, the images and the configuration do not fit together, or an
         operation does not convert.
-    :exc:`ttfs_sw.errors.FailureError`
+    :exc:`ttfs_sw.common.errors.FailureError`
         If a membrane could leave ``accumulator_bits``. As
         :exc:`ttfs_sw.convert.verdict.RejectedError`, which has the report, if the float network
         does not know the images or the integers lose too much; then ``output_dir`` holds no
@@ -191,7 +191,7 @@ def keep(folder: Path, *inputs: object) -> None:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If one of ``inputs`` is the path of a file that a conversion writes in ``folder``.
     """
     for path in inputs:

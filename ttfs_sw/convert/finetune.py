@@ -43,9 +43,9 @@ def finetune(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If training diverges.
-    :exc:`ttfs_sw.errors.FailureError`
+    :exc:`ttfs_sw.common.errors.FailureError`
         If no epoch gives a network whose membranes fit ``accumulator_bits``.
     """
     logits = in_parts(lambda part: network(data.encode(part)).logits, data.x_heldout)

@@ -5,9 +5,9 @@ import math
 
 import torch
 
+from ttfs_sw.common.errors import InputError
 from ttfs_sw.convert.program import Node, Program, Ref
 from ttfs_sw.convert.values import size
-from ttfs_sw.errors import InputError
 from ttfs_sw.qat import weight_shape
 from ttfs_sw.topology import LayerPlan, Topology
 
@@ -39,7 +39,7 @@ def program_of(tensors: dict[str, torch.Tensor], topology: Topology, source: str
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If the weights do not fit the layers.
     """
     layers = _layers(tensors, source)

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 
 from ttfs_sw import golden
+from ttfs_sw.common.errors import FailureError
 from ttfs_sw.convert import blame
 from ttfs_sw.convert.calibrate import activations
 from ttfs_sw.convert.layers import Folded
 from ttfs_sw.convert.report import figures
-from ttfs_sw.errors import FailureError
 from ttfs_sw.models import QuantisedNetwork, ReluNetwork
 from ttfs_sw.network import Network
 

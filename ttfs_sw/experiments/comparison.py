@@ -14,6 +14,7 @@ import torch
 from matplotlib.figure import Figure
 
 from ttfs_sw import config
+from ttfs_sw.common.plot import BLUE, GREEN, GREY, ORANGE, save, tidy
 from ttfs_sw.config import Config
 from ttfs_sw.datasets import Dataset
 from ttfs_sw.experiments import Options, claim
@@ -22,7 +23,6 @@ from ttfs_sw.models import ReluNetwork
 from ttfs_sw.neighbours import METHODS, Method, Task, build
 from ttfs_sw.neighbours.method import parts
 from ttfs_sw.neighbours.ttfs import of_network
-from ttfs_sw.plot import BLUE, GREEN, GREY, ORANGE, save, tidy
 
 __all__ = ["accuracy", "figure", "page", "run", "settings", "task"]
 

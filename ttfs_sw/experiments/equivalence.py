@@ -19,12 +19,12 @@ from torch import nn
 from torch.nn import functional
 
 from ttfs_sw import config, dataset_paths, datasets, topology
+from ttfs_sw.common.errors import InputError
+from ttfs_sw.common.plot import BLUE, ORANGE, save, tidy
 from ttfs_sw.continuous import ContinuousLayer, ContinuousNetwork
-from ttfs_sw.errors import InputError
 from ttfs_sw.experiments import Options, claim
 from ttfs_sw.experiments.pages import table
 from ttfs_sw.models import ReluNetwork
-from ttfs_sw.plot import BLUE, ORANGE, save, tidy
 from ttfs_sw.theory.fusing import NormalisedNetwork, fuse
 from ttfs_sw.theory.initialise import rescale
 from ttfs_sw.theory.layers import raster
@@ -228,7 +228,7 @@ def open_run(folder: Path, options: Options) -> tuple[str, ReluNetwork, topology
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If the folder is not that of a run, or its files do not fit together.
     """
     for name in ("config.toml", "model.pt"):

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from torch.nn import functional
 
 from ttfs_sw import golden, topology
+from ttfs_sw.common.plot import BLUE, GREEN, GREY, ORANGE, save, tidy
 from ttfs_sw.experiments import Options, claim
 from ttfs_sw.experiments.comparison import accuracy, task
 from ttfs_sw.experiments.pages import table
@@ -20,7 +21,6 @@ from ttfs_sw.neighbours.few_spike import FewSpike
 from ttfs_sw.neighbours.few_spike_fit import fit as fit_coefficients
 from ttfs_sw.neighbours.few_spike_network import bit_serial
 from ttfs_sw.neighbours.method import fit
-from ttfs_sw.plot import BLUE, GREEN, GREY, ORANGE, save, tidy
 
 __all__ = ["figure", "page", "run"]
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ttfs_sw.common.files import write_text
 from ttfs_sw.experiments import EXPERIMENTS
-from ttfs_sw.files import write_text
 
 __all__ = ["claim_rows", "number", "table", "verdict", "write_index", "write_page"]
 

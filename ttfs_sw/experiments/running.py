@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
+from ttfs_sw.common.files import atomic_write, output_folder, write_json
 from ttfs_sw.experiments import EXPERIMENTS, Options
 from ttfs_sw.experiments.pages import write_index, write_page
-from ttfs_sw.files import atomic_write, output_folder, write_json
 from ttfs_sw.golden_torch import one_thread
 
 __all__ = ["command", "device", "processes", "run"]
@@ -40,7 +40,7 @@ def run(name: str, options: Options, output_dir: str | os.PathLike) -> dict[str,
     ------
     :exc:`KeyError`
         If there is no such experiment.
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If the folder cannot be written, or the experiment cannot use what it was given.
     """
     experiment = EXPERIMENTS[name]

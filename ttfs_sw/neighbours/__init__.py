@@ -14,7 +14,7 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 from ttfs_sw.neighbours.falling import FallingNetwork
 from ttfs_sw.neighbours.few_spike_network import FewSpikeNetwork
 from ttfs_sw.neighbours.lif_network import LastStepNetwork, LifNetwork, SmoothTetNetwork
@@ -51,7 +51,7 @@ def build(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If there is no such method or option, or the method cannot have these layers.
     """
     if name not in METHODS:

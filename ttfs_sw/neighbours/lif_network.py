@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 from ttfs_sw.models import ReluNetwork
 from ttfs_sw.neighbours.lif import LifModel, tune
 from ttfs_sw.neighbours.method import Method, Progress, Task, fit, integer, nearest

@@ -19,9 +19,9 @@ from torch import nn
 from torch.nn import functional
 
 from ttfs_sw import topology
+from ttfs_sw.common.errors import InputError
 from ttfs_sw.config import Config
 from ttfs_sw.datasets import Dataset
-from ttfs_sw.errors import InputError
 from ttfs_sw.models import ReluNetwork
 from ttfs_sw.neighbours.operations import Inference
 from ttfs_sw.network import Network
@@ -138,7 +138,7 @@ class Method(abc.ABC):
 
         Raises
         ------
-        :exc:`ttfs_sw.errors.InputError`
+        :exc:`ttfs_sw.common.errors.InputError`
             Before :meth:`fit`, or if the images are of another size.
         """
         if not self._maximum:
@@ -175,7 +175,7 @@ class Method(abc.ABC):
 
         Raises
         ------
-        :exc:`ttfs_sw.errors.InputError`
+        :exc:`ttfs_sw.common.errors.InputError`
             If there is one.
         """
         if any(plan.pool > 1 for plan in self.topology.layers):
@@ -216,7 +216,7 @@ def fit(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If training diverges.
     """
     decays, others = [], []
@@ -286,7 +286,7 @@ def integer(value: int, name: str, low: int, high: int) -> int:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If not.
     """
     if type(value) is not int or not low <= value <= high:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 from ttfs_sw.models import ReluNetwork
 from ttfs_sw.neighbours import export, levels
 from ttfs_sw.neighbours.method import Method, Progress, Task, integer

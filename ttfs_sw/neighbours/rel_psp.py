@@ -29,7 +29,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 from ttfs_sw.models import ReluNetwork
 from ttfs_sw.neighbours.method import (
     Method,

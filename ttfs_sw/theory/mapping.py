@@ -8,7 +8,7 @@ network computes.
 
 import torch
 
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 from ttfs_sw.models import ReluNetwork
 from ttfs_sw.theory.network import TtfsNetwork
 from ttfs_sw.topology import Topology
@@ -23,7 +23,7 @@ def to_ttfs(relu: ReluNetwork, topology: Topology, model: str = "b1", *, alpha: 
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If the alpha-model cannot hold a neuron, since its weights add up to 1 or more.
     """
     device = next(relu.parameters()).device

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ttfs_sw import datasets
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 from ttfs_sw.experiments import Options, pages, tradeoffs
 
 #: As short as training can be.
@@ -34,7 +34,7 @@ def report(digits):
         patch.setattr(tradeoffs, "SMALL", QUICK)
         patch.setattr(tradeoffs, "CURVES", few)
         # Nobody looks at the curves of these trainings, and drawing takes longer than they do.
-        patch.setattr("ttfs_sw.plot.learning_curve", lambda *arguments, **more: None)
+        patch.setattr("ttfs_sw.common.plot.learning_curve", lambda *arguments, **more: None)
         found = tradeoffs.run(options)
     return found | {"dataset": "digits"}, steps, few
 

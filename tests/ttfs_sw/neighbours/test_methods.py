@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from ttfs_sw import datasets, evaluation, golden
+from ttfs_sw.common.errors import InputError
 from ttfs_sw.config import Augmentation, Config, NetworkShape, Training
-from ttfs_sw.errors import InputError
 from ttfs_sw.neighbours import METHODS, Task, build
 from ttfs_sw.neighbours.ttfs import of_network
 from ttfs_sw.network import Network

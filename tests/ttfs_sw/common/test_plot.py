@@ -6,8 +6,8 @@ import pytest
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
-from ttfs_sw import plot
-from ttfs_sw.errors import InputError
+from ttfs_sw.common import plot
+from ttfs_sw.common.errors import InputError
 
 HISTORY = [
     *({"stage": "float", "epoch": epoch, "loss": 1 / epoch, "loss_heldout": 1.1 / epoch,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ttfs_sw.errors import FailureError, InputError, ToolError, answered
+from ttfs_sw.common.errors import FailureError, InputError, ToolError, answered
 
 
 @pytest.mark.parametrize(("error", "code"), [(FailureError, 1), (InputError, 2), (ToolError, 3)])

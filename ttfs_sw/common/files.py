@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 
 __all__ = ["atomic_write", "output_folder", "write_bytes", "write_json", "write_text"]
 
@@ -21,7 +21,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If the folder cannot be written or the disk is full.
     """
     path = Path(path)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from patience import PATIENCE
 
-from ttfs_sw import files
-from ttfs_sw.errors import InputError
+from ttfs_sw.common import files
+from ttfs_sw.common.errors import InputError
 from ttfs_sw.network import Network
 
 

@@ -7,7 +7,7 @@ import time
 
 from patience import PATIENCE
 
-from ttfs_sw import progress
+from ttfs_sw.common import progress
 
 
 class Terminal(io.StringIO):

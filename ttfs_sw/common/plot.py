@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from ttfs_sw.files import atomic_write
+from ttfs_sw.common.files import atomic_write
 
 __all__ = [
     "BLUE", "GREEN", "GREY", "ORANGE", "learning_curve", "raster", "save", "spike_histogram",
