@@ -21,8 +21,8 @@ from ttfs_fpga.sim.emit import Sources, emit
 from ttfs_fpga.sim.runner import build
 from ttfs_fpga.sim.simulators import find_simulator
 from ttfs_sw import datasets
+from ttfs_sw.artifact.network import Network, dense_network
 from ttfs_sw.common.errors import answered
-from ttfs_sw.network import Network, dense_network
 
 
 def synthetic(images: int) -> tuple[Network, np.ndarray, None]:

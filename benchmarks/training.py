@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from ttfs_sw import config, datasets, golden
+from ttfs_sw.artifact.network import Layer, Network
 from ttfs_sw.common.errors import answered
 from ttfs_sw.common.files import write_json
 from ttfs_sw.common.progress import bar
@@ -31,7 +32,6 @@ from ttfs_sw.datasets import Dataset
 from ttfs_sw.experiments import Options
 from ttfs_sw.experiments.equivalence import compare_run, open_run
 from ttfs_sw.golden import Trace
-from ttfs_sw.network import Layer, Network
 from ttfs_sw.train import train
 
 __all__ = ["cycles", "main", "measure", "words_of_an_event"]

@@ -14,10 +14,10 @@ from ttfs_fpga.boards.image import serialise
 from ttfs_fpga.boards.registry import Board
 from ttfs_fpga.boards.toolchain import Toolchain, find_toolchain
 from ttfs_fpga.hdl.compiler import DoesNotFit, compile_network
+from ttfs_sw.artifact.network import Network
 from ttfs_sw.common.errors import FailureError
 from ttfs_sw.common.files import output_folder, write_bytes, write_json, write_text
 from ttfs_sw.framing import FLAG, encode_frame
-from ttfs_sw.network import Network
 from ttfs_sw.protocol import Result
 
 __all__ = ["build", "latency_parts_us", "latency_us", "make_image"]
@@ -89,7 +89,7 @@ def build(
 
     Parameters
     ----------
-    network : :class:`ttfs_sw.network.Network`
+    network : :class:`ttfs_sw.artifact.network.Network`
         What the flash image holds.
     board : :class:`boards.registry.Board`
         What the bitstream is for.

@@ -18,9 +18,9 @@ from ttfs_fpga.hdl.compiler.program import Program
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.core import Core
 from ttfs_fpga.hdl.shapes import Memory, load_shape
+from ttfs_sw.artifact.network import Network
 from ttfs_sw.common.errors import InputError, ToolError
 from ttfs_sw.common.files import output_folder, write_json, write_text
-from ttfs_sw.network import Network
 
 __all__ = ["core_ports", "core_verilog", "load_words", "plain_verilog", "write_verilog"]
 
@@ -173,7 +173,7 @@ def write_verilog(
 
     Parameters
     ----------
-    network : :class:`ttfs_sw.network.Network`, optional
+    network : :class:`ttfs_sw.artifact.network.Network`, optional
         Without one, only the core and its ports are written.
     config : :class:`hdl.config.CoreConfig`, optional
         Sizes of the core; by default the smallest that runs the network.

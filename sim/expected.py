@@ -9,10 +9,10 @@ import numpy as np
 
 from ttfs_fpga.hdl.compiler.program import Program
 from ttfs_fpga.sim.spending import spending
+from ttfs_sw.artifact.network import Network
 from ttfs_sw.common.errors import InputError
 from ttfs_sw.common.files import atomic_write
 from ttfs_sw.golden import Trace
-from ttfs_sw.network import Network
 
 __all__ = ["Expected"]
 

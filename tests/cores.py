@@ -15,7 +15,7 @@ from ttfs_fpga.boards.configurations import CONFIGURATIONS
 from ttfs_fpga.hdl.compiler import DoesNotFit, compile_network, minimal_config
 from ttfs_fpga.hdl.compiler.program import Program
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_sw.network import Network
+from ttfs_sw.artifact.network import Network
 
 __all__ = ["CORES", "Drawn", "RandomCore", "draw", "shows"]
 
@@ -34,7 +34,7 @@ class RandomCore:
         The lanes are DSP blocks of an iCE40 UP5K, as Yosys models them.
     cannot : set of :class:`str`
         Of :attr:`wants`, what hardly any network that fits does.
-    first : :class:`ttfs_sw.network.Network` or None
+    first : :class:`ttfs_sw.artifact.network.Network` or None
         The network that the core is the smallest one for; it is drawn first.
     """
 

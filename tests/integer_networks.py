@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ttfs_sw.network import Layer, Network, linear_codes
+from ttfs_sw.artifact.network import Layer, Network, linear_codes
 
 __all__ = ["code", "make_network", "shaped_network"]
 

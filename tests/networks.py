@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from hypothesis import strategies as st
 
-from ttfs_sw.network import Layer, Network, linear_codes
+from ttfs_sw.artifact.network import Layer, Network, linear_codes
 
 __all__ = ["networks", "random_images", "random_network"]
 

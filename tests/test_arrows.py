@@ -83,9 +83,9 @@ def test_arrows(path):
 
 
 def test_arrow_check_finds_what_it_looks_for():
-    assert forbidden("hdl", "import ttfs_sw.network", lazy=False) == ["ttfs_sw.network"]
+    assert forbidden("hdl", "import ttfs_sw.artifact.network", lazy=False) == ["ttfs_sw.artifact.network"]
     assert forbidden("boards", "from ttfs_sw import golden", lazy=False) == ["ttfs_sw.golden"]
-    assert forbidden("boards", "from ttfs_sw.network import Network", lazy=False) == []
+    assert forbidden("boards", "from ttfs_sw.artifact.network import Network", lazy=False) == []
     assert forbidden("sim", "def f():\n    from ttfs_sw.train import train", lazy=False) == [
         "ttfs_sw.train"
     ]
@@ -121,7 +121,7 @@ def python(code: str) -> str:
 
 def test_hardware_and_artifact_import_without_torch():
     light = [*submodules("hdl"), *submodules("boards"), installed("sim")]
-    light += ["ttfs_sw.network", "ttfs_sw.golden", "ttfs_sw.datasets"]
+    light += ["ttfs_sw.artifact.network", "ttfs_sw.golden", "ttfs_sw.datasets"]
     # cocotb's benches import inside a simulator only: the rest of sim is imported here.
     light += [name for name in submodules("sim") if "sim.tb_" not in name]
     code = (

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ttfs_sw.network import Layer, Network
+from ttfs_sw.artifact.network import Layer, Network
 
 __all__ = ["ContinuousLayer", "ContinuousNetwork", "ContinuousTrace", "integrate", "matrix"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ttfs_sw import golden
-from ttfs_sw.network import Network
+from ttfs_sw.artifact.network import Network
 
 __all__ = ["evaluate", "summary"]
 
@@ -23,7 +23,7 @@ def evaluate(
 
     Parameters
     ----------
-    network : :class:`ttfs_sw.network.Network`
+    network : :class:`ttfs_sw.artifact.network.Network`
         The network; what the golden model does not compute is refused by name.
     pixels, labels : :class:`numpy.ndarray`
         uint8 ``[images, inputs]`` and integers ``[images]``.

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from ttfs_sw.artifact.network import Layer, Network
 from ttfs_sw.common.errors import InputError
-from ttfs_sw.network import Layer, Network
 
 __all__ = ["Trace", "chunks", "encode", "exact_float", "fire", "forward", "membrane", "pool",
            "potentials", "run", "thresholds"]
@@ -131,7 +131,7 @@ def membrane(layer: Layer, codes: np.ndarray, ticks: int) -> np.ndarray:
 
     Parameters
     ----------
-    layer : :class:`ttfs_sw.network.Layer`
+    layer : :class:`ttfs_sw.artifact.network.Layer`
         Of any kind.
     codes : :class:`numpy.ndarray`
         Codes of the layer's source, ``[images, inputs]``.
@@ -203,7 +203,7 @@ def forward(
 
     Parameters
     ----------
-    network : :class:`ttfs_sw.network.Network`
+    network : :class:`ttfs_sw.artifact.network.Network`
         Layers of any kind.
     codes : :class:`numpy.ndarray`
         uint8 ``[images, inputs]``, each at most ``network.input_ticks``.
@@ -234,7 +234,7 @@ def run(
 
     Parameters
     ----------
-    network : :class:`ttfs_sw.network.Network`
+    network : :class:`ttfs_sw.artifact.network.Network`
         What to compute.
     pixels : :class:`numpy.ndarray`
         uint8 ``[images, inputs]``, raster order; activation codes when ``encoded``.

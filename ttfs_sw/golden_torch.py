@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from ttfs_sw.artifact.network import Layer, Network
 from ttfs_sw.golden import chunks, exact_float
-from ttfs_sw.network import Layer, Network
 
 __all__ = ["GoldenLayer", "GoldenModel", "one_thread"]
 
@@ -25,7 +25,7 @@ class GoldenLayer(torch.nn.Module):
 
     Parameters
     ----------
-    layer : :class:`ttfs_sw.network.Layer`
+    layer : :class:`ttfs_sw.artifact.network.Layer`
         The integers, which become buffers.
     ticks : :class:`int`
         T of the codes that the layer reads.
@@ -99,7 +99,7 @@ class GoldenModel(torch.nn.Module):
 
     Parameters
     ----------
-    network : :class:`ttfs_sw.network.Network`
+    network : :class:`ttfs_sw.artifact.network.Network`
         What to compute.
     """
 

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from ttfs_sw import golden
+from ttfs_sw.artifact.network import Network
 from ttfs_sw.host import Client
-from ttfs_sw.network import Network
 from ttfs_sw.protocol import LoadState
 from ttfs_sw.transport import Transport
 
@@ -63,7 +63,7 @@ def infer(
     ----------
     client : :class:`ttfs_sw.host.Client`
         The board, with ``network`` in it.
-    network : :class:`ttfs_sw.network.Network`
+    network : :class:`ttfs_sw.artifact.network.Network`
         What the board should compute.
     pixels, labels : :class:`numpy.ndarray`
         uint8 ``[images, inputs]`` and integers ``[images]``.

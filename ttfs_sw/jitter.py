@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ttfs_sw import golden
-from ttfs_sw.network import Network
+from ttfs_sw.artifact.network import Network
 
 __all__ = ["accuracy", "moved", "mover"]
 
@@ -61,7 +61,7 @@ def accuracy(
 
     Parameters
     ----------
-    network : :class:`ttfs_sw.network.Network`
+    network : :class:`ttfs_sw.artifact.network.Network`
         The network.
     pixels, labels : :class:`numpy.ndarray`
         uint8 ``[images, inputs]`` and integers ``[images]``.

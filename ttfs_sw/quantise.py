@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ttfs_sw.network import Layer, Network, linear_codes
+from ttfs_sw.artifact.network import Layer, Network, linear_codes
 from ttfs_sw.topology import LayerPlan
 
 __all__ = [
@@ -85,7 +85,7 @@ class LayerIntegers:
     plan : :class:`ttfs_sw.topology.LayerPlan`
         What the layer computes.
     weight : :class:`numpy.ndarray`
-        As :class:`ttfs_sw.network.Layer` has them; see :func:`stored`.
+        As :class:`ttfs_sw.artifact.network.Layer` has them; see :func:`stored`.
     bias : :class:`numpy.ndarray`
         ``[c_out]``.
     weight_bits : :class:`int`
@@ -133,7 +133,7 @@ def network(layers: Sequence[LayerIntegers], **fields) -> Network:
         From the input on.
     fields
         Input shape, ticks, codes and scale, dataset and preset: the other parameters of
-        :class:`ttfs_sw.network.Network`.
+        :class:`ttfs_sw.artifact.network.Network`.
     """
     made = []
     for index, layer in enumerate(layers):

@@ -20,8 +20,8 @@ import math
 import re
 from collections.abc import Sequence
 
+from ttfs_sw.artifact.rules import output_size
 from ttfs_sw.common.errors import InputError
-from ttfs_sw.network_rules import output_size
 
 __all__ = ["Entry", "LayerPlan", "Topology", "parse", "plan"]
 
@@ -76,7 +76,7 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class LayerPlan:
-    """One layer with all its shapes, in the terms of :class:`ttfs_sw.network.Layer`.
+    """One layer with all its shapes, in the terms of :class:`ttfs_sw.artifact.network.Layer`.
 
     Parameters
     ----------

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 
 from ttfs_sw import dataset_paths, datasets, jitter, quantise, topology
+from ttfs_sw.artifact.network import Network
 from ttfs_sw.augment import Augmenter
 from ttfs_sw.common.errors import InputError
 from ttfs_sw.config import Config
 from ttfs_sw.datasets import Dataset
 from ttfs_sw.models import QuantisedNetwork
-from ttfs_sw.network import Network
 
 __all__ = ["Data", "check", "in_parts"]
 

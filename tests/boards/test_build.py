@@ -13,8 +13,8 @@ from ttfs_fpga.boards.image import Image
 from ttfs_fpga.boards.registry import BOARDS
 from ttfs_fpga.boards.toolchain import FAMILIES, Tool, Toolchain, find_toolchain
 from ttfs_fpga.hdl.compiler import DoesNotFit, compile_network
+from ttfs_sw.artifact.network import dense_network
 from ttfs_sw.common.errors import FailureError, InputError, ToolError
-from ttfs_sw.network import dense_network
 
 BOARD = dataclasses.replace(BOARDS["icebreaker"], clock_hz=36_000_000, seeds=())
 

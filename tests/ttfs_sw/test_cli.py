@@ -17,10 +17,10 @@ import pytest
 from patience import PATIENCE, until
 
 from ttfs_sw import cli
+from ttfs_sw.artifact.network import dense_network
 from ttfs_sw.cli import main, options
 from ttfs_sw.cli.tables import Outcome
 from ttfs_sw.common.errors import FailureError, InputError, ToolError
-from ttfs_sw.network import dense_network
 
 VERBS = ("demo", "train", "convert", "evaluate", "cosim", "verilog", "build", "image", "flash",
          "infer", "boards", "doctor", "report", "experiment")
@@ -281,7 +281,7 @@ def test_evaluate(network, tmp_path, capsys):
 
 def test_evaluate_counts_what_golden_does(network):
     from ttfs_sw import datasets, evaluation, golden
-    from ttfs_sw.network import Network
+    from ttfs_sw.artifact.network import Network
 
     digits = datasets.load("digits")
     model = Network.load(network)

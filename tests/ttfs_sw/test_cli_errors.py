@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from patience import PATIENCE
 
+from ttfs_sw.artifact.network import dense_network
 from ttfs_sw.cli import main
-from ttfs_sw.network import dense_network
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from networks import networks, random_images
 
 from ttfs_sw import golden
+from ttfs_sw.artifact.network import dense_network
 from ttfs_sw.continuous import ContinuousLayer, ContinuousNetwork, integrate, matrix
-from ttfs_sw.network import dense_network
 
 
 def float_network(sizes, seed, *, windows=None):

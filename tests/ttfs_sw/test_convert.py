@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from ttfs_sw import config, datasets, golden
+from ttfs_sw.artifact.network import Network
 from ttfs_sw.cli import main
 from ttfs_sw.config import Config, NetworkShape
 from ttfs_sw.convert import convert
 from ttfs_sw.golden_torch import one_thread
-from ttfs_sw.network import Network
 
 #: The user's file: a convolutional network whose batch-norms stand before and after a ReLU.
 SOURCE = '''\

@@ -18,6 +18,7 @@ from relu_modules import build, real_images
 from torch import nn
 
 from ttfs_sw import golden, topology
+from ttfs_sw.artifact.network import Network
 from ttfs_sw.common.errors import FailureError, InputError
 from ttfs_sw.config import Config, NetworkShape
 from ttfs_sw.convert import convert, graph, proof, source
@@ -25,7 +26,6 @@ from ttfs_sw.convert.calibrate import relu_network
 from ttfs_sw.convert.texts import texts
 from ttfs_sw.datasets import Dataset
 from ttfs_sw.golden_torch import one_thread
-from ttfs_sw.network import Network
 
 #: How many models a fast test draws, how many a slow one, and how many such parts there are.
 FAST, SLOW, PARTS = 60, 100, (1, 2, 3)

@@ -95,8 +95,8 @@ class TestDemo:
 @pytest.mark.verilator
 def test_raster_shows_what_the_rtl_did(board, monkeypatch, tmp_path):
     from ttfs_sw import golden
+    from ttfs_sw.artifact.network import dense_network
     from ttfs_sw.common import plot
-    from ttfs_sw.network import dense_network
 
     need()
     generator = np.random.default_rng(5)

@@ -14,9 +14,9 @@ from networks import networks, random_images
 from patience import PATIENCE
 
 from ttfs_sw import golden
+from ttfs_sw.artifact.network import Layer, Network, dense_network, linear_codes
 from ttfs_sw.common.errors import InputError
 from ttfs_sw.golden_torch import GoldenModel
-from ttfs_sw.network import Layer, Network, dense_network, linear_codes
 
 
 def by_hand(network, codes):
@@ -332,7 +332,7 @@ class TestRun:
         code = (
             "import sys, numpy as np\n"
             "from ttfs_sw import golden\n"
-            "from ttfs_sw.network import dense_network\n"
+            "from ttfs_sw.artifact.network import dense_network\n"
             "network = dense_network([[[1]]], None, [], [], [])\n"
             "golden.run(network, np.zeros((1, 1), np.uint8))\n"
             "assert 'torch' not in sys.modules\n"

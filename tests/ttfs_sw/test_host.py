@@ -342,7 +342,7 @@ def test_a_hundred_digits_on_the_simulated_board():
     from ttfs_fpga.sim.device import SimulatedBoard
     from ttfs_fpga.sim.simulators import find_simulator
     from ttfs_sw import datasets
-    from ttfs_sw.network import dense_network
+    from ttfs_sw.artifact.network import dense_network
 
     try:
         find_simulator("verilator")

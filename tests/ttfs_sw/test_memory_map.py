@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from ttfs_sw.artifact.network import Network
 from ttfs_sw.cli import main
 from ttfs_sw.cli.tables import count
-from ttfs_sw.network import Network
 
 
 @pytest.mark.parametrize("verb", [["image", "--board", "icebreaker"], ["verilog", "--lanes", "4"]],

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ttfs_sw import golden
+from ttfs_sw.artifact.network import Network
 from ttfs_sw.cli import main
-from ttfs_sw.network import Network
 
 TRAINING, TEST = 30, 10
 

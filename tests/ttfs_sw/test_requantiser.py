@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from integer_networks import code
 
 from ttfs_sw import golden
-from ttfs_sw.network import dense_network
+from ttfs_sw.artifact.network import dense_network
 
 
 def ramp_code(v, m, s, ticks):

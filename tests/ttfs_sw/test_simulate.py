@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ttfs_fpga.hdl.compiler.cycles import TERMS
+from ttfs_sw.artifact.network import dense_network
 from ttfs_sw.cli import main
-from ttfs_sw.network import dense_network
 
 FIGURES = {"min": 90, "median": 100.0, "mean": 100.4, "max": 120}
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ttfs_sw import topology
+from ttfs_sw.artifact.rules import output_size
 from ttfs_sw.common.errors import InputError
-from ttfs_sw.network_rules import output_size
 from ttfs_sw.topology import Entry, LayerPlan
 
 

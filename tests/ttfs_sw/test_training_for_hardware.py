@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ttfs_sw import config, datasets, golden
+from ttfs_sw.artifact.network import Network
 from ttfs_sw.config import Config, NetworkShape, Training
-from ttfs_sw.network import Network
 from ttfs_sw.train import train
 
 #: Half a second of training.

@@ -151,10 +151,10 @@ def convert(options: Namespace) -> Outcome:
     dataset = open_dataset(options, config.dataset, config_file(options.config))
 
     # Only now: torch takes seconds to import, and a wrong name should be refused at once.
+    from ttfs_sw.artifact.network import Network
     from ttfs_sw.convert import convert as run
     from ttfs_sw.convert import keep
     from ttfs_sw.convert.verdict import RejectedError
-    from ttfs_sw.network import Network
 
     keep(folder, options.config)
     title = f"{options.model}: {folder}"

@@ -8,7 +8,7 @@ from ttfs_sw.common.errors import InputError
 if TYPE_CHECKING:
     from ttfs_fpga.boards.registry import Board
     from ttfs_fpga.hdl.config import CoreConfig
-    from ttfs_sw.network import Network
+    from ttfs_sw.artifact.network import Network
 
 __all__ = ["board_or_made", "refusals", "require", "taken_by"]
 

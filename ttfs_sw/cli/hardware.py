@@ -27,7 +27,7 @@ from ttfs_sw.common.progress import bar
 
 if TYPE_CHECKING:
     from ttfs_fpga.hdl.config import CoreConfig
-    from ttfs_sw.network import Network
+    from ttfs_sw.artifact.network import Network
 
 __all__ = ["register"]
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from ttfs_fpga.boards.registry import Board
     from ttfs_fpga.hdl.config import CoreConfig
+    from ttfs_sw.artifact.network import Network
     from ttfs_sw.datasets import Dataset
-    from ttfs_sw.network import Network
 
 __all__ = [
     "check_accuracy",
@@ -34,7 +34,7 @@ __all__ = [
 
 def open_network(options: Namespace) -> "Network":
     """The network that ``NETWORK`` names; ``options.network`` becomes the file it was read from."""
-    from ttfs_sw.network import Network
+    from ttfs_sw.artifact.network import Network
 
     options.network = find_network(options.network)
     return Network.load(options.network)

@@ -30,7 +30,7 @@ from ttfs_sw.common.progress import bar
 
 if TYPE_CHECKING:
     from ttfs_fpga.hdl.config import CoreConfig
-    from ttfs_sw.network import Network
+    from ttfs_sw.artifact.network import Network
 
 __all__ = ["check_simulator", "cores", "measure_cycles", "register"]
 
@@ -140,7 +140,7 @@ def cores() -> int:
 def _open_other(options: Namespace) -> "Network | None":
     if options.against is None:
         return None
-    from ttfs_sw.network import Network
+    from ttfs_sw.artifact.network import Network
 
     return Network.load(find_network(options.against))
 

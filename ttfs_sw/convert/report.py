@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from ttfs_sw import evaluation, golden
+from ttfs_sw.artifact.network import Network
 from ttfs_sw.convert.calibrate import activations, pooled
 from ttfs_sw.convert.layers import Folded
 from ttfs_sw.datasets import Dataset
 from ttfs_sw.models import ReluNetwork
-from ttfs_sw.network import Network
 
 __all__ = ["compare", "figures"]
 
@@ -26,7 +26,7 @@ def compare(
 
     Parameters
     ----------
-    network : :class:`ttfs_sw.network.Network`
+    network : :class:`ttfs_sw.artifact.network.Network`
         The artifact, run by the golden model.
     relu, folded : :class:`ttfs_sw.models.ReluNetwork`, :class:`ttfs_sw.convert.layers.Folded`
         What it stands for.

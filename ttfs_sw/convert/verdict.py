@@ -18,13 +18,13 @@ import numpy as np
 import torch
 
 from ttfs_sw import golden
+from ttfs_sw.artifact.network import Network
 from ttfs_sw.common.errors import FailureError
 from ttfs_sw.convert import blame
 from ttfs_sw.convert.calibrate import activations
 from ttfs_sw.convert.layers import Folded
 from ttfs_sw.convert.report import figures
 from ttfs_sw.models import QuantisedNetwork, ReluNetwork
-from ttfs_sw.network import Network
 
 __all__ = ["ANY_LOSS", "MAX_LOSS", "Calibration", "RejectedError", "judge"]
 
@@ -92,7 +92,7 @@ def judge(
     ----------
     report : :class:`dict`
         Of the conversion, with the figures of :func:`ttfs_sw.convert.report.compare`.
-    network, quantised : :class:`ttfs_sw.network.Network`, its torch twin
+    network, quantised : :class:`ttfs_sw.artifact.network.Network`, its torch twin
         The integers.
     relu, folded : :class:`ttfs_sw.models.ReluNetwork`, :class:`ttfs_sw.convert.layers.Folded`
         What they stand for.

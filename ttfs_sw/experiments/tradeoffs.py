@@ -19,13 +19,13 @@ from matplotlib.figure import Figure
 
 from ttfs_sw import config as configuration
 from ttfs_sw import jitter
+from ttfs_sw.artifact.network import Network
 from ttfs_sw.common.errors import InputError
 from ttfs_sw.common.plot import BLUE, GREEN, GREY, ORANGE, save, tidy
 from ttfs_sw.config import Config
 from ttfs_sw.experiments import Options, claim
 from ttfs_sw.experiments.pages import table
 from ttfs_sw.experiments.side_by_side import side_by_side
-from ttfs_sw.network import Network
 from ttfs_sw.train import train
 
 __all__ = ["CURVES", "PANELS", "Base", "base", "described", "figure", "needed", "page", "run"]

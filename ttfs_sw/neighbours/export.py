@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import torch
 
+from ttfs_sw.artifact.network import Network
 from ttfs_sw.models import QuantisedNetwork, ReluNetwork
 from ttfs_sw.neighbours.method import Task
-from ttfs_sw.network import Network
 from ttfs_sw.topology import Topology
 
 __all__ = ["integers"]

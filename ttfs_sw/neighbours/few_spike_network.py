@@ -7,12 +7,12 @@ import numpy as np
 import torch
 
 from ttfs_sw import golden
+from ttfs_sw.artifact.network import Network
 from ttfs_sw.models import ReluNetwork
 from ttfs_sw.neighbours import export
 from ttfs_sw.neighbours.few_spike import FewSpike, bits_of, pulses
 from ttfs_sw.neighbours.method import Method, Progress, Task, integer, largest_activations
 from ttfs_sw.neighbours.operations import Inference, Tally
-from ttfs_sw.network import Network
 
 __all__ = ["FewSpikeNetwork", "bit_serial"]
 
@@ -103,7 +103,7 @@ def bit_serial(
 
     Parameters
     ----------
-    network : :class:`ttfs_sw.network.Network`
+    network : :class:`ttfs_sw.artifact.network.Network`
         Layers of any kind.
     pixels : :class:`numpy.ndarray`
         uint8 ``[images, inputs]``.

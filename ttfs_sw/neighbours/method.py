@@ -19,12 +19,12 @@ from torch import nn
 from torch.nn import functional
 
 from ttfs_sw import topology
+from ttfs_sw.artifact.network import Network
 from ttfs_sw.common.errors import InputError
 from ttfs_sw.config import Config
 from ttfs_sw.datasets import Dataset
 from ttfs_sw.models import ReluNetwork
 from ttfs_sw.neighbours.operations import Inference
-from ttfs_sw.network import Network
 from ttfs_sw.training_data import Data, check
 
 __all__ = ["Method", "Progress", "Task", "fit", "integer", "largest_activations",

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ttfs_sw.artifact.network import Network
 from ttfs_sw.models import ReluNetwork
 from ttfs_sw.neighbours import export
 from ttfs_sw.neighbours.method import (
@@ -32,7 +33,6 @@ from ttfs_sw.neighbours.method import (
     largest_activations,
 )
 from ttfs_sw.neighbours.operations import Inference, Tally
-from ttfs_sw.network import Network
 
 __all__ = ["IntegrateFire", "Qcfs", "QcfsModel", "QcfsNetwork", "start_model", "train_model"]
 

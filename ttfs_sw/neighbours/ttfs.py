@@ -7,10 +7,10 @@ import torch
 from torch.nn import functional
 
 from ttfs_sw import golden
+from ttfs_sw.artifact.network import Network
 from ttfs_sw.models import QuantisedNetwork, ReluNetwork
 from ttfs_sw.neighbours.method import Method, Progress, Task, fit, integer
 from ttfs_sw.neighbours.operations import Inference, Tally
-from ttfs_sw.network import Network
 from ttfs_sw.topology import Topology
 
 __all__ = ["TtfsNetwork", "of_network"]

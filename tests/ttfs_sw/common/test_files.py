@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from patience import PATIENCE
 
+from ttfs_sw.artifact.network import Network
 from ttfs_sw.common import files
 from ttfs_sw.common.errors import InputError
-from ttfs_sw.network import Network
 
 
 @pytest.fixture

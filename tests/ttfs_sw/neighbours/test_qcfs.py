@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ttfs_sw import golden
+from ttfs_sw.artifact.network import dense_network
 from ttfs_sw.neighbours.qcfs import IntegrateFire, Qcfs
-from ttfs_sw.network import dense_network
 
 
 def activation(received, window, levels):

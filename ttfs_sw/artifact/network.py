@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ttfs_sw import network_file
-from ttfs_sw.network_rules import (
+from ttfs_sw.artifact import file as network_file
+from ttfs_sw.artifact.rules import (
     ARRAYS,
     KINDS,
     MAX_LAYERS,

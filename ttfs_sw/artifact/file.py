@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ttfs_sw.artifact.rules import ARRAYS, MAX_LAYERS, NetworkError
 from ttfs_sw.common import files
-from ttfs_sw.network_rules import ARRAYS, MAX_LAYERS, NetworkError
 
 if TYPE_CHECKING:
-    from ttfs_sw.network import Layer, Network
+    from ttfs_sw.artifact.network import Layer, Network
 
 __all__ = ["load", "save", "sha256"]
 
@@ -99,7 +99,7 @@ def save(network: "Network", path: str | os.PathLike) -> None:
 def load(
     network_class: type["Network"], layer_class: type["Layer"], path: str | os.PathLike
 ) -> "Network":
-    """Read and validate the network at ``path``; see :meth:`ttfs_sw.network.Network.load`."""
+    """Read and validate the network at ``path``; see :meth:`ttfs_sw.artifact.network.Network.load`."""
     path = Path(path)
     content = _read(path)
     try:

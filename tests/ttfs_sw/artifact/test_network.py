@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ttfs_sw.artifact.network import Layer, Network, NetworkError, dense_network, linear_codes
 from ttfs_sw.common.errors import InputError
-from ttfs_sw.network import Layer, Network, NetworkError, dense_network, linear_codes
 
 
 def convolution(name, source, in_shape, out_shape, *, kind="conv2d", kernel=(1, 1), stride=(1, 1),

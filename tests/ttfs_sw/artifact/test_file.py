@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ttfs_sw import network_file
+from ttfs_sw.artifact import file as network_file
+from ttfs_sw.artifact.network import Network, NetworkError
 from ttfs_sw.common.errors import InputError
-from ttfs_sw.network import Network, NetworkError
 
 PAGE = Path(__file__).parents[2] / "docs" / "network-format.md"
 

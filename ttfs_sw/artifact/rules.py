@@ -12,7 +12,7 @@ import numpy as np
 from ttfs_sw.common.errors import InputError
 
 if TYPE_CHECKING:
-    from ttfs_sw.network import Layer, Network
+    from ttfs_sw.artifact.network import Layer, Network
 
 __all__ = ["ARRAYS", "KINDS", "MAX_LAYERS", "NetworkError", "as_array", "check_layer",
            "check_network", "integer", "integers", "output_size", "real", "read_only", "text"]
