@@ -23,12 +23,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ttfs_sw import config, datasets, golden
+from ttfs_sw import config, golden
 from ttfs_sw.artifact.network import Layer, Network
 from ttfs_sw.common.errors import answered
 from ttfs_sw.common.files import write_json
 from ttfs_sw.common.progress import bar
-from ttfs_sw.datasets import Dataset
+from ttfs_sw.data import datasets
+from ttfs_sw.data.datasets import Dataset
 from ttfs_sw.experiments import Options
 from ttfs_sw.experiments.equivalence import compare_run, open_run
 from ttfs_sw.golden import Trace

@@ -9,7 +9,7 @@ from relu_models import Description, Operation
 from torch import nn
 from torch.nn import functional
 
-from ttfs_sw import datasets
+from ttfs_sw.data import datasets
 
 __all__ = ["Model", "build", "real_images"]
 

@@ -21,7 +21,7 @@ ALLOWED = {
     "hdl": set(),
     "ttfs_sw": set(),
     "boards": {"hdl", *_SHARED},
-    "sim": {"hdl", "boards", *_SHARED, "ttfs_sw.golden", "ttfs_sw.datasets"},
+    "sim": {"hdl", "boards", *_SHARED, "ttfs_sw.golden", "ttfs_sw.data.datasets"},
 }
 
 #: The command line ties the packages together: inside its functions it may import any of them.
@@ -121,7 +121,7 @@ def python(code: str) -> str:
 
 def test_hardware_and_artifact_import_without_torch():
     light = [*submodules("hdl"), *submodules("boards"), installed("sim")]
-    light += ["ttfs_sw.artifact.network", "ttfs_sw.golden", "ttfs_sw.datasets"]
+    light += ["ttfs_sw.artifact.network", "ttfs_sw.golden", "ttfs_sw.data.datasets"]
     # cocotb's benches import inside a simulator only: the rest of sim is imported here.
     light += [name for name in submodules("sim") if "sim.tb_" not in name]
     code = (

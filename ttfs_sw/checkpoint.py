@@ -23,7 +23,7 @@ import torch
 from ttfs_sw.common.errors import InputError
 from ttfs_sw.common.files import write_bytes
 from ttfs_sw.config import Config
-from ttfs_sw.datasets import Dataset
+from ttfs_sw.data.datasets import Dataset
 
 __all__ = ["NAME", "Checkpoint"]
 
@@ -50,7 +50,7 @@ class Checkpoint:
         Of the run.
     config : :class:`ttfs_sw.config.Config`
         What is trained; another configuration's checkpoint is refused.
-    dataset : :class:`ttfs_sw.datasets.Dataset`
+    dataset : :class:`ttfs_sw.data.datasets.Dataset`
         Whose training images it is trained on; those of others are refused.
     device : :class:`torch.device`
         Random numbers of one kind of device cannot be continued on another.

@@ -205,7 +205,7 @@ class Config:
     name : :class:`str`
         Of the preset, or of the file it was read from.
     dataset : :class:`str`
-        As in :func:`ttfs_sw.datasets.load`.
+        As in :func:`ttfs_sw.data.datasets.load`.
     seed : :class:`int`
         Start of every random choice: held-out images, weights, order, augmentation.
     network : :class:`NetworkShape`

@@ -28,7 +28,7 @@ from ttfs_sw.checkpoint import Checkpoint
 from ttfs_sw.common import plot
 from ttfs_sw.common.files import output_folder, write_bytes, write_json, write_text
 from ttfs_sw.config import Config
-from ttfs_sw.datasets import Dataset
+from ttfs_sw.data.datasets import Dataset
 from ttfs_sw.golden_torch import one_thread
 from ttfs_sw.models import QuantisedNetwork, ReluNetwork
 from ttfs_sw.training_data import Data, check, in_parts
@@ -57,7 +57,7 @@ def train(
     ----------
     config : :class:`ttfs_sw.config.Config`
         What to train and how.
-    dataset : :class:`ttfs_sw.datasets.Dataset`
+    dataset : :class:`ttfs_sw.data.datasets.Dataset`
         Images to train on and to test on.
     output_dir : path
         Made if needed. Receives ``network.npz``, ``model.pt`` (the parameters of both networks,

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from ttfs_sw import dataset_paths, datasets, jitter, quantise, topology
+from ttfs_sw import jitter, quantise, topology
 from ttfs_sw.artifact.network import Network
 from ttfs_sw.augment import Augmenter
 from ttfs_sw.common.errors import InputError
 from ttfs_sw.config import Config
-from ttfs_sw.datasets import Dataset
+from ttfs_sw.data import datasets
+from ttfs_sw.data import paths as dataset_paths
+from ttfs_sw.data.datasets import Dataset
 from ttfs_sw.models import QuantisedNetwork
 
 __all__ = ["Data", "check", "in_parts"]
@@ -28,7 +30,7 @@ class Data:
     ----------
     config : :class:`ttfs_sw.config.Config`
         Its held-out count, seed, ticks, dead zone and augmentation.
-    dataset : :class:`ttfs_sw.datasets.Dataset`
+    dataset : :class:`ttfs_sw.data.datasets.Dataset`
         The images.
     device : :class:`torch.device`
         Where tensors live.

@@ -19,11 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from patience import until
 
-from ttfs_sw import config, datasets
+from ttfs_sw import config
 from ttfs_sw.checkpoint import NAME, Checkpoint
 from ttfs_sw.cli import main, make_parser
 from ttfs_sw.common.errors import InputError
 from ttfs_sw.config import Augmentation, Config, NetworkShape, Training
+from ttfs_sw.data import datasets
 from ttfs_sw.train import train
 from ttfs_sw.training_loop import Run
 

@@ -280,8 +280,9 @@ def test_evaluate(network, tmp_path, capsys):
 
 
 def test_evaluate_counts_what_golden_does(network):
-    from ttfs_sw import datasets, evaluation, golden
+    from ttfs_sw import evaluation, golden
     from ttfs_sw.artifact.network import Network
+    from ttfs_sw.data import datasets
 
     digits = datasets.load("digits")
     model = Network.load(network)

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from ttfs_sw import datasets
 from ttfs_sw.cli import main
 from ttfs_sw.common.errors import FailureError
 from ttfs_sw.config import Config, NetworkShape
 from ttfs_sw.convert import convert
 from ttfs_sw.convert.verdict import RejectedError
+from ttfs_sw.data import datasets
 from ttfs_sw.golden_torch import one_thread
 
 SOURCE = '''\

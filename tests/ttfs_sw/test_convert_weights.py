@@ -5,11 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from ttfs_sw import config, datasets
+from ttfs_sw import config
 from ttfs_sw.common.errors import InputError
 from ttfs_sw.config import Config
 from ttfs_sw.convert import read_model
 from ttfs_sw.convert.calibrate import relu_network
+from ttfs_sw.data import datasets
 
 SOURCE = """\
 from torch import nn

@@ -6,9 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
-from ttfs_sw import datasets, demo
+from ttfs_sw import demo
 from ttfs_sw.cli import main
 from ttfs_sw.common.errors import FailureError, ToolError
+from ttfs_sw.data import datasets
 
 #: Enough to see the chain work; what is reached is not the point here.
 SHORT = {"epochs": 4, "float_epochs": 2}

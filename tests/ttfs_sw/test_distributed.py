@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from patience import PATIENCE
 
-from ttfs_sw import datasets, distributed
+from ttfs_sw import distributed
 from ttfs_sw.artifact.network import Network
 from ttfs_sw.config import Augmentation, Config, NetworkShape, Training
+from ttfs_sw.data import datasets
 from ttfs_sw.distributed import Processes
 from ttfs_sw.train import train
 

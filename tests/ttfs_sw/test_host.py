@@ -341,8 +341,8 @@ def test_a_hundred_digits_on_the_simulated_board():
     from ttfs_fpga.hdl.compiler import compile_network
     from ttfs_fpga.sim.device import SimulatedBoard
     from ttfs_fpga.sim.simulators import find_simulator
-    from ttfs_sw import datasets
     from ttfs_sw.artifact.network import dense_network
+    from ttfs_sw.data import datasets
 
     try:
         find_simulator("verilator")

@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from ttfs_sw import datasets, golden, inference
+from ttfs_sw import golden, inference
 from ttfs_sw.artifact.network import dense_network
 from ttfs_sw.cli import main
 from ttfs_sw.common.errors import ToolError
+from ttfs_sw.data import datasets
 from ttfs_sw.protocol import LoadState, Result, Source, Status, StatusReport
 
 

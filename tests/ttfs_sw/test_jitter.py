@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ttfs_sw import datasets, evaluation, golden, jitter, quantise, topology
+from ttfs_sw import evaluation, golden, jitter, quantise, topology
+from ttfs_sw.data import datasets
 from ttfs_sw.models import QuantisedNetwork, ReluNetwork
 
 

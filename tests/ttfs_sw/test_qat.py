@@ -8,8 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ttfs_sw import datasets, golden, quantise, topology
+from ttfs_sw import golden, quantise, topology
 from ttfs_sw.common.errors import InputError
+from ttfs_sw.data import datasets
 from ttfs_sw.models import QuantisedNetwork, ReluNetwork
 from ttfs_sw.qat import Fire, QuantisedLayer
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from ttfs_sw import config, datasets, golden, topology
+from ttfs_sw import config, golden, topology
 from ttfs_sw.artifact.network import Network
 from ttfs_sw.common.errors import FailureError, InputError
 from ttfs_sw.config import Config, NetworkShape, Training
-from ttfs_sw.datasets import Dataset
+from ttfs_sw.data import datasets
+from ttfs_sw.data.datasets import Dataset
 from ttfs_sw.models import QuantisedNetwork
 from ttfs_sw.train import train
 from ttfs_sw.training_data import Data

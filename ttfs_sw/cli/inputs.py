@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ttfs_fpga.boards.registry import Board
     from ttfs_fpga.hdl.config import CoreConfig
     from ttfs_sw.artifact.network import Network
-    from ttfs_sw.datasets import Dataset
+    from ttfs_sw.data.datasets import Dataset
 
 __all__ = [
     "check_accuracy",
@@ -80,11 +80,12 @@ def open_dataset(
     Parameters
     ----------
     owner : path or ``None``
-        The file that names ``default``, if a file does: see :mod:`ttfs_sw.dataset_paths`.
+        The file that names ``default``, if a file does: see :mod:`ttfs_sw.data.paths`.
     expected : (:class:`int`, :class:`int`, :class:`int`) or ``None``
         Height, width and channels of the images that a network reads.
     """
-    from ttfs_sw import dataset_paths, datasets
+    from ttfs_sw.data import datasets
+    from ttfs_sw.data import paths as dataset_paths
 
     name = options.dataset
     if not name:

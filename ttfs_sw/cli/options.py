@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ttfs_sw.common.errors import InputError
-from ttfs_sw.layout import LAYOUTS
+from ttfs_sw.data.layout import LAYOUTS
 
 __all__ = [
     "Parser",

@@ -35,7 +35,7 @@ from ttfs_sw.convert.pixels import check as check_pixels
 from ttfs_sw.convert.pixels import settle as settle_pixels
 from ttfs_sw.convert.proof import prove
 from ttfs_sw.convert.texts import texts
-from ttfs_sw.datasets import Dataset
+from ttfs_sw.data.datasets import Dataset
 from ttfs_sw.golden_torch import one_thread
 from ttfs_sw.models import QuantisedNetwork, ReluNetwork
 from ttfs_sw.training_data import Data, check
@@ -75,7 +75,7 @@ def convert(
     model : :class:`str`, path or :class:`torch.nn.Module`
         A module; ``"module.py:function"`` that gives one; an archive of ``torch.export.save``
         (``.pt2``); or a state dict whose layers are those of ``config``.
-    dataset : :class:`ttfs_sw.datasets.Dataset`
+    dataset : :class:`ttfs_sw.data.datasets.Dataset`
         Training images calibrate; test images are read once, for the report.
     output_dir : path
         Made if needed. Receives ``network.npz``, ``model.pt`` (both networks, as training writes

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ttfs_sw.common.errors import InputError
-from ttfs_sw.datasets import Dataset
+from ttfs_sw.data.datasets import Dataset
 
 __all__ = ["BYTES", "Pixels", "check", "settle"]
 

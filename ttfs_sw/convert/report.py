@@ -9,7 +9,7 @@ from ttfs_sw import evaluation, golden
 from ttfs_sw.artifact.network import Network
 from ttfs_sw.convert.calibrate import activations, pooled
 from ttfs_sw.convert.layers import Folded
-from ttfs_sw.datasets import Dataset
+from ttfs_sw.data.datasets import Dataset
 from ttfs_sw.models import ReluNetwork
 
 __all__ = ["compare", "figures"]

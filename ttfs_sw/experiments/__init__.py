@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ttfs_sw.datasets import Dataset
+    from ttfs_sw.data.datasets import Dataset
 
 __all__ = ["EXPERIMENTS", "Experiment", "Options", "claim", "short"]
 
@@ -88,7 +88,7 @@ class Options:
 
     Parameters
     ----------
-    dataset : :class:`ttfs_sw.datasets.Dataset`
+    dataset : :class:`ttfs_sw.data.datasets.Dataset`
         Images. An experiment on digits takes at most 3 minutes, on MNIST at most 30, on two cores.
     seed : :class:`int`
         Start of every random choice.
@@ -99,7 +99,7 @@ class Options:
     progress : callable or ``None``
         Called as ``progress(done, total)``, in units of the experiment's own.
     data_dir : path or ``None``
-        Where other datasets lie, that of a run above all; see :func:`ttfs_sw.datasets.load`.
+        Where other datasets lie, that of a run above all; see :func:`ttfs_sw.data.datasets.load`.
     processes : :class:`int`
         How many trainings may run side by side, each with one thread.
     """

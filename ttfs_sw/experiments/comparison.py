@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from ttfs_sw import config
 from ttfs_sw.common.plot import BLUE, GREEN, GREY, ORANGE, save, tidy
 from ttfs_sw.config import Config
-from ttfs_sw.datasets import Dataset
+from ttfs_sw.data.datasets import Dataset
 from ttfs_sw.experiments import Options, claim
 from ttfs_sw.experiments.pages import table
 from ttfs_sw.models import ReluNetwork

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from ttfs_sw import topology
-from ttfs_sw.datasets import Dataset
+from ttfs_sw.data.datasets import Dataset
 from ttfs_sw.experiments import Options
 from ttfs_sw.models import ReluNetwork
 from ttfs_sw.neighbours.method import parts

@@ -18,10 +18,12 @@ from matplotlib.figure import Figure
 from torch import nn
 from torch.nn import functional
 
-from ttfs_sw import config, dataset_paths, datasets, topology
+from ttfs_sw import config, topology
 from ttfs_sw.common.errors import InputError
 from ttfs_sw.common.plot import BLUE, ORANGE, save, tidy
 from ttfs_sw.continuous import ContinuousLayer, ContinuousNetwork
+from ttfs_sw.data import datasets
+from ttfs_sw.data import paths as dataset_paths
 from ttfs_sw.experiments import Options, claim
 from ttfs_sw.experiments.pages import table
 from ttfs_sw.models import ReluNetwork

@@ -22,7 +22,7 @@ from ttfs_sw import topology
 from ttfs_sw.artifact.network import Network
 from ttfs_sw.common.errors import InputError
 from ttfs_sw.config import Config
-from ttfs_sw.datasets import Dataset
+from ttfs_sw.data.datasets import Dataset
 from ttfs_sw.models import ReluNetwork
 from ttfs_sw.neighbours.operations import Inference
 from ttfs_sw.training_data import Data, check
@@ -47,7 +47,7 @@ class Task:
     ----------
     config : :class:`ttfs_sw.config.Config`
         Layers, passes, rates, augmentation, seed, ticks of the input.
-    dataset : :class:`ttfs_sw.datasets.Dataset`
+    dataset : :class:`ttfs_sw.data.datasets.Dataset`
         The images.
     device : :class:`torch.device`
         Where networks are trained and run; by default a GPU if there is one.

@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from ttfs_sw import datasets, topology
+from ttfs_sw import topology
+from ttfs_sw.data import datasets
 from ttfs_sw.experiments import Options, deep, depth, running
 
 

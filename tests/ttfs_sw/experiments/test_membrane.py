@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ttfs_sw import datasets
+from ttfs_sw.data import datasets
 from ttfs_sw.experiments import Options, membrane, running
 
 

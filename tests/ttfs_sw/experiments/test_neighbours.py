@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from ttfs_sw import datasets
+from ttfs_sw.data import datasets
 from ttfs_sw.experiments import Options, comparison, few_spikes, running
 from ttfs_sw.neighbours import METHODS
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ttfs_sw.common.errors import InputError
-from ttfs_sw.datasets import Dataset
+from ttfs_sw.data.datasets import Dataset
 from ttfs_sw.experiments import Options
 from ttfs_sw.experiments.side_by_side import side_by_side
 

@@ -8,8 +8,9 @@ import types
 import pytest
 from PIL import Image
 
-from ttfs_sw import datasets, experiments
+from ttfs_sw import experiments
 from ttfs_sw.cli import main
+from ttfs_sw.data import datasets
 from ttfs_sw.experiments import EXPERIMENTS, Experiment, Options, claim, pages, running
 
 

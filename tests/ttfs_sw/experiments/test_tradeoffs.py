@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from ttfs_sw import datasets
 from ttfs_sw.common.errors import InputError
+from ttfs_sw.data import datasets
 from ttfs_sw.experiments import Options, pages, tradeoffs
 
 #: As short as training can be.

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttfs_sw import datasets
 from ttfs_sw.common.errors import InputError
 from ttfs_sw.config import Augmentation, Config, NetworkShape, Training
+from ttfs_sw.data import datasets
 from ttfs_sw.neighbours import Task, build
 from ttfs_sw.neighbours.rel_psp import RelPspModel, fire, integrated, spike_time, stepped
 

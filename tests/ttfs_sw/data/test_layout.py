@@ -7,9 +7,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ttfs_sw import datasets
 from ttfs_sw.common.errors import InputError
-from ttfs_sw.layout import LAYOUTS, channels_last
+from ttfs_sw.data import datasets
+from ttfs_sw.data.layout import LAYOUTS, channels_last
 
 #: Shapes of an image in a file, and the layout that they tell.
 TOLD = {

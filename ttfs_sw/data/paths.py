@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from ttfs_sw.common.errors import InputError
-from ttfs_sw.datasets import NAMES
+from ttfs_sw.data.datasets import NAMES
 
 __all__ = ["find", "remembered"]
 

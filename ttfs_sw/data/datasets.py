@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ttfs_sw import dataset_download
 from ttfs_sw.common.errors import InputError
-from ttfs_sw.dataset_files import read_arrays, read_cifar, read_idx
-from ttfs_sw.layout import channels_last
+from ttfs_sw.data import download as dataset_download
+from ttfs_sw.data.files import read_arrays, read_cifar, read_idx
+from ttfs_sw.data.layout import channels_last
 
 __all__ = ["DIGITS_TEST", "NAMES", "Dataset", "load", "split_holdout"]
 
@@ -101,7 +101,8 @@ def load(
     download : :class:`bool`
         Fetch a named dataset that is not there, and check its SHA-256.
     layout, expected : :class:`str`, (:class:`int`, :class:`int`, :class:`int`), or ``None``
-        As in :func:`ttfs_sw.layout.channels_last`, for images of four axes in files of one's own.
+        As in :func:`ttfs_sw.data.layout.channels_last`, for images of four axes in files of one's
+        own.
 
     Raises
     ------
@@ -280,7 +281,7 @@ def _make(
     classes : :class:`int` or ``None``
         By default, as many as the largest label needs.
     layout, expected : :class:`str`, (:class:`int`, :class:`int`, :class:`int`), or ``None``
-        As in :func:`ttfs_sw.layout.channels_last`.
+        As in :func:`ttfs_sw.data.layout.channels_last`.
     white : :class:`int` or ``None``
         As in :class:`Dataset`.
     """

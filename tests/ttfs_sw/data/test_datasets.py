@@ -17,9 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttfs_sw import dataset_download, datasets
 from ttfs_sw.common.errors import FailureError, InputError
-from ttfs_sw.dataset_files import read_idx
+from ttfs_sw.data import datasets
+from ttfs_sw.data import download as dataset_download
+from ttfs_sw.data.files import read_idx
 
 IDX_FILES = (
     "train-images-idx3-ubyte", "train-labels-idx1-ubyte",
