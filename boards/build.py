@@ -17,8 +17,8 @@ from ttfs_fpga.hdl.compiler import DoesNotFit, compile_network
 from ttfs_sw.artifact.network import Network
 from ttfs_sw.common.errors import FailureError
 from ttfs_sw.common.files import output_folder, write_bytes, write_json, write_text
-from ttfs_sw.framing import FLAG, encode_frame
-from ttfs_sw.protocol import Result
+from ttfs_sw.link.framing import FLAG, encode_frame
+from ttfs_sw.link.protocol import Result
 
 __all__ = ["build", "latency_parts_us", "latency_us", "make_image"]
 

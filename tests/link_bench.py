@@ -9,7 +9,7 @@ from ttfs_fpga.boards.link import Link
 from ttfs_fpga.boards.recorder import RecordMap
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.testing import watchdog
-from ttfs_sw.protocol import REPLY, Identity, LoadState, Result, Source, Status
+from ttfs_sw.link.protocol import REPLY, Identity, LoadState, Result, Source, Status
 
 __all__ = ["CONFIG", "INPUTS", "Bench", "identity", "request", "result_of", "status_of"]
 

@@ -3,7 +3,7 @@
 
 from link_bench import Bench, request, status_of
 
-from ttfs_sw.protocol import Command, LoadState, Status, StatusReport
+from ttfs_sw.link.protocol import Command, LoadState, Status, StatusReport
 
 
 def test_load():

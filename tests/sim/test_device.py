@@ -22,9 +22,9 @@ from ttfs_fpga.sim.device import SimulatedBoard
 from ttfs_fpga.sim.simulators import find_simulator
 from ttfs_sw import golden
 from ttfs_sw.common.errors import FailureError, ToolError
-from ttfs_sw.framing import FLAG, decode_frame, encode_frame
-from ttfs_sw.host import Client, RefusedError
-from ttfs_sw.protocol import (
+from ttfs_sw.link.framing import FLAG, decode_frame, encode_frame
+from ttfs_sw.link.host import Client, RefusedError
+from ttfs_sw.link.protocol import (
     REPLY,
     Command,
     LoadState,

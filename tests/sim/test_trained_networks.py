@@ -18,7 +18,7 @@ from ttfs_fpga.sim.device import SimulatedBoard
 from ttfs_sw import golden
 from ttfs_sw.artifact.network import Network
 from ttfs_sw.data import datasets
-from ttfs_sw.inference import switched_on
+from ttfs_sw.link.inference import switched_on
 
 TRAINED = Path(__file__).parents[1] / "trained"
 

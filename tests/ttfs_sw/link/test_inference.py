@@ -5,12 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from ttfs_sw import golden, inference
+from ttfs_sw import golden
 from ttfs_sw.artifact.network import dense_network
 from ttfs_sw.cli import main
 from ttfs_sw.common.errors import ToolError
 from ttfs_sw.data import datasets
-from ttfs_sw.protocol import LoadState, Result, Source, Status, StatusReport
+from ttfs_sw.link import inference
+from ttfs_sw.link.protocol import LoadState, Result, Source, Status, StatusReport
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from ttfs_sw import golden
 from ttfs_sw.common.errors import FailureError, InputError, ToolError
-from ttfs_sw.framing import FLAG, FrameError, decode_frame, encode_frame
-from ttfs_sw.host import Client, RefusedError, connect
-from ttfs_sw.protocol import (
+from ttfs_sw.link.framing import FLAG, FrameError, decode_frame, encode_frame
+from ttfs_sw.link.host import Client, RefusedError, connect
+from ttfs_sw.link.protocol import (
     NAK,
     PROTOCOL_VERSION,
     REPLY,

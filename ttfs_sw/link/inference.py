@@ -9,9 +9,9 @@ import numpy as np
 
 from ttfs_sw import golden
 from ttfs_sw.artifact.network import Network
-from ttfs_sw.host import Client
-from ttfs_sw.protocol import LoadState
-from ttfs_sw.transport import Transport
+from ttfs_sw.link.host import Client
+from ttfs_sw.link.protocol import LoadState
+from ttfs_sw.link.transport import Transport
 
 __all__ = ["infer", "switched_on"]
 
@@ -61,7 +61,7 @@ def infer(
 
     Parameters
     ----------
-    client : :class:`ttfs_sw.host.Client`
+    client : :class:`ttfs_sw.link.host.Client`
         The board, with ``network`` in it.
     network : :class:`ttfs_sw.artifact.network.Network`
         What the board should compute.

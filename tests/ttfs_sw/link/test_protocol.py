@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttfs_sw.framing import FrameError, encode_frame
-from ttfs_sw.protocol import (
+from ttfs_sw.link.framing import FrameError, encode_frame
+from ttfs_sw.link.protocol import (
     PROTOCOL_VERSION,
     REPLY,
     Command,

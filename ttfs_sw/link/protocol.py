@@ -3,7 +3,7 @@
 The host client, the gateware of the link and their tests take every number from here. The protocol
 is described byte by byte in ``docs/link.md``. Standard library only.
 
-What travels in a frame (:mod:`ttfs_sw.framing`): a request is ``command tag body``, its reply
+What travels in a frame (:mod:`ttfs_sw.link.framing`): a request is ``command tag body``, its reply
 ``command|0x80 tag status body``.
 """
 
@@ -12,7 +12,7 @@ import enum
 import struct
 from collections.abc import Iterable
 
-from ttfs_sw.framing import FrameError
+from ttfs_sw.link.framing import FrameError
 
 __all__ = [
     "NAK",

@@ -9,8 +9,8 @@
 from collections.abc import Callable, Iterable, Sequence
 
 from ttfs_sw.common.errors import FailureError, InputError
-from ttfs_sw.framing import FLAG, FrameError, decode_frame, encode_frame
-from ttfs_sw.protocol import (
+from ttfs_sw.link.framing import FLAG, FrameError, decode_frame, encode_frame
+from ttfs_sw.link.protocol import (
     NAK,
     REPLY,
     SEQUENCES,
@@ -25,7 +25,7 @@ from ttfs_sw.protocol import (
     encode_events,
     unpack_statistics,
 )
-from ttfs_sw.transport import SerialTransport, Transport
+from ttfs_sw.link.transport import SerialTransport, Transport
 
 __all__ = ["Client", "RefusedError", "connect"]
 
@@ -82,7 +82,7 @@ class Client:
 
     Parameters
     ----------
-    transport : :class:`ttfs_sw.transport.Transport`
+    transport : :class:`ttfs_sw.link.transport.Transport`
         The line to the board.
     name : :class:`str`
         What messages call the board's end of it.

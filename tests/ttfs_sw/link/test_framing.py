@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttfs_sw.framing import (
+from ttfs_sw.link.framing import (
     ESCAPE,
     FLAG,
     FrameError,
