@@ -24,7 +24,7 @@ from ttfs_sw.config import Config, NetworkShape
 from ttfs_sw.convert import convert
 from ttfs_sw.data import datasets
 from ttfs_sw.data.datasets import Dataset
-from ttfs_sw.golden_torch import one_thread
+from ttfs_sw.golden.torch_model import one_thread
 
 __all__ = ["main", "measure", "trained"]
 

@@ -1,4 +1,4 @@
-"""Frames on the serial line, received and sent: byte stuffing and CRC of :mod:`ttfs_sw.link.framing`."""
+"""Frames on the serial line, received and sent, as :mod:`ttfs_sw.link.framing` stuffs them."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import crc, data, stream, wiring

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ttfs_sw import config as configuration
-from ttfs_sw import evaluation, golden
+from ttfs_sw import golden
 from ttfs_sw.artifact.network import Network
 from ttfs_sw.common.errors import FailureError
 from ttfs_sw.common.files import output_folder, write_json
 from ttfs_sw.common.progress import Progress, bar
 from ttfs_sw.data import datasets
+from ttfs_sw.golden import evaluation
 from ttfs_sw.link import inference
 
 if TYPE_CHECKING:

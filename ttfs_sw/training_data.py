@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from ttfs_sw import jitter, quantise, topology
+from ttfs_sw import quantise, topology
 from ttfs_sw.artifact.network import Network
 from ttfs_sw.augment import Augmenter
 from ttfs_sw.common.errors import InputError
@@ -14,6 +14,7 @@ from ttfs_sw.config import Config
 from ttfs_sw.data import datasets
 from ttfs_sw.data import paths as dataset_paths
 from ttfs_sw.data.datasets import Dataset
+from ttfs_sw.golden import jitter
 from ttfs_sw.models import QuantisedNetwork
 
 __all__ = ["Data", "check", "in_parts"]
@@ -44,7 +45,7 @@ class Data:
     x, y, x_heldout, y_heldout : tensors; pixels are bytes.
     maximum : the byte that is worth 1 and encoded as T.
     name : what files in the folder call the dataset.
-    move : moves spikes by random ticks, or ``None``; see :mod:`ttfs_sw.jitter`.
+    move : moves spikes by random ticks, or ``None``; see :mod:`ttfs_sw.golden.jitter`.
     """
 
     def __init__(

@@ -280,9 +280,10 @@ def test_evaluate(network, tmp_path, capsys):
 
 
 def test_evaluate_counts_what_golden_does(network):
-    from ttfs_sw import evaluation, golden
+    from ttfs_sw import golden
     from ttfs_sw.artifact.network import Network
     from ttfs_sw.data import datasets
+    from ttfs_sw.golden import evaluation
 
     digits = datasets.load("digits")
     model = Network.load(network)

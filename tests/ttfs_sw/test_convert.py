@@ -16,7 +16,7 @@ from ttfs_sw.cli import main
 from ttfs_sw.config import Config, NetworkShape
 from ttfs_sw.convert import convert
 from ttfs_sw.data import datasets
-from ttfs_sw.golden_torch import one_thread
+from ttfs_sw.golden.torch_model import one_thread
 
 #: The user's file: a convolutional network whose batch-norms stand before and after a ReLU.
 SOURCE = '''\

@@ -25,7 +25,7 @@ from ttfs_sw.convert import convert, graph, proof, source
 from ttfs_sw.convert.calibrate import relu_network
 from ttfs_sw.convert.texts import texts
 from ttfs_sw.data.datasets import Dataset
-from ttfs_sw.golden_torch import one_thread
+from ttfs_sw.golden.torch_model import one_thread
 
 #: How many models a fast test draws, how many a slow one, and how many such parts there are.
 FAST, SLOW, PARTS = 60, 100, (1, 2, 3)

@@ -14,7 +14,7 @@ from ttfs_sw.config import Config, NetworkShape
 from ttfs_sw.convert import convert
 from ttfs_sw.convert.verdict import RejectedError
 from ttfs_sw.data import datasets
-from ttfs_sw.golden_torch import one_thread
+from ttfs_sw.golden.torch_model import one_thread
 
 SOURCE = '''\
 from torch import nn

@@ -99,7 +99,7 @@ def save(network: "Network", path: str | os.PathLike) -> None:
 def load(
     network_class: type["Network"], layer_class: type["Layer"], path: str | os.PathLike
 ) -> "Network":
-    """Read and validate the network at ``path``; see :meth:`ttfs_sw.artifact.network.Network.load`."""
+    """Read and validate the network at ``path``; see :meth:`Network.load`."""
     path = Path(path)
     content = _read(path)
     try:

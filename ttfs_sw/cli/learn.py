@@ -90,7 +90,7 @@ def train(options: Namespace) -> Outcome | None:
 
 def evaluate(options: Namespace) -> Outcome:
     """``ttfs evaluate``."""
-    from ttfs_sw import evaluation
+    from ttfs_sw.golden import evaluation
 
     network = open_network(options)
     dataset, pixels, labels = open_test_images(options, network)

@@ -36,7 +36,7 @@ from ttfs_sw.convert.pixels import settle as settle_pixels
 from ttfs_sw.convert.proof import prove
 from ttfs_sw.convert.texts import texts
 from ttfs_sw.data.datasets import Dataset
-from ttfs_sw.golden_torch import one_thread
+from ttfs_sw.golden.torch_model import one_thread
 from ttfs_sw.models import QuantisedNetwork, ReluNetwork
 from ttfs_sw.training_data import Data, check
 

@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ttfs_sw import evaluation, golden
+from ttfs_sw import golden
 from ttfs_sw.artifact.network import Network
 from ttfs_sw.convert.calibrate import activations, pooled
 from ttfs_sw.convert.layers import Folded
 from ttfs_sw.data.datasets import Dataset
+from ttfs_sw.golden import evaluation
 from ttfs_sw.models import ReluNetwork
 
 __all__ = ["compare", "figures"]

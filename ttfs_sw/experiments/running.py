@@ -13,7 +13,7 @@ import torch
 from ttfs_sw.common.files import atomic_write, output_folder, write_json
 from ttfs_sw.experiments import EXPERIMENTS, Options
 from ttfs_sw.experiments.pages import write_index, write_page
-from ttfs_sw.golden_torch import one_thread
+from ttfs_sw.golden.torch_model import one_thread
 
 __all__ = ["command", "device", "processes", "run"]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ttfs_sw.experiments import Options
-from ttfs_sw.golden_torch import one_thread
+from ttfs_sw.golden.torch_model import one_thread
 
 __all__ = ["side_by_side"]
 

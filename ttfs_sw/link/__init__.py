@@ -1,1 +1,1 @@
-"""The host's end of a board: frames, requests, the serial port, and a whole data set through them."""
+"""The host's end of a board: frames, requests, the serial port, and whole data sets through it."""

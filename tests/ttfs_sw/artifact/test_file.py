@@ -16,7 +16,7 @@ from ttfs_sw.artifact import file as network_file
 from ttfs_sw.artifact.network import Network, NetworkError
 from ttfs_sw.common.errors import InputError
 
-PAGE = Path(__file__).parents[2] / "docs" / "network-format.md"
+PAGE = Path(__file__).parents[3] / "docs" / "network-format.md"
 
 
 @pytest.fixture(scope="module")

@@ -69,7 +69,7 @@ class TestAtomicWrite:
         """A true half-written file: the process may write 1000 bytes to a file, not 5000."""
         code = (
             "import resource, signal, sys\n"
-            "from ttfs_sw import files\n"
+            "from ttfs_sw.common import files\n"
             "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
             "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
             "try:\n"

@@ -124,7 +124,7 @@ def test_events_are_never_further_apart_than_the_gap(addresses, gap):
 
 
 def test_exchange_in_the_documentation():
-    page = (Path(__file__).parents[2] / "docs" / "link.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "link.md").read_text(encoding="utf-8")
     request = encode_frame(bytes([Command.STATUS, 7]))
     report = StatusReport(LoadState.READY, Source.FLASH, 0, Status.OK)
     reply = encode_frame(bytes([Command.STATUS | REPLY, 7, Status.OK]) + report.pack())
@@ -135,7 +135,7 @@ def test_exchange_in_the_documentation():
 
 @pytest.mark.parametrize("which", [Command, Status, LoadState])
 def test_numbers_in_the_documentation(which):
-    page = (Path(__file__).parents[2] / "docs" / "link.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "link.md").read_text(encoding="utf-8")
     in_other_words = {"none": "other", "empty": "no image", "loading": "being loaded"}
     for item in which:
         name = item.name.lower().replace("_", " ")

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from ttfs_sw import evaluation, golden
+from ttfs_sw import golden
 from ttfs_sw.artifact.network import Network
 from ttfs_sw.common.errors import InputError
 from ttfs_sw.config import Augmentation, Config, NetworkShape, Training
 from ttfs_sw.data import datasets
+from ttfs_sw.golden import evaluation
 from ttfs_sw.neighbours import METHODS, Task, build
 from ttfs_sw.neighbours.ttfs import of_network
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ttfs_sw import golden
 from ttfs_sw.artifact.network import Network
+from ttfs_sw.golden.trace import Trace, run
 
 __all__ = ["evaluate", "summary"]
 
@@ -36,9 +36,9 @@ def evaluate(
         :func:`summary` of the run, and ``images_per_second`` of the golden model alone.
     """
     # Importing torch takes seconds and is not the model's speed.
-    golden.run(network, pixels[:1])
+    run(network, pixels[:1])
     started = time.perf_counter()
-    trace = golden.run(network, pixels, progress=progress)
+    trace = run(network, pixels, progress=progress)
     elapsed = time.perf_counter() - started
     return {
         **summary(trace, labels),
@@ -47,7 +47,7 @@ def evaluate(
     }
 
 
-def summary(trace: golden.Trace, labels: np.ndarray) -> dict[str, Any]:
+def summary(trace: Trace, labels: np.ndarray) -> dict[str, Any]:
     """Accuracy and activity of ``trace``, the run of a network on images with these ``labels``.
 
     Means over the images: ``events_input`` and ``events_hidden`` (one a spiking layer) in spikes,

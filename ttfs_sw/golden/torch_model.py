@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from ttfs_sw.artifact.network import Layer, Network
-from ttfs_sw.golden import chunks, exact_float
+from ttfs_sw.golden.arithmetic import chunks, exact_float, first_potential, matrix
 
 __all__ = ["GoldenLayer", "GoldenModel", "one_thread"]
 
@@ -34,8 +34,8 @@ class GoldenLayer(torch.nn.Module):
     def __init__(self, layer: Layer, ticks: int) -> None:
         super().__init__()
         self.layer = layer
-        matrix = layer.weight.reshape(-1, layer.out_shape[2]).astype(exact_float(layer, ticks))
-        self.register_buffer("weight", torch.from_numpy(matrix))
+        weight = matrix(layer).astype(exact_float(layer, ticks))
+        self.register_buffer("weight", torch.from_numpy(weight))
         self.register_buffer("bias", _double(layer.bias))
         shift, multiplier = layer.shift.astype(np.int64), layer.multiplier.astype(np.int64)
         half = np.left_shift(1, shift) >> 1
@@ -44,7 +44,7 @@ class GoldenLayer(torch.nn.Module):
         self.register_buffer("step", _double(0.5**shift))
         # The potential from which on a neuron fires at the first tick.
         if layer.spiking:
-            self.register_buffer("first", _double(-((half - (layer.ticks << shift)) // multiplier)))
+            self.register_buffer("first", _double(first_potential(layer)))
 
     def forward(self, codes: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
         """Return uint8 codes, or int64 logits of a layer that does not spike.

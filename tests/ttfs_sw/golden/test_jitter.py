@@ -6,8 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ttfs_sw import evaluation, golden, jitter, quantise, topology
+from ttfs_sw import golden, quantise, topology
 from ttfs_sw.data import datasets
+from ttfs_sw.golden import evaluation, jitter
 from ttfs_sw.models import QuantisedNetwork, ReluNetwork
 
 

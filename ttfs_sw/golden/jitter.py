@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ttfs_sw import golden
 from ttfs_sw.artifact.network import Network
+from ttfs_sw.golden.arithmetic import encode
+from ttfs_sw.golden.numpy_model import forward
 
 __all__ = ["accuracy", "moved", "mover"]
 
@@ -78,6 +79,6 @@ def accuracy(
 
     for start in range(0, len(pixels), BATCH):
         part = slice(start, start + BATCH)
-        _, logits = golden.forward(network, golden.encode(network, pixels[part]), move)
+        _, logits = forward(network, encode(network, pixels[part]), move)
         right += int((logits.argmax(axis=1) == labels[part]).sum())
     return right / len(labels)

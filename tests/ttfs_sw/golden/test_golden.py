@@ -16,7 +16,8 @@ from patience import PATIENCE
 from ttfs_sw import golden
 from ttfs_sw.artifact.network import Layer, Network, dense_network, linear_codes
 from ttfs_sw.common.errors import InputError
-from ttfs_sw.golden_torch import GoldenModel
+from ttfs_sw.golden import arithmetic
+from ttfs_sw.golden.torch_model import GoldenModel
 
 
 def by_hand(network, codes):
@@ -136,8 +137,8 @@ class TestForward:
         pixels = random_images(rng, network, 5)
         expected = golden.run(network, pixels, backend="numpy")
         for images in (1, 2, 6):
-            monkeypatch.setattr(golden, "WINDOW_ELEMENTS", images * 9 * 8 * 27)
-            assert len(golden.chunks(network.layers[0], 7)) == -(-7 // images)
+            monkeypatch.setattr(arithmetic, "WINDOW_ELEMENTS", images * 9 * 8 * 27)
+            assert len(arithmetic.chunks(network.layers[0], 7)) == -(-7 // images)
             for backend in ("numpy", "torch"):
                 assert_same(golden.run(network, pixels, backend=backend), expected)
 
