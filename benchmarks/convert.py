@@ -20,11 +20,11 @@ from torch import nn
 
 from ttfs_sw.common.errors import answered
 from ttfs_sw.common.files import write_json
-from ttfs_sw.config import Config, NetworkShape
 from ttfs_sw.convert import convert
 from ttfs_sw.data import datasets
 from ttfs_sw.data.datasets import Dataset
 from ttfs_sw.golden.torch_model import one_thread
+from ttfs_sw.training.config import Config, NetworkShape
 
 __all__ = ["main", "measure", "trained"]
 

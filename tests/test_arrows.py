@@ -86,8 +86,9 @@ def test_arrow_check_finds_what_it_looks_for():
     assert forbidden("hdl", "import ttfs_sw.golden", lazy=False) == ["ttfs_sw.golden"]
     assert forbidden("boards", "from ttfs_sw import golden", lazy=False) == ["ttfs_sw.golden"]
     assert forbidden("boards", "from ttfs_sw.artifact.network import Network", lazy=False) == []
-    assert forbidden("sim", "def f():\n    from ttfs_sw.train import train", lazy=False) == [
-        "ttfs_sw.train"
+    source = "def f():\n    from ttfs_sw.training.train import train"
+    assert forbidden("sim", source, lazy=False) == [
+        "ttfs_sw.training.train"
     ]
     assert forbidden("ttfs_sw", "import ttfs_fpga.hdl", lazy=True) == ["hdl"]
     assert forbidden("ttfs_sw", "def f():\n    import ttfs_fpga.hdl.core", lazy=True) == []

@@ -166,7 +166,7 @@ def test_readme_python_names_what_exists():
 
 
 def test_every_preset_loads():
-    from ttfs_sw import config
+    from ttfs_sw.training import config
 
     names = sorted(path.stem for path in (ROOT / "ttfs_sw" / "presets").glob("*.toml"))
     assert {"digits-mlp", "mnist-mlp", "mnist-mlp-256"} <= set(names)
@@ -195,8 +195,9 @@ def test_constraints_pin_every_dependency():
 def test_package_data_covers_every_file():
     covered = set()
     for package, patterns in PROJECT["tool"]["setuptools"]["package-data"].items():
+        folder = ROOT.joinpath(*package.removeprefix("ttfs_fpga.").split("."))
         for pattern in patterns:
-            covered |= set((ROOT / package.removeprefix("ttfs_fpga.")).glob(pattern))
+            covered |= set(folder.glob(pattern))
     tracked = subprocess.run(
         ["git", "ls-files", *PACKAGES], cwd=ROOT, capture_output=True, text=True
     ).stdout.split()

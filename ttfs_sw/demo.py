@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ttfs_sw import config as configuration
 from ttfs_sw import golden
 from ttfs_sw.artifact.network import Network
 from ttfs_sw.common.errors import FailureError
@@ -22,6 +21,7 @@ from ttfs_sw.common.progress import Progress, bar
 from ttfs_sw.data import datasets
 from ttfs_sw.golden import evaluation
 from ttfs_sw.link import inference
+from ttfs_sw.training import config as configuration
 
 if TYPE_CHECKING:
     from ttfs_fpga.boards.registry import Board
@@ -65,7 +65,7 @@ def run(
     jobs : :class:`int`
         Simulators side by side.
     overrides : :class:`dict`, optional
-        Values of the preset to replace, as for :func:`ttfs_sw.config.load`.
+        Values of the preset to replace, as for :func:`ttfs_sw.training.config.load`.
     quiet : :class:`bool`
         Draw no progress bars.
 
@@ -101,7 +101,7 @@ def run(
 
     with steps.step("train") as progress:
         # Takes seconds to import, so not before anything else could fail.
-        from ttfs_sw.train import train
+        from ttfs_sw.training.train import train
 
         trained = train(config, data, folder, progress)
     network = Network.load(folder / "network.npz")

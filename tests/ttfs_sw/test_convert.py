@@ -10,13 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from ttfs_sw import config, golden
+from ttfs_sw import golden
 from ttfs_sw.artifact.network import Network
 from ttfs_sw.cli import main
-from ttfs_sw.config import Config, NetworkShape
 from ttfs_sw.convert import convert
 from ttfs_sw.data import datasets
 from ttfs_sw.golden.torch_model import one_thread
+from ttfs_sw.training import config
+from ttfs_sw.training.config import Config, NetworkShape
 
 #: The user's file: a convolutional network whose batch-norms stand before and after a ReLU.
 SOURCE = '''\

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ttfs_sw import topology
 from ttfs_sw.common.errors import InputError
 from ttfs_sw.convert import archive, graph, source, state
 from ttfs_sw.convert.calibrate import relu_network
 from ttfs_sw.convert.texts import texts
-from ttfs_sw.models import ReluNetwork
+from ttfs_sw.training import topology
+from ttfs_sw.training.models import ReluNetwork
 
 #: Height, width and channels of the images here: no two sizes are alike.
 SHAPE = (8, 6, 3)

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from ttfs_sw import config
 from ttfs_sw.artifact.network import Network
 from ttfs_sw.cli import main
 from ttfs_sw.common.errors import InputError
-from ttfs_sw.config import Config, NetworkShape
 from ttfs_sw.convert import convert
 from ttfs_sw.convert.pixels import Pixels, settle
 from ttfs_sw.data import datasets
 from ttfs_sw.data import paths as dataset_paths
+from ttfs_sw.training import config
+from ttfs_sw.training.config import Config, NetworkShape
 
 #: The user's file: tells dark, grey and bright images apart, whose bytes were divided by DIVISOR.
 SOURCE = '''\

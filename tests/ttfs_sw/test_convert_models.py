@@ -17,15 +17,16 @@ from relu_models import models
 from relu_modules import build, real_images
 from torch import nn
 
-from ttfs_sw import golden, topology
+from ttfs_sw import golden
 from ttfs_sw.artifact.network import Network
 from ttfs_sw.common.errors import FailureError, InputError
-from ttfs_sw.config import Config, NetworkShape
 from ttfs_sw.convert import convert, graph, proof, source
 from ttfs_sw.convert.calibrate import relu_network
 from ttfs_sw.convert.texts import texts
 from ttfs_sw.data.datasets import Dataset
 from ttfs_sw.golden.torch_model import one_thread
+from ttfs_sw.training import topology
+from ttfs_sw.training.config import Config, NetworkShape
 
 #: How many models a fast test draws, how many a slow one, and how many such parts there are.
 FAST, SLOW, PARTS = 60, 100, (1, 2, 3)

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from ttfs_sw.common.errors import FailureError, InputError
-from ttfs_sw.config import Config
 from ttfs_sw.convert import convert, read_model
 from ttfs_sw.convert.calibrate import relu_network
 from ttfs_sw.data.datasets import Dataset
 from ttfs_sw.golden.torch_model import one_thread
+from ttfs_sw.training.config import Config
 
 #: The user's file. Each function is a model of 4 x 4 images and three classes.
 SOURCE = '''\

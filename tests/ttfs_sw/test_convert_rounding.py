@@ -7,8 +7,8 @@ import torch
 
 from ttfs_sw.convert import rounding
 from ttfs_sw.convert.rounding import moments, refit, round_weights
-from ttfs_sw.qat import QuantisedLayer
-from ttfs_sw.topology import LayerPlan
+from ttfs_sw.training.qat import QuantisedLayer
+from ttfs_sw.training.topology import LayerPlan
 
 PLANS = {
     "dense": LayerPlan("dense", (1, 1, 40), (1, 1, 6)),

@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from ttfs_sw import golden, quantise
+from ttfs_sw import golden
 from ttfs_sw.convert.calibrate import calibrate, relu_network, settle_constants
 from ttfs_sw.convert.layers import Folded
 from ttfs_sw.convert.scales import NEGLIGIBLE
-from ttfs_sw.models import QuantisedNetwork
-from ttfs_sw.topology import LayerPlan, Topology
+from ttfs_sw.training import quantise
+from ttfs_sw.training.models import QuantisedNetwork
+from ttfs_sw.training.topology import LayerPlan, Topology
 
 
 def folded(*layers, input_shape):

@@ -10,11 +10,11 @@ from torch import nn
 
 from ttfs_sw.cli import main
 from ttfs_sw.common.errors import FailureError
-from ttfs_sw.config import Config, NetworkShape
 from ttfs_sw.convert import convert
 from ttfs_sw.convert.verdict import RejectedError
 from ttfs_sw.data import datasets
 from ttfs_sw.golden.torch_model import one_thread
+from ttfs_sw.training.config import Config, NetworkShape
 
 SOURCE = '''\
 from torch import nn

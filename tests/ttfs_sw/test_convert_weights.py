@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from ttfs_sw import config
 from ttfs_sw.common.errors import InputError
-from ttfs_sw.config import Config
 from ttfs_sw.convert import read_model
 from ttfs_sw.convert.calibrate import relu_network
 from ttfs_sw.data import datasets
+from ttfs_sw.training import config
+from ttfs_sw.training.config import Config
 
 SOURCE = """\
 from torch import nn

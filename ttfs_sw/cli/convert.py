@@ -129,7 +129,7 @@ def convert(options: Namespace) -> Outcome:
     """``ttfs convert``."""
     import dataclasses
 
-    from ttfs_sw import config as configuration
+    from ttfs_sw.training import config as configuration
 
     board = find_board(options) if options.board else None
     overrides = {"dataset": options.dataset, "seed": options.seed, **_sizes(board),

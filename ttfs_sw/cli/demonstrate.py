@@ -30,7 +30,7 @@ def register(verbs) -> None:
     )
     add_simulation(parser)
     # One line a step, not one an epoch.
-    parser.set_defaults(run=demo, hushed=("ttfs_sw.train", "ttfs_sw.training_loop"))
+    parser.set_defaults(run=demo, hushed=("ttfs_sw.training.train", "ttfs_sw.training.loop"))
 
 
 def demo(options: Namespace) -> Outcome:

@@ -100,7 +100,7 @@ def config_file(name: str | None) -> "Path | None":
     """The file that ``PRESET|FILE.toml`` names; ``None`` if it is a preset."""
     from pathlib import Path
 
-    from ttfs_sw.config import presets
+    from ttfs_sw.training.config import presets
 
     return None if name is None or name in presets() else Path(name)
 

@@ -63,7 +63,7 @@ def register(verbs) -> None:
 
 def train(options: Namespace) -> Outcome | None:
     """``ttfs train``; of processes that train together, the first has the outcome."""
-    from ttfs_sw import config as configuration
+    from ttfs_sw.training import config as configuration
 
     overrides = {"dataset": options.dataset, "seed": options.seed, **dict(options.set)}
     config = configuration.load(options.preset, overrides)
@@ -71,8 +71,8 @@ def train(options: Namespace) -> Outcome | None:
     dataset = open_dataset(options, config.dataset, config_file(options.preset))
 
     # Only now: torch takes seconds to import, and a wrong name should be refused at once.
-    from ttfs_sw import distributed
-    from ttfs_sw.train import train as run
+    from ttfs_sw.training import distributed
+    from ttfs_sw.training.train import train as run
 
     leader = distributed.leading()
     with bar("train", quiet=options.quiet or not leader) as progress:

@@ -41,9 +41,9 @@ def learning_curve(
     path : path
         File to write.
     history : sequence of mappings
-        One an epoch, as :func:`ttfs_sw.train.train` writes them to ``history.json``: ``stage``
-        (``"float"`` or ``"network"``), ``loss``, ``loss_heldout``, ``accuracy_heldout`` and, in
-        the network's stage, ``spikes_per_neuron``.
+        One an epoch, as :func:`ttfs_sw.training.train.train` writes them to ``history.json``:
+        ``stage`` (``"float"`` or ``"network"``), ``loss``, ``loss_heldout``, ``accuracy_heldout``
+        and, in the network's stage, ``spikes_per_neuron``.
     title : :class:`str`
         Above the panels.
     """

@@ -22,10 +22,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ttfs_sw import quantise, topology
 from ttfs_sw.common.errors import FailureError, InputError
 from ttfs_sw.common.files import output_folder, write_bytes, write_text
-from ttfs_sw.config import Config
 from ttfs_sw.convert import archive, graph, report, source, state, verdict
 from ttfs_sw.convert.calibrate import calibrate, relu_network, settle_constants
 from ttfs_sw.convert.finetune import finetune
@@ -37,8 +35,10 @@ from ttfs_sw.convert.proof import prove
 from ttfs_sw.convert.texts import texts
 from ttfs_sw.data.datasets import Dataset
 from ttfs_sw.golden.torch_model import one_thread
-from ttfs_sw.models import QuantisedNetwork, ReluNetwork
-from ttfs_sw.training_data import Data, check
+from ttfs_sw.training import quantise, topology
+from ttfs_sw.training.config import Config
+from ttfs_sw.training.models import QuantisedNetwork, ReluNetwork
+from ttfs_sw.training.samples import Data, check
 
 __all__ = ["convert", "keep", "read_model"]
 
@@ -80,7 +80,7 @@ def convert(
     output_dir : path
         Made if needed. Receives ``network.npz``, ``model.pt`` (both networks, as training writes
         them) and ``config.toml`` (the layers, as ``ttfs train`` takes them).
-    config : :class:`ttfs_sw.config.Config`
+    config : :class:`ttfs_sw.training.config.Config`
         Bits of the weights, ticks, width of the membranes; its layers are replaced by the model's.
     weights : path or ``None``
         A state dict to put into the module.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ttfs_sw.models import QuantisedNetwork, ReluNetwork
+from ttfs_sw.training.models import QuantisedNetwork, ReluNetwork
 
 if TYPE_CHECKING:
     from ttfs_sw.convert.verdict import Calibration

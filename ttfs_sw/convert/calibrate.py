@@ -23,7 +23,7 @@ from torch.nn import functional
 from ttfs_sw.convert.layers import Folded
 from ttfs_sw.convert.rounding import moments, refit, round_weights
 from ttfs_sw.convert.scales import set_scale
-from ttfs_sw.models import QuantisedNetwork, ReluNetwork
+from ttfs_sw.training.models import QuantisedNetwork, ReluNetwork
 
 __all__ = ["activations", "calibrate", "relu_network", "settle_constants"]
 
@@ -77,9 +77,9 @@ def calibrate(
 
     Parameters
     ----------
-    network : :class:`ttfs_sw.models.QuantisedNetwork`
+    network : :class:`ttfs_sw.training.models.QuantisedNetwork`
         Takes everything over.
-    relu : :class:`ttfs_sw.models.ReluNetwork`
+    relu : :class:`ttfs_sw.training.models.ReluNetwork`
         Of the same topology.
     images, codes : :class:`torch.Tensor`
         Training images as ``relu`` and as ``network`` read them, ``[images, inputs]``.

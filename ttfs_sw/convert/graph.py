@@ -17,7 +17,7 @@ from ttfs_sw.convert.layers import Folded, Map, Sums
 from ttfs_sw.convert.operations import MONOTONE, NOTHING, SAME, SHAPES, refuse, unknown
 from ttfs_sw.convert.program import Node, Program, Ref
 from ttfs_sw.convert.values import size
-from ttfs_sw.topology import LayerPlan, Topology
+from ttfs_sw.training.topology import LayerPlan, Topology
 
 __all__ = ["Folder", "fold"]
 

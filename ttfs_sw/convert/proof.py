@@ -21,7 +21,7 @@ from ttfs_sw.convert.graph import Folder, fold
 from ttfs_sw.convert.layers import Folded, Layers, Map, Sums
 from ttfs_sw.convert.operations import MONOTONE
 from ttfs_sw.convert.program import Node, Program
-from ttfs_sw.topology import Topology
+from ttfs_sw.training.topology import Topology
 
 __all__ = ["TOLERANCE", "difference", "prove", "random_images", "steps"]
 

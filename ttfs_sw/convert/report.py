@@ -11,7 +11,7 @@ from ttfs_sw.convert.calibrate import activations, pooled
 from ttfs_sw.convert.layers import Folded
 from ttfs_sw.data.datasets import Dataset
 from ttfs_sw.golden import evaluation
-from ttfs_sw.models import ReluNetwork
+from ttfs_sw.training.models import ReluNetwork
 
 __all__ = ["compare", "figures"]
 
@@ -29,7 +29,8 @@ def compare(
     ----------
     network : :class:`ttfs_sw.artifact.network.Network`
         The artifact, run by the golden model.
-    relu, folded : :class:`ttfs_sw.models.ReluNetwork`, :class:`ttfs_sw.convert.layers.Folded`
+    relu, folded : :class:`ttfs_sw.training.models.ReluNetwork`,
+    :class:`ttfs_sw.convert.layers.Folded`
         What it stands for.
     maximum : :class:`int`
         The byte of a pixel that is worth 1.

@@ -24,7 +24,7 @@ from ttfs_sw.convert import blame
 from ttfs_sw.convert.calibrate import activations
 from ttfs_sw.convert.layers import Folded
 from ttfs_sw.convert.report import figures
-from ttfs_sw.models import QuantisedNetwork, ReluNetwork
+from ttfs_sw.training.models import QuantisedNetwork, ReluNetwork
 
 __all__ = ["ANY_LOSS", "MAX_LOSS", "Calibration", "RejectedError", "judge"]
 
@@ -94,7 +94,8 @@ def judge(
         Of the conversion, with the figures of :func:`ttfs_sw.convert.report.compare`.
     network, quantised : :class:`ttfs_sw.artifact.network.Network`, its torch twin
         The integers.
-    relu, folded : :class:`ttfs_sw.models.ReluNetwork`, :class:`ttfs_sw.convert.layers.Folded`
+    relu, folded : :class:`ttfs_sw.training.models.ReluNetwork`,
+    :class:`ttfs_sw.convert.layers.Folded`
         What they stand for.
     calibration : :class:`Calibration`
         The training images.

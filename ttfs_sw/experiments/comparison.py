@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from ttfs_sw import config
 from ttfs_sw.common.plot import BLUE, GREEN, GREY, ORANGE, save, tidy
-from ttfs_sw.config import Config
 from ttfs_sw.data.datasets import Dataset
 from ttfs_sw.experiments import Options, claim
 from ttfs_sw.experiments.pages import table
-from ttfs_sw.models import ReluNetwork
 from ttfs_sw.neighbours import METHODS, Method, Task, build
 from ttfs_sw.neighbours.method import parts
 from ttfs_sw.neighbours.ttfs import of_network
+from ttfs_sw.training import config
+from ttfs_sw.training.config import Config
+from ttfs_sw.training.models import ReluNetwork
 
 __all__ = ["accuracy", "figure", "page", "run", "settings", "task"]
 

@@ -6,12 +6,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ttfs_sw import topology
 from ttfs_sw.data.datasets import Dataset
 from ttfs_sw.experiments import Options
-from ttfs_sw.models import ReluNetwork
 from ttfs_sw.neighbours.method import parts
 from ttfs_sw.neighbours.time_losses import mean
+from ttfs_sw.training import topology
+from ttfs_sw.training.models import ReluNetwork
 
 __all__ = ["ReluNorm", "accuracy", "layers", "train"]
 

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from ttfs_sw import topology
 from ttfs_sw.common.plot import BLUE, GREEN, GREY, ORANGE, save, tidy
 from ttfs_sw.experiments import Options, claim, short
 from ttfs_sw.experiments.deep import ReluNorm, accuracy, layers, train
 from ttfs_sw.experiments.pages import table
 from ttfs_sw.neighbours.lif import LifModel, gradient_norms, tune
 from ttfs_sw.neighbours.time_losses import mean
+from ttfs_sw.training import topology
 
 __all__ = ["factor", "figure", "page", "run"]
 

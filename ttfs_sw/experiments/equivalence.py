@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 from torch import nn
 from torch.nn import functional
 
-from ttfs_sw import config, topology
 from ttfs_sw.common.errors import InputError
 from ttfs_sw.common.plot import BLUE, ORANGE, save, tidy
 from ttfs_sw.continuous import ContinuousLayer, ContinuousNetwork
@@ -26,12 +25,13 @@ from ttfs_sw.data import datasets
 from ttfs_sw.data import paths as dataset_paths
 from ttfs_sw.experiments import Options, claim
 from ttfs_sw.experiments.pages import table
-from ttfs_sw.models import ReluNetwork
 from ttfs_sw.theory.fusing import NormalisedNetwork, fuse
 from ttfs_sw.theory.initialise import rescale
 from ttfs_sw.theory.layers import raster
 from ttfs_sw.theory.mapping import to_relu, to_ttfs
 from ttfs_sw.theory.network import TtfsNetwork
+from ttfs_sw.training import config, topology
+from ttfs_sw.training.models import ReluNetwork
 
 __all__ = ["compare_run", "figure", "open_run", "page", "run"]
 

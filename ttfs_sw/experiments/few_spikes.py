@@ -10,17 +10,18 @@ import torch
 from matplotlib.figure import Figure
 from torch.nn import functional
 
-from ttfs_sw import golden, topology
+from ttfs_sw import golden
 from ttfs_sw.common.plot import BLUE, GREEN, GREY, ORANGE, save, tidy
 from ttfs_sw.experiments import Options, claim
 from ttfs_sw.experiments.comparison import accuracy, task
 from ttfs_sw.experiments.pages import table
-from ttfs_sw.models import ReluNetwork
 from ttfs_sw.neighbours import Task, build
 from ttfs_sw.neighbours.few_spike import FewSpike
 from ttfs_sw.neighbours.few_spike_fit import fit as fit_coefficients
 from ttfs_sw.neighbours.few_spike_network import bit_serial
 from ttfs_sw.neighbours.method import fit
+from ttfs_sw.training import topology
+from ttfs_sw.training.models import ReluNetwork
 
 __all__ = ["figure", "page", "run"]
 

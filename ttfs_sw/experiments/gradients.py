@@ -14,13 +14,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch.nn import functional
 
-from ttfs_sw import topology
 from ttfs_sw.common.plot import BLUE, GREEN, ORANGE, save, tidy
 from ttfs_sw.experiments import Options, claim, short
-from ttfs_sw.models import ReluNetwork
 from ttfs_sw.theory.initialise import naive, smart
 from ttfs_sw.theory.mapping import to_ttfs
 from ttfs_sw.theory.network import Trace, TtfsNetwork
+from ttfs_sw.training import topology
+from ttfs_sw.training.models import ReluNetwork
 
 __all__ = ["figure", "jacobians", "page", "run"]
 

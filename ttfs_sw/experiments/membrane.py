@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from ttfs_sw import config
 from ttfs_sw.common.plot import BLUE, GREEN, GREY, ORANGE, save, tidy
 from ttfs_sw.experiments import Options, claim, short
 from ttfs_sw.experiments.comparison import accuracy
@@ -25,6 +24,7 @@ from ttfs_sw.neighbours.method import parts
 from ttfs_sw.neighbours.time_losses import ANSWERS
 from ttfs_sw.neighbours.trains import closed_form, trains
 from ttfs_sw.neighbours.ttfs import of_network
+from ttfs_sw.training import config
 
 __all__ = ["figure", "page", "run"]
 

@@ -17,16 +17,16 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ttfs_sw import config as configuration
 from ttfs_sw.artifact.network import Network
 from ttfs_sw.common.errors import InputError
 from ttfs_sw.common.plot import BLUE, GREEN, GREY, ORANGE, save, tidy
-from ttfs_sw.config import Config
 from ttfs_sw.experiments import Options, claim
 from ttfs_sw.experiments.pages import table
 from ttfs_sw.experiments.side_by_side import side_by_side
 from ttfs_sw.golden import jitter
-from ttfs_sw.train import train
+from ttfs_sw.training import config as configuration
+from ttfs_sw.training.config import Config
+from ttfs_sw.training.train import train
 
 __all__ = ["CURVES", "PANELS", "Base", "base", "described", "figure", "needed", "page", "run"]
 

@@ -15,13 +15,13 @@ import torch
 from matplotlib.figure import Figure
 from torch.nn import functional
 
-from ttfs_sw import topology
 from ttfs_sw.common.plot import BLUE, GREEN, ORANGE, save, tidy
 from ttfs_sw.experiments import Options, claim, short
-from ttfs_sw.models import ReluNetwork
 from ttfs_sw.theory.initialise import balance
 from ttfs_sw.theory.mapping import relu_parameters, to_ttfs
 from ttfs_sw.theory.network import TtfsNetwork
+from ttfs_sw.training import topology
+from ttfs_sw.training.models import ReluNetwork
 
 __all__ = ["OPTIMISERS", "compare", "figure", "page", "run"]
 

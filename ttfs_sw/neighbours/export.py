@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import torch
 
 from ttfs_sw.artifact.network import Network
-from ttfs_sw.models import QuantisedNetwork, ReluNetwork
 from ttfs_sw.neighbours.method import Task
-from ttfs_sw.topology import Topology
+from ttfs_sw.training.models import QuantisedNetwork, ReluNetwork
+from ttfs_sw.training.topology import Topology
 
 __all__ = ["integers"]
 
@@ -33,9 +33,9 @@ def integers(
     ----------
     task : :class:`ttfs_sw.neighbours.method.Task`
         Its dataset, and the ticks of its images.
-    topology : :class:`ttfs_sw.topology.Topology`
+    topology : :class:`ttfs_sw.training.topology.Topology`
         The layers of ``model``.
-    model : :class:`ttfs_sw.models.ReluNetwork`
+    model : :class:`ttfs_sw.training.models.ReluNetwork`
         Weights and biases.
     windows : sequence of :class:`float`
         λ of each hidden layer: the largest activation.

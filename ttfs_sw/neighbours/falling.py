@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ttfs_sw.models import ReluNetwork
 from ttfs_sw.neighbours.method import Method, Progress, Task, integer
 from ttfs_sw.neighbours.operations import Inference, Tally
+from ttfs_sw.training.models import ReluNetwork
 
 __all__ = ["FallingNetwork", "FallingThreshold", "calibrate"]
 

@@ -8,11 +8,11 @@ import torch
 
 from ttfs_sw import golden
 from ttfs_sw.artifact.network import Network
-from ttfs_sw.models import ReluNetwork
 from ttfs_sw.neighbours import export
 from ttfs_sw.neighbours.few_spike import FewSpike, bits_of, pulses
 from ttfs_sw.neighbours.method import Method, Progress, Task, integer, largest_activations
 from ttfs_sw.neighbours.operations import Inference, Tally
+from ttfs_sw.training.models import ReluNetwork
 
 __all__ = ["FewSpikeNetwork", "bit_serial"]
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from ttfs_sw.neighbours.qcfs import QcfsModel
-from ttfs_sw.training_data import Data
+from ttfs_sw.training.samples import Data
 
 __all__ = ["al_metric", "choose", "metrics"]
 
@@ -64,7 +64,7 @@ def choose(
     ----------
     model : :class:`ttfs_sw.neighbours.qcfs.QcfsModel`
         Trained, with as many levels everywhere as there may be.
-    data : :class:`ttfs_sw.training_data.Data`
+    data : :class:`ttfs_sw.training.samples.Data`
         Its held-out images decide.
     values : :class:`torch.Tensor`
         Training images from 0 to 1, whose activations give the metric.

@@ -25,8 +25,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from ttfs_sw.models import ReluNetwork
-from ttfs_sw.topology import Topology
+from ttfs_sw.training.models import ReluNetwork
+from ttfs_sw.training.topology import Topology
 
 __all__ = ["LifModel", "gradient_norms", "spike", "tune"]
 
@@ -60,7 +60,7 @@ class LifModel(nn.Module):
 
     Parameters
     ----------
-    topology : :class:`ttfs_sw.topology.Topology`
+    topology : :class:`ttfs_sw.training.topology.Topology`
         The layers. A residual is added to the current, before its batch norm.
     generator : :class:`torch.Generator`
         Draws weights and initial potentials.

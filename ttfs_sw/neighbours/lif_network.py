@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from ttfs_sw.common.errors import InputError
-from ttfs_sw.models import ReluNetwork
 from ttfs_sw.neighbours.lif import LifModel, tune
 from ttfs_sw.neighbours.method import Method, Progress, Task, fit, integer, nearest
 from ttfs_sw.neighbours.operations import Inference, Tally
 from ttfs_sw.neighbours.time_losses import ANSWERS, LOSSES
+from ttfs_sw.training.models import ReluNetwork
 
 __all__ = ["LastStepNetwork", "LifNetwork", "SmoothTetNetwork"]
 

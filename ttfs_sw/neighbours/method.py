@@ -18,14 +18,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ttfs_sw import topology
 from ttfs_sw.artifact.network import Network
 from ttfs_sw.common.errors import InputError
-from ttfs_sw.config import Config
 from ttfs_sw.data.datasets import Dataset
-from ttfs_sw.models import ReluNetwork
 from ttfs_sw.neighbours.operations import Inference
-from ttfs_sw.training_data import Data, check
+from ttfs_sw.training import topology
+from ttfs_sw.training.config import Config
+from ttfs_sw.training.models import ReluNetwork
+from ttfs_sw.training.samples import Data, check
 
 __all__ = ["Method", "Progress", "Task", "fit", "integer", "largest_activations",
            "nearest", "parts"]
@@ -45,7 +45,7 @@ class Task:
 
     Parameters
     ----------
-    config : :class:`ttfs_sw.config.Config`
+    config : :class:`ttfs_sw.training.config.Config`
         Layers, passes, rates, augmentation, seed, ticks of the input.
     dataset : :class:`ttfs_sw.data.datasets.Dataset`
         The images.
@@ -64,7 +64,7 @@ class Task:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The hidden layers, as :mod:`ttfs_sw.topology` writes them."""
+        """The hidden layers, as :mod:`ttfs_sw.training.topology` writes them."""
         return self.config.network.texts
 
     def data(self) -> Data:
@@ -101,7 +101,7 @@ class Method(abc.ABC):
     Parameters
     ----------
     layers : sequence of :class:`str`
-        The hidden layers, as :mod:`ttfs_sw.topology` writes them; the read-out is added.
+        The hidden layers, as :mod:`ttfs_sw.training.topology` writes them; the read-out is added.
     shape : (:class:`int`, :class:`int`, :class:`int`)
         Height, width and channels of an image.
     classes : :class:`int`
@@ -201,9 +201,9 @@ def fit(
         Its parameters are trained.
     loss_of : callable
         From float pixels (0 to the brightest) and labels to the loss.
-    data : :class:`ttfs_sw.training_data.Data`
+    data : :class:`ttfs_sw.training.samples.Data`
         The images; nothing is learned from those held out.
-    config : :class:`ttfs_sw.config.Config`
+    config : :class:`ttfs_sw.training.config.Config`
         Size of a batch, weight decay.
     epochs : :class:`int`
         Passes over the training images.

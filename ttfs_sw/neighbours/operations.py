@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ttfs_sw.topology import LayerPlan, Topology
+from ttfs_sw.training.topology import LayerPlan, Topology
 
 __all__ = ["Inference", "Tally", "synapses"]
 
@@ -66,7 +66,7 @@ def synapses(plan: LayerPlan, counts: torch.Tensor) -> float:
 
     Parameters
     ----------
-    plan : :class:`ttfs_sw.topology.LayerPlan`
+    plan : :class:`ttfs_sw.training.topology.LayerPlan`
         The layer.
     counts : :class:`torch.Tensor`
         Spikes of each neuron of the source, ``[channels, height, width]``, or ``[neurons]`` of a
@@ -86,7 +86,7 @@ class Tally:
 
     Parameters
     ----------
-    topology : :class:`ttfs_sw.topology.Topology`
+    topology : :class:`ttfs_sw.training.topology.Topology`
         The network's layers.
     weighted : :class:`bool`
         Whether what a spike is worth depends on its time, so that each synapse multiplies.

@@ -20,11 +20,11 @@ import torch
 
 from ttfs_sw.artifact.network import Network
 from ttfs_sw.common.errors import InputError
-from ttfs_sw.models import ReluNetwork
 from ttfs_sw.neighbours import export, levels
 from ttfs_sw.neighbours.method import Method, Progress, Task, integer
 from ttfs_sw.neighbours.operations import Inference, Tally
 from ttfs_sw.neighbours.qcfs import start_model, train_model
+from ttfs_sw.training.models import ReluNetwork
 
 __all__ = ["PascalNetwork", "accumulate"]
 

@@ -22,7 +22,6 @@ from torch import nn
 from torch.nn import functional
 
 from ttfs_sw.artifact.network import Network
-from ttfs_sw.models import ReluNetwork
 from ttfs_sw.neighbours import export
 from ttfs_sw.neighbours.method import (
     Method,
@@ -33,6 +32,7 @@ from ttfs_sw.neighbours.method import (
     largest_activations,
 )
 from ttfs_sw.neighbours.operations import Inference, Tally
+from ttfs_sw.training.models import ReluNetwork
 
 __all__ = ["IntegrateFire", "Qcfs", "QcfsModel", "QcfsNetwork", "start_model", "train_model"]
 

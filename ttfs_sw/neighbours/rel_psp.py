@@ -30,7 +30,6 @@ from torch import nn
 from torch.nn import functional
 
 from ttfs_sw.common.errors import InputError
-from ttfs_sw.models import ReluNetwork
 from ttfs_sw.neighbours.method import (
     Method,
     Progress,
@@ -40,7 +39,8 @@ from ttfs_sw.neighbours.method import (
     largest_activations,
 )
 from ttfs_sw.neighbours.operations import Inference, Tally
-from ttfs_sw.topology import LayerPlan
+from ttfs_sw.training.models import ReluNetwork
+from ttfs_sw.training.topology import LayerPlan
 
 __all__ = ["RelPspModel", "RelPspNetwork", "fire", "integrated",
            "spike_time", "stepped"]
@@ -182,7 +182,7 @@ class RelPspModel(nn.Module):
 
     Parameters
     ----------
-    reference : :class:`ttfs_sw.models.ReluNetwork`
+    reference : :class:`ttfs_sw.training.models.ReluNetwork`
         Weights and biases at first.
     values : :class:`torch.Tensor`
         Images, from 0 to 1, whose activations windows are to cover.

@@ -8,16 +8,16 @@ from torch.nn import functional
 
 from ttfs_sw import golden
 from ttfs_sw.artifact.network import Network
-from ttfs_sw.models import QuantisedNetwork, ReluNetwork
 from ttfs_sw.neighbours.method import Method, Progress, Task, fit, integer
 from ttfs_sw.neighbours.operations import Inference, Tally
-from ttfs_sw.topology import Topology
+from ttfs_sw.training.models import QuantisedNetwork, ReluNetwork
+from ttfs_sw.training.topology import Topology
 
 __all__ = ["TtfsNetwork", "of_network"]
 
 
 class TtfsNetwork(Method):
-    """The integer network of :mod:`ttfs_sw.models`, fine-tuned; run by the golden model.
+    """The integer network of :mod:`ttfs_sw.training.models`, fine-tuned; run by the golden model.
 
     Its equation is the integer contract (Stanojevic et al., Nat. Commun. 15:6793, 2024, in ticks)::
 

@@ -5,6 +5,6 @@ their spike times; the mapping from ReLU networks and back; batch-norm fused exa
 that keeps gradients in bounds. After Stanojevic et al., "High-performance deep spiking neural
 networks with 0.3 spikes per neuron", Nat. Commun. 15:6793 (2024).
 
-What runs on the hardware is made elsewhere, by :mod:`ttfs_sw.train`; this package shows why that is
-allowed to train a ReLU network first.
+What runs on the hardware is made elsewhere, by :mod:`ttfs_sw.training.train`; this package shows
+why that is allowed to train a ReLU network first.
 """

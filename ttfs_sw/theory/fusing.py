@@ -17,10 +17,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ttfs_sw.models import ReluNetwork
 from ttfs_sw.theory.layers import raster
 from ttfs_sw.theory.network import TtfsNetwork
-from ttfs_sw.topology import LayerPlan, Topology
+from ttfs_sw.training.models import ReluNetwork
+from ttfs_sw.training.topology import LayerPlan, Topology
 
 __all__ = ["PLACES", "NormalisedNetwork", "fuse"]
 
@@ -32,7 +32,7 @@ class NormalisedNetwork(nn.Module):
 
     Parameters
     ----------
-    topology : :class:`ttfs_sw.topology.Topology`
+    topology : :class:`ttfs_sw.training.topology.Topology`
         Dense layers and convolutions, without residuals.
     place : :class:`str`
         ``"before"`` or ``"after"`` the ReLU. A max-pool comes last in either case.

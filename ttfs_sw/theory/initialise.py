@@ -10,10 +10,10 @@ import itertools
 
 import torch
 
-from ttfs_sw.models import ReluNetwork
 from ttfs_sw.theory.mapping import to_ttfs
 from ttfs_sw.theory.network import TtfsNetwork
-from ttfs_sw.topology import Topology
+from ttfs_sw.training.models import ReluNetwork
+from ttfs_sw.training.topology import Topology
 
 __all__ = ["LOWER", "UPPER", "balance", "naive", "rescale", "smart"]
 

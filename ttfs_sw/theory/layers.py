@@ -19,10 +19,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ttfs_sw.qat import weight_shape
 from ttfs_sw.theory.fire import fire
 from ttfs_sw.theory.spikes import Spikes
-from ttfs_sw.topology import LayerPlan
+from ttfs_sw.training.qat import weight_shape
+from ttfs_sw.training.topology import LayerPlan
 
 __all__ = ["MODELS", "TtfsLayer", "pool", "raster"]
 
@@ -34,7 +34,7 @@ class TtfsLayer(nn.Module):
 
     Parameters
     ----------
-    plan : :class:`ttfs_sw.topology.LayerPlan`
+    plan : :class:`ttfs_sw.training.topology.LayerPlan`
         What to compute. The alpha-model has dense layers and convolutions; average pools and
         residuals are for B1.
     model : :class:`str`

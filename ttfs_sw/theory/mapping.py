@@ -9,9 +9,9 @@ network computes.
 import torch
 
 from ttfs_sw.common.errors import InputError
-from ttfs_sw.models import ReluNetwork
 from ttfs_sw.theory.network import TtfsNetwork
-from ttfs_sw.topology import Topology
+from ttfs_sw.training.models import ReluNetwork
+from ttfs_sw.training.topology import Topology
 
 __all__ = ["relu_parameters", "to_relu", "to_ttfs"]
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from ttfs_sw.theory.layers import TtfsLayer, raster
 from ttfs_sw.theory.spikes import Spikes, encode
-from ttfs_sw.topology import Topology
+from ttfs_sw.training.topology import Topology
 
 __all__ = ["GAMMA", "ZETA", "Trace", "TtfsNetwork"]
 
@@ -52,7 +52,7 @@ class TtfsNetwork(nn.Module):
 
     Parameters
     ----------
-    topology : :class:`ttfs_sw.topology.Topology`
+    topology : :class:`ttfs_sw.training.topology.Topology`
         The shape of the images, and the layers; the last is the read-out, which does not fire.
     model : :class:`str`
         ``"b1"`` or ``"alpha"``: see :mod:`ttfs_sw.theory.layers`.

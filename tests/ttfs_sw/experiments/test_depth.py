@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from ttfs_sw import topology
 from ttfs_sw.data import datasets
 from ttfs_sw.experiments import Options, deep, depth, running
+from ttfs_sw.training import topology
 
 
 @pytest.fixture(scope="module")

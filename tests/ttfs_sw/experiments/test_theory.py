@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from ttfs_sw import config, topology
 from ttfs_sw.cli import main
 from ttfs_sw.common.files import write_text
 from ttfs_sw.data import datasets
 from ttfs_sw.data.datasets import Dataset
 from ttfs_sw.experiments import Options, equivalence, gradients, running, trajectory
-from ttfs_sw.models import ReluNetwork
 from ttfs_sw.theory.initialise import balance
+from ttfs_sw.training import config, topology
+from ttfs_sw.training.models import ReluNetwork
 
 
 @pytest.fixture(scope="module")

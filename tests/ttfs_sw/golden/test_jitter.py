@@ -6,10 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ttfs_sw import golden, quantise, topology
+from ttfs_sw import golden
 from ttfs_sw.data import datasets
 from ttfs_sw.golden import evaluation, jitter
-from ttfs_sw.models import QuantisedNetwork, ReluNetwork
+from ttfs_sw.training import quantise, topology
+from ttfs_sw.training.models import QuantisedNetwork, ReluNetwork
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from ttfs_sw import topology
 from ttfs_sw.neighbours import time_losses
 from ttfs_sw.neighbours.lif import LifModel, gradient_norms, spike, tune
+from ttfs_sw.training import topology
 
 
 def model(layers=("6", "5"), shape=(1, 1, 4), **options):

@@ -9,11 +9,11 @@ import torch
 from ttfs_sw import golden
 from ttfs_sw.artifact.network import Network
 from ttfs_sw.common.errors import InputError
-from ttfs_sw.config import Augmentation, Config, NetworkShape, Training
 from ttfs_sw.data import datasets
 from ttfs_sw.golden import evaluation
 from ttfs_sw.neighbours import METHODS, Task, build
 from ttfs_sw.neighbours.ttfs import of_network
+from ttfs_sw.training.config import Augmentation, Config, NetworkShape, Training
 
 SETTINGS = Config(
     network=NetworkShape(layers=("6c3", "a2", "24"), input_ticks=15),

@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
-from ttfs_sw import topology
 from ttfs_sw.neighbours.operations import Tally, synapses
+from ttfs_sw.training import topology
 
 
 def by_hand(plan, counts):

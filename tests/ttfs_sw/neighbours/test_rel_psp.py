@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ttfs_sw.common.errors import InputError
-from ttfs_sw.config import Augmentation, Config, NetworkShape, Training
 from ttfs_sw.data import datasets
 from ttfs_sw.neighbours import Task, build
 from ttfs_sw.neighbours.rel_psp import RelPspModel, fire, integrated, spike_time, stepped
+from ttfs_sw.training.config import Augmentation, Config, NetworkShape, Training
 
 #: Weights, and times before the end of a window: 65 is silence. 64ths are exact, and ties occur.
 SYNAPSES = st.lists(st.tuples(st.integers(-160, 160), st.integers(0, 65)), max_size=8)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from ttfs_sw import topology
-from ttfs_sw.models import ReluNetwork
+from ttfs_sw.training import topology
+from ttfs_sw.training.models import ReluNetwork
 
 
 @pytest.fixture(scope="module")

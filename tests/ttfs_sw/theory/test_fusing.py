@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ttfs_sw import topology
 from ttfs_sw.theory.fusing import NormalisedNetwork, fuse
 from ttfs_sw.theory.mapping import to_relu
+from ttfs_sw.training import topology
 
 SHAPES = (["12", "9"], ["5c3", "p2", "6c3", "8"], ["4c3s2", "d3", "7"], ["3c1", "4c5p0", "p2", "5"])
 

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from ttfs_sw import config, topology
 from ttfs_sw.common.errors import InputError
 from ttfs_sw.continuous import ContinuousLayer, ContinuousNetwork
-from ttfs_sw.models import ReluNetwork
 from ttfs_sw.theory.initialise import LOWER, UPPER, balance, naive, rescale, smart
 from ttfs_sw.theory.mapping import to_relu, to_ttfs
+from ttfs_sw.training import config, topology
+from ttfs_sw.training.models import ReluNetwork
 
 SHAPES = {
     "dense": ["12", "9"],

@@ -5,11 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from ttfs_sw import config, golden
+from ttfs_sw import golden
 from ttfs_sw.artifact.network import Network
-from ttfs_sw.config import Config, NetworkShape, Training
 from ttfs_sw.data import datasets
-from ttfs_sw.train import train
+from ttfs_sw.training import config
+from ttfs_sw.training.config import Config, NetworkShape, Training
+from ttfs_sw.training.train import train
 
 #: Half a second of training.
 QUICK = Config(

@@ -8,11 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ttfs_sw import golden, quantise, topology
+from ttfs_sw import golden
 from ttfs_sw.common.errors import InputError
 from ttfs_sw.data import datasets
-from ttfs_sw.models import QuantisedNetwork, ReluNetwork
-from ttfs_sw.qat import Fire, QuantisedLayer
+from ttfs_sw.training import quantise, topology
+from ttfs_sw.training.models import QuantisedNetwork, ReluNetwork
+from ttfs_sw.training.qat import Fire, QuantisedLayer
 
 
 def dense(*sizes):
@@ -210,7 +211,7 @@ def test_convolutions_that_round_a_little(monkeypatch):
         sums = exact(*arguments, **more)
         return sums + 0.1 * torch.sin(1000 * torch.arange(sums.numel())).view(sums.shape)
 
-    monkeypatch.setattr("ttfs_sw.qat.functional.conv2d", rough)
+    monkeypatch.setattr("ttfs_sw.training.qat.functional.conv2d", rough)
     digits = datasets.load("digits")
     check_trained_start(digits, ["6c3", "p2", "d3", "20"], (4,) * 4, (15,) * 4, digits.x_test[:50])
 

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttfs_sw import topology
 from ttfs_sw.artifact.rules import output_size
 from ttfs_sw.common.errors import InputError
-from ttfs_sw.topology import Entry, LayerPlan
+from ttfs_sw.training import topology
+from ttfs_sw.training.topology import Entry, LayerPlan
 
 
 def refused(message, texts, shape=None):

@@ -22,18 +22,19 @@ from typing import Any
 
 import torch
 
-from ttfs_sw import distributed, golden, topology
+from ttfs_sw import golden
 from ttfs_sw.artifact.network import Network
-from ttfs_sw.checkpoint import Checkpoint
 from ttfs_sw.common import plot
 from ttfs_sw.common.files import output_folder, write_bytes, write_json, write_text
-from ttfs_sw.config import Config
 from ttfs_sw.data.datasets import Dataset
 from ttfs_sw.golden import evaluation
 from ttfs_sw.golden.torch_model import one_thread
-from ttfs_sw.models import QuantisedNetwork, ReluNetwork
-from ttfs_sw.training_data import Data, check, in_parts
-from ttfs_sw.training_loop import Run
+from ttfs_sw.training import distributed, topology
+from ttfs_sw.training.checkpoint import Checkpoint
+from ttfs_sw.training.config import Config
+from ttfs_sw.training.loop import Run
+from ttfs_sw.training.models import QuantisedNetwork, ReluNetwork
+from ttfs_sw.training.samples import Data, check, in_parts
 
 __all__ = ["train"]
 
@@ -56,7 +57,7 @@ def train(
 
     Parameters
     ----------
-    config : :class:`ttfs_sw.config.Config`
+    config : :class:`ttfs_sw.training.config.Config`
         What to train and how.
     dataset : :class:`ttfs_sw.data.datasets.Dataset`
         Images to train on and to test on.

@@ -22,8 +22,8 @@ import torch
 
 from ttfs_sw.common.errors import InputError
 from ttfs_sw.common.files import write_bytes
-from ttfs_sw.config import Config
 from ttfs_sw.data.datasets import Dataset
+from ttfs_sw.training.config import Config
 
 __all__ = ["NAME", "Checkpoint"]
 
@@ -48,7 +48,7 @@ class Checkpoint:
     ----------
     folder : path
         Of the run.
-    config : :class:`ttfs_sw.config.Config`
+    config : :class:`ttfs_sw.training.config.Config`
         What is trained; another configuration's checkpoint is refused.
     dataset : :class:`ttfs_sw.data.datasets.Dataset`
         Whose training images it is trained on; those of others are refused.

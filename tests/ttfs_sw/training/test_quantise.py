@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ttfs_sw import quantise
 from ttfs_sw.artifact.network import linear_codes
+from ttfs_sw.training import quantise
 
 
 @given(st.floats(2.0**-15, 2.0**15))

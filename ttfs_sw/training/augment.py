@@ -10,7 +10,7 @@ import math
 import torch
 from torch.nn import functional
 
-from ttfs_sw.config import Augmentation
+from ttfs_sw.training.config import Augmentation
 
 __all__ = ["Augmenter"]
 
@@ -20,7 +20,7 @@ class Augmenter:
 
     Parameters
     ----------
-    config : :class:`ttfs_sw.config.Augmentation`
+    config : :class:`ttfs_sw.training.config.Augmentation`
         How far.
     shape : (:class:`int`, :class:`int`, :class:`int`)
         Height, width, channels.

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttfs_sw import config
 from ttfs_sw.common.errors import InputError
-from ttfs_sw.config import Augmentation, Config, NetworkShape, Training
 from ttfs_sw.data import datasets
+from ttfs_sw.training import config
+from ttfs_sw.training.config import Augmentation, Config, NetworkShape, Training
 
 
 def refused(message, name, overrides=None):

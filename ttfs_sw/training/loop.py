@@ -12,13 +12,13 @@ from torch import nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ttfs_sw import quantise
-from ttfs_sw.checkpoint import Checkpoint
 from ttfs_sw.common.errors import FailureError, InputError
-from ttfs_sw.config import Config
-from ttfs_sw.distributed import Processes
-from ttfs_sw.models import QuantisedNetwork, ReluNetwork
-from ttfs_sw.training_data import Data, in_parts
+from ttfs_sw.training import quantise
+from ttfs_sw.training.checkpoint import Checkpoint
+from ttfs_sw.training.config import Config
+from ttfs_sw.training.distributed import Processes
+from ttfs_sw.training.models import QuantisedNetwork, ReluNetwork
+from ttfs_sw.training.samples import Data, in_parts
 
 __all__ = ["Run"]
 
@@ -36,15 +36,15 @@ class Run:
 
     Parameters
     ----------
-    config : :class:`ttfs_sw.config.Config`
+    config : :class:`ttfs_sw.training.config.Config`
         How to train.
-    data : :class:`ttfs_sw.training_data.Data`
+    data : :class:`ttfs_sw.training.samples.Data`
         The images.
     progress : callable or ``None``
         Called as ``progress(done, total)``, in images.
-    checkpoint : :class:`ttfs_sw.checkpoint.Checkpoint` or ``None``
+    checkpoint : :class:`ttfs_sw.training.checkpoint.Checkpoint` or ``None``
         Where the state goes after each epoch.
-    processes : :class:`ttfs_sw.distributed.Processes`
+    processes : :class:`ttfs_sw.training.distributed.Processes`
         Who trains together; the first one writes and logs.
 
     Members

@@ -2,7 +2,7 @@
 
 Every tensor that stands for integers holds integers, as floats wide enough to carry them exactly.
 So export is a copy, and a test compares every code of every neuron with :mod:`ttfs_sw.golden`.
-:mod:`ttfs_sw.models` makes networks of these layers.
+:mod:`ttfs_sw.training.models` makes networks of these layers.
 
 Backwards, rounding is straight-through, and the staircase of firing has the gradients of the
 clipped ramp it approximates (QCFS; Bu et al. 2022): with membrane ``z``, window ``λ`` and
@@ -18,8 +18,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ttfs_sw import quantise
-from ttfs_sw.topology import LayerPlan
+from ttfs_sw.training import quantise
+from ttfs_sw.training.topology import LayerPlan
 
 __all__ = ["Fire", "QuantisedLayer"]
 
@@ -121,7 +121,7 @@ class QuantisedLayer(nn.Module):
 
     Parameters
     ----------
-    plan : :class:`ttfs_sw.topology.LayerPlan`
+    plan : :class:`ttfs_sw.training.topology.LayerPlan`
         What to compute.
     weight_bits : :class:`int`
         2 to 8; weights are symmetric about zero.

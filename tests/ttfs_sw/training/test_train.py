@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from ttfs_sw import config, golden, topology
+from ttfs_sw import golden
 from ttfs_sw.artifact.network import Network
 from ttfs_sw.common.errors import FailureError, InputError
-from ttfs_sw.config import Config, NetworkShape, Training
 from ttfs_sw.data import datasets
 from ttfs_sw.data.datasets import Dataset
-from ttfs_sw.models import QuantisedNetwork
-from ttfs_sw.train import train
-from ttfs_sw.training_data import Data
+from ttfs_sw.training import config, topology
+from ttfs_sw.training.config import Config, NetworkShape, Training
+from ttfs_sw.training.models import QuantisedNetwork
+from ttfs_sw.training.samples import Data
+from ttfs_sw.training.train import train
 
 FILES = {"network.npz", "model.pt", "config.toml", "report.json", "history.json",
          "learning_curve.png"}

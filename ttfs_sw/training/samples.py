@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from ttfs_sw import quantise, topology
 from ttfs_sw.artifact.network import Network
-from ttfs_sw.augment import Augmenter
 from ttfs_sw.common.errors import InputError
-from ttfs_sw.config import Config
 from ttfs_sw.data import datasets
 from ttfs_sw.data import paths as dataset_paths
 from ttfs_sw.data.datasets import Dataset
 from ttfs_sw.golden import jitter
-from ttfs_sw.models import QuantisedNetwork
+from ttfs_sw.training import quantise, topology
+from ttfs_sw.training.augment import Augmenter
+from ttfs_sw.training.config import Config
+from ttfs_sw.training.models import QuantisedNetwork
 
 __all__ = ["Data", "check", "in_parts"]
 
@@ -29,7 +29,7 @@ class Data:
 
     Parameters
     ----------
-    config : :class:`ttfs_sw.config.Config`
+    config : :class:`ttfs_sw.training.config.Config`
         Its held-out count, seed, ticks, dead zone and augmentation.
     dataset : :class:`ttfs_sw.data.datasets.Dataset`
         The images.

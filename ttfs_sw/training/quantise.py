@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ttfs_sw.artifact.network import Layer, Network, linear_codes
-from ttfs_sw.topology import LayerPlan
+from ttfs_sw.training.topology import LayerPlan
 
 __all__ = [
     "MAX_MULTIPLIER",
@@ -82,7 +82,7 @@ class LayerIntegers:
 
     Parameters
     ----------
-    plan : :class:`ttfs_sw.topology.LayerPlan`
+    plan : :class:`ttfs_sw.training.topology.LayerPlan`
         What the layer computes.
     weight : :class:`numpy.ndarray`
         As :class:`ttfs_sw.artifact.network.Layer` has them; see :func:`stored`.

@@ -23,13 +23,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ttfs_sw import topology
 from ttfs_sw.common.errors import InputError
+from ttfs_sw.training import topology
 
 __all__ = ["Augmentation", "Config", "NetworkShape", "Training", "load", "make", "presets"]
 
 #: Where the presets lie, inside the package.
-PRESETS = importlib.resources.files("ttfs_sw") / "presets"
+PRESETS = importlib.resources.files("ttfs_sw.training") / "presets"
 
 
 #: Characters of a name that the network's file has room for.
@@ -53,7 +53,8 @@ class NetworkShape:
     hidden : tuple of :class:`int`
         Neurons of each hidden layer, from the input on, when all of them are dense.
     layers : tuple of :class:`str`
-        Hidden layers of any kind, as :mod:`ttfs_sw.topology` writes them; instead of ``hidden``.
+        Hidden layers of any kind, as :mod:`ttfs_sw.training.topology` writes them; instead of
+        ``hidden``.
     weight_bits : :class:`int` or tuple of :class:`int`
         Bits of a weight, 2 to 8: one for all layers, or one a layer, the read-out's last. Average
         pools have no weights.
@@ -88,7 +89,7 @@ class NetworkShape:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The hidden layers as :mod:`ttfs_sw.topology` writes them."""
+        """The hidden layers as :mod:`ttfs_sw.training.topology` writes them."""
         return self.layers or tuple(map(str, self.hidden))
 
     @property

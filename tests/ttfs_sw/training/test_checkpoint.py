@@ -19,14 +19,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from patience import until
 
-from ttfs_sw import config
-from ttfs_sw.checkpoint import NAME, Checkpoint
 from ttfs_sw.cli import main, make_parser
 from ttfs_sw.common.errors import InputError
-from ttfs_sw.config import Augmentation, Config, NetworkShape, Training
 from ttfs_sw.data import datasets
-from ttfs_sw.train import train
-from ttfs_sw.training_loop import Run
+from ttfs_sw.training import config
+from ttfs_sw.training.checkpoint import NAME, Checkpoint
+from ttfs_sw.training.config import Augmentation, Config, NetworkShape, Training
+from ttfs_sw.training.loop import Run
+from ttfs_sw.training.train import train
 
 #: A second of training with all that has a state: distortions, jitter, running mean, residual.
 QUICK = Config(
@@ -110,7 +110,7 @@ def test_interrupted_twice_and_after_the_last_epoch(whole, digits, tmp_path, mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("ttfs_sw.train._report", stop)
+        patch.setattr("ttfs_sw.training.train._report", stop)
         with pytest.raises(KeyboardInterrupt):
             train(QUICK, digits, tmp_path, resume=True)
     train(QUICK, digits, tmp_path, resume=True)

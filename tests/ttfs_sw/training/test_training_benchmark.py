@@ -14,7 +14,7 @@ from networks import networks, random_images
 
 from ttfs_sw import continuous, golden
 
-PATH = Path(__file__).parents[2] / "benchmarks" / "training.py"
+PATH = Path(__file__).parents[3] / "benchmarks" / "training.py"
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ttfs_sw import quantise
-from ttfs_sw.qat import Fire, QuantisedLayer, weight_shape
-from ttfs_sw.quantise import LayerIntegers
-from ttfs_sw.topology import LayerPlan, Topology
+from ttfs_sw.training import quantise
+from ttfs_sw.training.qat import Fire, QuantisedLayer, weight_shape
+from ttfs_sw.training.quantise import LayerIntegers
+from ttfs_sw.training.topology import LayerPlan, Topology
 
 __all__ = ["Activity", "QuantisedNetwork", "ReluNetwork"]
 
@@ -40,7 +40,7 @@ class ReluLayer(nn.Module):
 
     Parameters
     ----------
-    plan : :class:`ttfs_sw.topology.LayerPlan`
+    plan : :class:`ttfs_sw.training.topology.LayerPlan`
         What to compute.
     generator : :class:`torch.Generator`
         Draws the weights, He-normal.
@@ -75,7 +75,7 @@ class ReluNetwork(nn.Module):
 
     Parameters
     ----------
-    topology : :class:`ttfs_sw.topology.Topology`
+    topology : :class:`ttfs_sw.training.topology.Topology`
         The shape of the images, and the layers.
     generator : :class:`torch.Generator`
         Draws the weights.
@@ -109,7 +109,7 @@ class QuantisedNetwork(nn.Module):
 
     Parameters
     ----------
-    topology : :class:`ttfs_sw.topology.Topology`
+    topology : :class:`ttfs_sw.training.topology.Topology`
         The shape of the images, and the layers.
     weight_bits : sequence of :class:`int`
         One a layer with weights to learn.

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from patience import PATIENCE
 
-from ttfs_sw import distributed
 from ttfs_sw.artifact.network import Network
-from ttfs_sw.config import Augmentation, Config, NetworkShape, Training
 from ttfs_sw.data import datasets
-from ttfs_sw.distributed import Processes
-from ttfs_sw.train import train
+from ttfs_sw.training import distributed
+from ttfs_sw.training.config import Augmentation, Config, NetworkShape, Training
+from ttfs_sw.training.distributed import Processes
+from ttfs_sw.training.train import train
 
 
 @given(size=st.integers(1, 50), count=st.integers(1, 7), seed=st.integers(0, 99))
