@@ -38,7 +38,7 @@ bench: $(installed)
 	$(bin)/python benchmarks/table.py training --write
 
 experiments: $(installed)
-	for name in $$($(bin)/python -c 'from ttfs_sw.experiments import *; print(*EXPERIMENTS)'); do \
+	for name in $$($(bin)/python -c 'from ttfs_sw.research.experiments import *; print(*EXPERIMENTS)'); do \
 	  $(bin)/ttfs experiment $$name -o docs/experiments || exit; done
 
 install: $(installed)

@@ -30,9 +30,9 @@ from ttfs_sw.common.files import write_json
 from ttfs_sw.common.progress import bar
 from ttfs_sw.data import datasets
 from ttfs_sw.data.datasets import Dataset
-from ttfs_sw.experiments import Options
-from ttfs_sw.experiments.equivalence import compare_run, open_run
 from ttfs_sw.golden import Trace
+from ttfs_sw.research.experiments import Options
+from ttfs_sw.research.experiments.equivalence import compare_run, open_run
 from ttfs_sw.training import config
 from ttfs_sw.training.train import train
 

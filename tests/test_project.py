@@ -131,7 +131,7 @@ def test_index_has_every_page():
 
 
 def test_every_experiment_has_its_page():
-    from ttfs_sw.experiments import EXPERIMENTS
+    from ttfs_sw.research.experiments import EXPERIMENTS
 
     folder = ROOT / "docs" / "experiments"
     index = (folder / "index.md").read_text(encoding="utf-8")
@@ -168,7 +168,7 @@ def test_readme_python_names_what_exists():
 def test_every_preset_loads():
     from ttfs_sw.training import config
 
-    names = sorted(path.stem for path in (ROOT / "ttfs_sw" / "presets").glob("*.toml"))
+    names = sorted(path.stem for path in (ROOT / "ttfs_sw" / "training" / "presets").glob("*.toml"))
     assert {"digits-mlp", "mnist-mlp", "mnist-mlp-256"} <= set(names)
     for name in names:
         assert config.load(name)

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import networks, random_images
 
-from ttfs_sw import continuous, golden
+from ttfs_sw import golden
+from ttfs_sw.research import continuous
 
 PATH = Path(__file__).parents[3] / "benchmarks" / "training.py"
 
