@@ -25,7 +25,7 @@ ALLOWED = {
 }
 
 #: The command line ties the packages together: inside its functions it may import any of them.
-LAZY = ("ttfs_sw/cli/", "ttfs_sw/demo.py")
+LAZY = ("ttfs_sw/cli/", "ttfs_sw/cli/demo.py")
 
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 

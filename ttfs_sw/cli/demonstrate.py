@@ -40,7 +40,7 @@ def demo(options: Namespace) -> Outcome:
     # Before anything heavy is imported: a folder that cannot be written is known at once.
     folder = output_folder(options.output or FOLDER)
 
-    from ttfs_sw import demo as chain
+    from ttfs_sw.cli import demo as chain
 
     report = chain.run(
         folder, board=board, simulator=options.sim, jobs=options.jobs or cores(),

@@ -1,7 +1,7 @@
 """Conversion proven on generated models: every rewriting step, every refusal, and the integers.
 
 By default the same models are drawn each time. ``TTFS_MODELS=5000 python -m pytest
-tests/ttfs_sw/test_convert_models.py`` draws that many new ones in each test.
+tests/ttfs_sw/convert/test_models.py`` draws that many new ones in each test.
 """
 
 import collections

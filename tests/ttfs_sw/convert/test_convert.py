@@ -206,7 +206,7 @@ def test_no_test_image_calibrates(trained, digits, tmp_path):
 
 @pytest.mark.parametrize("network", ["mlp", "lenet", "input-norm", "norm-after", "shifted"])
 def test_benchmark(tmp_path, capsys, network):
-    path = Path(__file__).parents[2] / "benchmarks" / "convert.py"
+    path = Path(__file__).parents[3] / "benchmarks" / "convert.py"
     spec = importlib.util.spec_from_file_location("convert_benchmark", path)
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)

@@ -8,9 +8,9 @@ import zlib
 import pytest
 
 from ttfs_sw.cli import main
+from ttfs_sw.cli.report_page import find_reports, write_page
 from ttfs_sw.cli.rows import describe
 from ttfs_sw.common.errors import InputError
-from ttfs_sw.report_page import find_reports, write_page
 
 EVALUATE = {
     "verb": "evaluate", "version": "0.1.0", "network": "<runs>/x & y/network.npz", "images": 450,

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from ttfs_fpga.boards import doctor as module
 from ttfs_fpga.boards import toolchain
-from ttfs_fpga.boards.doctor import doctor
 from ttfs_fpga.boards.toolchain import FAMILIES
+from ttfs_sw.cli import doctor as module
+from ttfs_sw.cli.doctor import doctor
 from ttfs_sw.common.errors import InputError
 
 KEYS = {"tool", "found", "version", "where", "needed_for", "install"}
@@ -106,7 +106,7 @@ def test_toolchain_of_choice_is_looked_for(bare, monkeypatch):
 
 def test_it_is_light():
     code = (
-        "import sys\nfrom ttfs_fpga.boards.doctor import doctor\ndoctor()\n"
+        "import sys\nfrom ttfs_sw.cli.doctor import doctor\ndoctor()\n"
         "print({'torch', 'sklearn', 'matplotlib', 'cocotb'} & set(sys.modules))"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,8 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from ttfs_sw import demo
-from ttfs_sw.cli import main
+from ttfs_sw.cli import demo, main
 from ttfs_sw.common.errors import FailureError, ToolError
 from ttfs_sw.data import datasets
 
