@@ -12,17 +12,14 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ttfs_sw.artifact.rules import ARRAYS, MAX_LAYERS, NetworkError
 from ttfs_sw.common import files
 
-if TYPE_CHECKING:
-    from ttfs_sw.artifact.network import Layer, Network
-
-__all__ = ["load", "save", "sha256"]
+__all__ = ["ADVICE", "LAYER_FIELDS", "NETWORK_FIELDS", "load", "save", "sha256"]
 
 FORMAT = "ttfs-network"
 VERSION = 1
@@ -42,82 +39,61 @@ MAX_HEADER_BYTES = 4 << 20
 ADVICE = "write the network again with `ttfs train`"
 
 
-def _header(network: "Network") -> dict[str, Any]:
-    """Everything of a network that is not an array, except the SHA-256."""
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        **{name: getattr(network, name) for name in NETWORK_FIELDS},
-        "layers": [{name: getattr(layer, name) for name in LAYER_FIELDS}
-                   for layer in network.layers],
-    }
-
-
-def _arrays(network: "Network") -> dict[str, np.ndarray]:
-    """Every array of a network by its name in the file, little-endian."""
-    arrays = {"input_codes": network.input_codes}
-    for index, layer in enumerate(network.layers):
-        for name in ARRAYS:
-            arrays[f"layer{index}_{name}"] = getattr(layer, name)
-    return {name: _little_endian(array) for name, array in arrays.items()}
+def _header(fields: dict[str, Any]) -> dict[str, Any]:
+    """The header of a network of these fields, without its SHA-256."""
+    return {"format": FORMAT, "version": VERSION, **fields}
 
 
 def _little_endian(array: np.ndarray) -> np.ndarray:
     return array.astype(array.dtype.newbyteorder("<"))
 
 
-def sha256(network: "Network") -> str:
+def sha256(fields: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
     """Return the SHA-256 of the canonical serialisation: the header, then every array by name."""
     digest = hashlib.sha256()
-    canonical = json.dumps(_header(network), sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps(_header(fields), sort_keys=True, separators=(",", ":"))
     digest.update(canonical.encode("ascii") + b"\n")
-    for name, array in sorted(_arrays(network).items()):
+    for name, array in sorted(arrays.items()):
         shape = "x".join(map(str, array.shape))
         digest.update(f"{name} {array.dtype.name} {shape}\n".encode("ascii"))
-        digest.update(array.tobytes())
+        digest.update(_little_endian(array).tobytes())
     return digest.hexdigest()
 
 
-def save(network: "Network", path: str | os.PathLike) -> None:
-    """Write ``network`` to ``path``, whole or not at all; equal networks give equal bytes."""
-    header = json.dumps({**_header(network), "sha256": network.sha256}, indent=1)
-    members = {"header": _little_endian(np.array(header)), **_arrays(network)}
+def save(fields: dict[str, Any], arrays: dict[str, np.ndarray], path: str | os.PathLike) -> None:
+    """Write a network to ``path``, whole or not at all; equal networks give equal bytes.
+
+    ``fields`` are those of :data:`NETWORK_FIELDS` and ``layers``, of which each has those of
+    :data:`LAYER_FIELDS`.
+    """
+    header = json.dumps({**_header(fields), "sha256": sha256(fields, arrays)}, indent=1)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
-        for name, array in members.items():
+        for name, array in {"header": np.array(header), **arrays}.items():
             # A fixed date and no compression: the bytes depend on neither the clock nor the
             # version of zlib.
             member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
             member.create_system = 3
             member.external_attr = 0o644 << 16
             content = io.BytesIO()
-            np.lib.format.write_array(content, array, version=(1, 0), allow_pickle=False)
+            np.lib.format.write_array(
+                content, _little_endian(array), version=(1, 0), allow_pickle=False
+            )
             archive.writestr(member, content.getvalue())
     files.write_bytes(path, packed.getvalue())
 
 
-def load(
-    network_class: type["Network"], layer_class: type["Layer"], path: str | os.PathLike
-) -> "Network":
-    """Read and validate the network at ``path``; see :meth:`Network.load`."""
+def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return the header and the arrays of the file at ``path``, each of the form that it must have.
+
+    What they mean is not looked at here: that their SHA-256 is the header's neither.
+    """
     path = Path(path)
     content = _read(path)
     try:
-        header, arrays = _unpack(content)
-        layers = [
-            layer_class(**fields, **{name: arrays[f"layer{index}_{name}"] for name in ARRAYS})
-            for index, fields in enumerate(header["layers"])
-        ]
-        network = network_class(
-            **{name: header[name] for name in NETWORK_FIELDS},
-            input_codes=arrays["input_codes"],
-            layers=tuple(layers),
-        )
-        if network.sha256 != header["sha256"]:
-            raise NetworkError(f"sha256 does not match the content, which was changed; {ADVICE}")
+        return _unpack(content)
     except NetworkError as error:
         raise NetworkError(f"{path}: {error}") from error
-    return network
 
 
 def _read(path: Path) -> bytes:

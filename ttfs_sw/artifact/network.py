@@ -14,16 +14,13 @@ from typing import Any
 import numpy as np
 
 from ttfs_sw.artifact import file as network_file
+from ttfs_sw.artifact.layer import Layer, reach
 from ttfs_sw.artifact.rules import (
     ARRAYS,
-    KINDS,
     MAX_LAYERS,
-    MAX_RESIDUAL_SHIFT,
     MAX_SIZE,
     NetworkError,
     as_array,
-    check_layer,
-    check_network,
     integer,
     integers,
     read_only,
@@ -32,124 +29,6 @@ from ttfs_sw.artifact.rules import (
 )
 
 __all__ = ["Layer", "Network", "NetworkError", "dense_network", "linear_codes"]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Layer:
-    """One layer: where it reads, its shape, and its integers.
-
-    The arrays are copied and read-only; anything integer is taken if no value is lost.
-
-    Parameters
-    ----------
-    name : :class:`str`
-        Unique in its network; appears in messages and reports.
-    kind : :class:`str`
-        ``"dense"``, ``"conv2d"`` or ``"depthwise"``.
-    source : :class:`int`
-        Index of the layer whose map is read; -1 is the network's input.
-    second_source : :class:`int` or ``None``
-        Residual: a map of shape ``out_shape``, added to the membrane as ``a << residual_shift``.
-    residual_shift : :class:`int`
-        Left shift of the residual's codes; 0 without a residual.
-    in_shape, out_shape : (:class:`int`, :class:`int`, :class:`int`)
-        Height, width and channels of what is read, and of the neurons before pooling. A dense layer
-        has ``(1, 1, inputs)`` and ``(1, 1, outputs)`` and reads its source in raster order.
-    kernel, stride, padding : (:class:`int`, :class:`int`)
-        Along height and width; the padding is silent and the same on both sides.
-    pool : :class:`int`
-        The first spike of each ``pool`` x ``pool`` window wins, after firing; 1 is none. Rows and
-        columns that do not fill a window are dropped.
-    spiking : :class:`bool`
-        False for the last layer only: its membrane potentials are the logits.
-    ticks : :class:`int`
-        T of the layer's own codes, 1 to 255; 0 when it does not spike.
-    weight_bits : :class:`int`
-        Declared width of a weight, 2 to 8, two's complement.
-    weight : :class:`numpy.ndarray`
-        int8 ``[ky, kx, c_in, c_out]``; dense ``[inputs, outputs]``; depthwise ``[ky, kx, c, 1]``.
-    bias : :class:`numpy.ndarray`
-        int32 ``[c_out]``: where the membrane starts.
-    multiplier, shift : :class:`numpy.ndarray`
-        uint16 and uint8 ``[c_out]``: m and s of the requantiser; empty when not spiking.
-    weight_scale, output_scale : :class:`float`
-        Real value of one step of a weight, and of one step of the layer's codes (of its logits,
-        when it does not spike). They explain the integers; nothing computes with them.
-    """
-
-    name: str
-    kind: str
-    source: int
-    second_source: int | None
-    residual_shift: int
-    in_shape: tuple[int, int, int]
-    out_shape: tuple[int, int, int]
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    pool: int
-    spiking: bool
-    ticks: int
-    weight_bits: int
-    weight: np.ndarray = dataclasses.field(repr=False)
-    bias: np.ndarray = dataclasses.field(repr=False)
-    multiplier: np.ndarray = dataclasses.field(repr=False)
-    shift: np.ndarray = dataclasses.field(repr=False)
-    weight_scale: float
-    output_scale: float
-
-    def __post_init__(self) -> None:
-        text(self.name, "the name of a layer", "[A-Za-z0-9_.-]{1,64}")
-        where = f"layer {self.name!r}"
-        if self.kind not in KINDS:
-            raise NetworkError(
-                f"{where}: kind must be one of {', '.join(KINDS)}, not {self.kind!r}"
-            )
-        if not isinstance(self.spiking, bool | np.bool_):
-            raise NetworkError(f"{where}: spiking must be true or false, not {self.spiking!r}")
-
-        def put(check, name, *limits):
-            object.__setattr__(self, name, check(getattr(self, name), f"{where}: {name}", *limits))
-
-        put(integer, "source", -1, MAX_LAYERS)
-        if self.second_source is not None:
-            put(integer, "second_source", -1, MAX_LAYERS)
-        put(integer, "residual_shift", 0, MAX_RESIDUAL_SHIFT)
-        for name in ("in_shape", "out_shape"):
-            put(integers, name, 3, 1, MAX_SIZE)
-        for name in ("kernel", "stride"):
-            put(integers, name, 2, 1, MAX_SIZE)
-        put(integers, "padding", 2, 0, MAX_SIZE)
-        put(integer, "pool", 1, MAX_SIZE)
-        put(integer, "ticks", 0, 255)
-        put(integer, "weight_bits", 2, 8)
-        put(real, "weight_scale")
-        put(real, "output_scale")
-        for name, dtype in ARRAYS.items():
-            put(read_only, name, dtype)
-        object.__setattr__(self, "spiking", bool(self.spiking))
-        check_layer(self)
-
-    @property
-    def inputs(self) -> int:
-        """Neurons (or pixels) of the map that the layer reads."""
-        return math.prod(self.in_shape)
-
-    @property
-    def outputs(self) -> int:
-        """Neurons of the layer, before pooling."""
-        return math.prod(self.out_shape)
-
-    @property
-    def map_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of the layer's map, after pooling."""
-        height, width, channels = self.out_shape
-        return height // self.pool, width // self.pool, channels
-
-    @property
-    def neurons(self) -> int:
-        """Neurons of the layer's map, after pooling."""
-        return math.prod(self.map_shape)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -193,7 +72,7 @@ class Network:
         object.__setattr__(self, "layers", tuple(self.layers))
         if not all(isinstance(layer, Layer) for layer in self.layers):
             raise NetworkError("layers must be a sequence of Layer")
-        check_network(self)
+        _check(self)
 
     @property
     def inputs(self) -> int:
@@ -223,7 +102,7 @@ class Network:
         bounds = []
         for layer in self.layers:
             ticks = self.map_ticks(layer.source)
-            low, high = _reach(layer)
+            low, high = reach(layer)
             low, high = layer.bias + ticks * low, layer.bias + ticks * high
             if layer.second_source is not None:
                 high = high + (self.map_ticks(layer.second_source) << layer.residual_shift)
@@ -233,7 +112,7 @@ class Network:
     @functools.cached_property
     def sha256(self) -> str:
         """SHA-256 of the content in hexadecimal; how the file was packed does not enter."""
-        return network_file.sha256(self)
+        return network_file.sha256(*self._parts())
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the network to ``path``, whole or not at all; equal networks give equal bytes.
@@ -243,7 +122,7 @@ class Network:
         :exc:`ttfs_sw.common.errors.InputError`
             If the folder cannot be written or the disk is full.
         """
-        network_file.save(self, path)
+        network_file.save(*self._parts(), path)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Network":
@@ -254,7 +133,35 @@ class Network:
         :exc:`NetworkError`
             If the file is missing, damaged, foreign or breaks any rule of the format.
         """
-        return network_file.load(cls, Layer, path)
+        header, arrays = network_file.load(path)
+        try:
+            network = cls(
+                **{name: header[name] for name in network_file.NETWORK_FIELDS},
+                input_codes=arrays["input_codes"],
+                layers=tuple(
+                    Layer(**fields, **{name: arrays[f"layer{index}_{name}"] for name in ARRAYS})
+                    for index, fields in enumerate(header["layers"])
+                ),
+            )
+            if network.sha256 != header["sha256"]:
+                raise NetworkError(
+                    f"sha256 does not match the content, which was changed; {network_file.ADVICE}"
+                )
+        except NetworkError as error:
+            raise NetworkError(f"{path}: {error}") from error
+        return network
+
+    def _parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """What a file holds: every field that is no array, and every array by its name there."""
+        fields = {name: getattr(self, name) for name in network_file.NETWORK_FIELDS}
+        fields["layers"] = [
+            {name: getattr(layer, name) for name in network_file.LAYER_FIELDS}
+            for layer in self.layers
+        ]
+        arrays = {"input_codes": self.input_codes}
+        for index, layer in enumerate(self.layers):
+            arrays |= {f"layer{index}_{name}": getattr(layer, name) for name in ARRAYS}
+        return fields, arrays
 
     def __eq__(self, other: Any) -> bool:
         return isinstance(other, Network) and self.sha256 == other.sha256
@@ -263,29 +170,57 @@ class Network:
         return hash(self.sha256)
 
 
-def _reach(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
-    """Sums of the negative and of the positive weights that some neuron of each channel sees."""
-    weight = layer.weight.astype(np.int64)
-    negative, positive = np.minimum(weight, 0), np.maximum(weight, 0)
+def _check(network: Network) -> None:
+    """Check how the layers of a network fit together.
+
+    Raises
+    ------
+    :exc:`NetworkError`
+        If a name is taken twice, a source is not an earlier map of the right shape, or the layers
+        that do not spike are not exactly the last one.
+    """
+    if network.input_codes.shape != (256,):
+        raise NetworkError(f"input_codes must have 256 entries, not {network.input_codes.shape}")
+    if network.input_codes.max() > network.input_ticks:
+        raise NetworkError(
+            f"input_codes has the code {network.input_codes.max()}, which is more than "
+            f"input_ticks {network.input_ticks}"
+        )
+    if not 1 <= len(network.layers) <= MAX_LAYERS:
+        raise NetworkError(f"layers must be 1 to {MAX_LAYERS}, not {len(network.layers)}")
+    names = [layer.name for layer in network.layers]
+    for index, layer in enumerate(network.layers):
+        where = f"layer {layer.name!r}"
+        if layer.name in names[:index]:
+            raise NetworkError(f"{where}: the name is taken by an earlier layer")
+        last = index == len(network.layers) - 1
+        if last and layer.spiking:
+            raise NetworkError(f"{where}: spiking must be false in the last layer, the read-out")
+        if not last and not layer.spiking:
+            raise NetworkError(f"{where}: spiking must be true in every layer but the last")
+        for name in ("source", "second_source"):
+            source = getattr(layer, name)
+            if source is not None and source >= index:
+                raise NetworkError(
+                    f"{where}: {name} must be -1 (the input) or an earlier layer, not {source}"
+                )
+        _check_map(network, layer.source, layer.in_shape, layer, "source")
+        if layer.second_source is not None:
+            _check_map(network, layer.second_source, layer.out_shape, layer, "second_source")
+
+
+def _check_map(
+    network: Network, source: int, shape: tuple[int, int, int], layer: Layer, name: str
+) -> None:
+    """Check that the map of ``source`` is what ``layer`` reads; dense layers read it flattened."""
+    found = network.map_shape(source)
     if layer.kind == "dense":
-        return negative.sum(axis=0), positive.sum(axis=0)
-    # Depthwise has its channels on the third axis and no sum over inputs.
-    over = (0, 1, 2) if layer.kind == "conv2d" else (0, 1, 3)
-    # Neurons at the border see fewer taps. More taps reach further, so only extremes over the
-    # distinct windows matter; there are at most kernel x kernel of those.
-    windows = [(rows, columns) for rows in _taps(layer, 0) for columns in _taps(layer, 1)]
-    lows = [negative[rows, columns].sum(axis=over) for rows, columns in windows]
-    highs = [positive[rows, columns].sum(axis=over) for rows, columns in windows]
-    return np.min(lows, axis=0), np.max(highs, axis=0)
-
-
-def _taps(layer: Layer, axis: int) -> set[slice]:
-    """The distinct ranges of kernel taps that fall inside the map along one axis."""
-    ranges = set()
-    for position in range(layer.out_shape[axis]):
-        first = position * layer.stride[axis] - layer.padding[axis]
-        ranges.add((max(0, -first), min(layer.kernel[axis], layer.in_shape[axis] - first)))
-    return [slice(*taps) for taps in sorted(ranges)]
+        found = (1, 1, math.prod(found))
+    if found != shape:
+        raise NetworkError(
+            f"layer {layer.name!r}: {name} {source} gives a map of shape {found}, but the layer "
+            f"needs {shape}"
+        )
 
 
 def linear_codes(ticks: int, maximum: int = 255) -> np.ndarray:

@@ -25,7 +25,7 @@ from torch import nn
 from ttfs_sw.common.errors import FailureError, InputError
 from ttfs_sw.common.files import output_folder, write_bytes, write_text
 from ttfs_sw.convert import archive, graph, report, source, state, verdict
-from ttfs_sw.convert.calibrate import calibrate, relu_network, settle_constants
+from ttfs_sw.convert.calibrate import Calibration, calibrate, relu_network, settle_constants
 from ttfs_sw.convert.finetune import finetune
 from ttfs_sw.convert.layers import Folded
 from ttfs_sw.convert.pixels import Pixels
@@ -167,7 +167,7 @@ def convert(
     for note in folded.notes:
         logger.info("%s", note)
     count = len(images)
-    calibration = verdict.Calibration(
+    calibration = Calibration(
         data.x[:count].numpy(), images, codes, data.y[:count].numpy())
     try:
         verdict.judge(found, network, quantised, relu, folded, calibration, max_loss,

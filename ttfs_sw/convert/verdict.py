@@ -10,23 +10,21 @@ What is asked, on the training images that calibrated and then on the test image
 The verdict is read off the report and steers nothing: no choice is made on a test image.
 """
 
-import dataclasses
 import math
 from typing import Any
 
 import numpy as np
-import torch
 
 from ttfs_sw import golden
 from ttfs_sw.artifact.network import Network
 from ttfs_sw.common.errors import FailureError
 from ttfs_sw.convert import blame
-from ttfs_sw.convert.calibrate import activations
+from ttfs_sw.convert.calibrate import Calibration, activations
 from ttfs_sw.convert.layers import Folded
 from ttfs_sw.convert.report import figures
 from ttfs_sw.training.models import QuantisedNetwork, ReluNetwork
 
-__all__ = ["ANY_LOSS", "MAX_LOSS", "Calibration", "RejectedError", "judge"]
+__all__ = ["ANY_LOSS", "MAX_LOSS", "RejectedError", "judge"]
 
 #: Points that integers may lose, and a number of points with which nothing is judged.
 MAX_LOSS, ANY_LOSS = 0.5, 100.0
@@ -55,31 +53,6 @@ class RejectedError(FailureError):
     def __init__(self, message: str, report: dict[str, Any]):
         super().__init__(message)
         self.report = report
-
-
-@dataclasses.dataclass(frozen=True)
-class Calibration:
-    """The training images that calibrated a conversion.
-
-    Parameters
-    ----------
-    pixels : :class:`numpy.ndarray`
-        As bytes, ``[images, inputs]``.
-    images, codes : :class:`torch.Tensor`
-        As the float network and as the integers read them.
-    labels : :class:`numpy.ndarray`
-        Their classes.
-    """
-
-    pixels: np.ndarray
-    images: torch.Tensor
-    codes: torch.Tensor
-    labels: np.ndarray
-
-    def first(self, count: int) -> "Calibration":
-        """The first ``count`` of them."""
-        return Calibration(*(getattr(self, field.name)[:count]
-                             for field in dataclasses.fields(self)))
 
 
 def judge(
