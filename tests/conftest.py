@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
-from patience import MARK, processes_with
 
+from tests.support.patience import MARK, processes_with
 from ttfs_sw.artifact.network import Network, dense_network
 
 settings.register_profile(

@@ -138,7 +138,7 @@ def test_the_house_stays_small():
 def test_no_modules_import_each_other():
     graph = {
         dotted(path): {name for name in imports(path.read_text()) if name != dotted(path)}
-        for path in MODULES
+        for path in MODULES if room(dotted(path)) != "hdl"
     }
     # A package's own file gathers what its modules define; those name their neighbours themselves.
     graph = {name: others - {name.rpartition(".")[0]} for name, others in graph.items()}

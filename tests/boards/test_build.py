@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from routed import shell
 
+from tests.support.routed import shell
 from ttfs_fpga.boards.build import build, latency_parts_us, latency_us, make_image
 from ttfs_fpga.boards.image import Image
 from ttfs_fpga.boards.registry import BOARDS

@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from patience import PATIENCE, until
 
+from tests.support.patience import PATIENCE, until
 from ttfs_fpga.boards.process import LAST_LINES, run_tool
 from ttfs_sw.common.errors import FailureError, ToolError
 

@@ -1,8 +1,8 @@
 """Reading nextpnr's delays."""
 
 import pytest
-from routed import cell, sdf, wire
 
+from tests.support.routed import cell, sdf, wire
 from ttfs_fpga.boards.sdf import Arc, Cell, Check, read_sdf
 from ttfs_sw.common.errors import FailureError
 

@@ -5,8 +5,8 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from routed import cell, one_register, sdf, wire
 
+from tests.support.routed import cell, one_register, sdf, wire
 from ttfs_fpga.boards.cell_timing import Device, device_timing
 from ttfs_fpga.boards.sdf import read_sdf
 from ttfs_fpga.boards.timing import Hop, Timing, origin

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import random_images, random_network
 
+from tests.support.networks import random_images, random_network
 from ttfs_fpga.boards.registry import BOARDS
 from ttfs_fpga.hdl.compiler import minimal_config
 from ttfs_fpga.sim import cosim

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from patience import PATIENCE, until
 
+from tests.support.patience import PATIENCE, until
 from ttfs_fpga.hdl.compiler import DoesNotFit
 from ttfs_fpga.hdl.shapes import Memory
 from ttfs_fpga.sim import cosim

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from patience import until
 
+from tests.support.patience import until
 from ttfs_fpga.boards.build import make_image
 from ttfs_fpga.boards.clock import RESET_SECONDS
 from ttfs_fpga.boards.flash_boot import READ, WAKE_UP

@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from integer_networks import make_network
 
+from tests.support.integer_networks import make_network
 from ttfs_fpga.hdl.compiler import compile_network, minimal_config
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.core.guard import CoreError, Guard

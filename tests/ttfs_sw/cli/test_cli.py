@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from patience import PATIENCE, until
 
+from tests.support.patience import PATIENCE, until
 from ttfs_sw import cli
 from ttfs_sw.artifact.network import dense_network
 from ttfs_sw.cli import main, options

@@ -10,8 +10,8 @@ import zipfile
 
 import numpy as np
 import pytest
-from patience import PATIENCE
 
+from tests.support.patience import PATIENCE
 from ttfs_sw.artifact.network import dense_network
 from ttfs_sw.cli import main
 

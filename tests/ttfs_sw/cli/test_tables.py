@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from patience import PATIENCE
 
+from tests.support.patience import PATIENCE
 from ttfs_sw.cli import tables
 from ttfs_sw.cli.tables import Outcome
 

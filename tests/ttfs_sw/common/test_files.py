@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from patience import PATIENCE
 
+from tests.support.patience import PATIENCE
 from ttfs_sw.artifact.network import Network
 from ttfs_sw.common import files
 from ttfs_sw.common.errors import InputError

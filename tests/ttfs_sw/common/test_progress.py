@@ -5,8 +5,7 @@ import logging
 import sys
 import time
 
-from patience import PATIENCE
-
+from tests.support.patience import PATIENCE
 from ttfs_sw.common import progress
 
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
-from relu_models import models
-from relu_modules import build, real_images
 from torch import nn
 
+from tests.support.relu_models import models
+from tests.support.relu_modules import build, real_images
 from ttfs_sw import golden
 from ttfs_sw.artifact.network import Network
 from ttfs_sw.common.errors import FailureError, InputError

@@ -9,10 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from integer_networks import code
-from networks import networks, random_images
-from patience import PATIENCE
 
+from tests.support.integer_networks import code
+from tests.support.networks import networks, random_images
+from tests.support.patience import PATIENCE
 from ttfs_sw import golden
 from ttfs_sw.artifact.network import Layer, Network, dense_network, linear_codes
 from ttfs_sw.common.errors import InputError

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import networks, random_images
 
+from tests.support.networks import networks, random_images
 from ttfs_sw import golden
 from ttfs_sw.artifact.network import dense_network
 from ttfs_sw.research.continuous import ContinuousLayer, ContinuousNetwork, integrate, matrix

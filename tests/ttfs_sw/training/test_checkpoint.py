@@ -17,8 +17,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from patience import until
 
+from tests.support.patience import until
 from ttfs_sw.cli import main, make_parser
 from ttfs_sw.common.errors import InputError
 from ttfs_sw.data import datasets

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from patience import PATIENCE
 
+from tests.support.patience import PATIENCE
 from ttfs_sw.artifact.network import Network
 from ttfs_sw.data import datasets
 from ttfs_sw.training import distributed

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from integer_networks import code
 
+from tests.support.integer_networks import code
 from ttfs_sw import golden
 from ttfs_sw.artifact.network import dense_network
 

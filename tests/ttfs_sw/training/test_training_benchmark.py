@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import networks, random_images
 
+from tests.support.networks import networks, random_images
 from ttfs_sw import golden
 from ttfs_sw.research import continuous
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import networks, random_images
 
+from tests.support.networks import networks, random_images
 from ttfs_sw import golden
 from ttfs_sw.research.neighbours.few_spike import FewSpike, bits_of, pulses
 from ttfs_sw.research.neighbours.few_spike_network import bit_serial

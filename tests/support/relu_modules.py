@@ -5,10 +5,10 @@ import math
 
 import numpy as np
 import torch
-from relu_models import Description, Operation
 from torch import nn
 from torch.nn import functional
 
+from tests.support.relu_models import Description, Operation
 from ttfs_sw.data import datasets
 
 __all__ = ["Model", "build", "real_images"]

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from networks import random_images, random_network
 
+from tests.support.networks import random_images, random_network
 from ttfs_fpga.boards.configurations import CONFIGURATIONS
 from ttfs_fpga.hdl.compiler import DoesNotFit, compile_network, minimal_config
 from ttfs_fpga.hdl.compiler.program import Program

@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from networks import networks
 
+from tests.support.networks import networks
 from ttfs_fpga.hdl.compiler import DoesNotFit, compile_network
 from ttfs_fpga.hdl.config import CoreConfig
 
