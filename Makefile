@@ -3,6 +3,7 @@
 #   make demo    a handwritten-digit network through the whole chain, and one screen of results
 #   make test    linter and tests
 #   make lint    linter alone
+#   make types   type checker
 #   make bench   measures the tables of README.md and docs again, in two hours or so (needs the MNIST
 #                files: TTFS_DATA)
 #   make experiments    reruns the published claims on digits and writes docs/experiments
@@ -18,7 +19,7 @@ bin := $(VENV)/bin
 installed := $(VENV)/.installed
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test lint bench experiments install clean distclean
+.PHONY: demo test lint types bench experiments install clean distclean
 
 demo: $(installed)
 	$(bin)/ttfs demo
@@ -30,6 +31,13 @@ test: lint
 lint: $(installed)
 	$(bin)/ruff check .
 
+# A type checker looks for packages in folders of their names, and knows nothing of the names under
+# which an editable installation has them: it is shown links.
+types: $(installed)
+	mkdir -p $(VENV)/names/ttfs_fpga
+	for name in hdl sim boards; do ln -sfn $(CURDIR)/$$name $(VENV)/names/ttfs_fpga/$$name; done
+	MYPYPATH=$(VENV)/names $(bin)/mypy
+
 bench: $(installed)
 	$(bin)/python benchmarks/table.py --write
 	$(bin)/python benchmarks/table.py core --write
@@ -38,7 +46,7 @@ bench: $(installed)
 	$(bin)/python benchmarks/table.py training --write
 
 experiments: $(installed)
-	for name in $$($(bin)/python -c 'from ttfs_sw.experiments import *; print(*EXPERIMENTS)'); do \
+	for name in $$($(bin)/python -c 'from ttfs_sw.research.experiments import *; print(*EXPERIMENTS)'); do \
 	  $(bin)/ttfs experiment $$name -o docs/experiments || exit; done
 
 install: $(installed)

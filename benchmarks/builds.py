@@ -20,7 +20,7 @@ from ttfs_fpga.boards.bitstream import make_bitstream
 from ttfs_fpga.boards.registry import BOARDS, Board, find_board
 from ttfs_fpga.boards.toolchain import find_toolchain
 from ttfs_fpga.boards.top import BoardTop
-from ttfs_sw.errors import answered
+from ttfs_sw.common.errors import answered
 
 
 def measure(board: Board, seeds: range, exhaustive: bool) -> dict:

@@ -18,13 +18,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from ttfs_sw import datasets
-from ttfs_sw.config import Config, NetworkShape
+from ttfs_sw.common.errors import answered
+from ttfs_sw.common.files import write_json
 from ttfs_sw.convert import convert
-from ttfs_sw.datasets import Dataset
-from ttfs_sw.errors import answered
-from ttfs_sw.files import write_json
-from ttfs_sw.golden_torch import one_thread
+from ttfs_sw.data import datasets
+from ttfs_sw.data.datasets import Dataset
+from ttfs_sw.golden.torch_model import one_thread
+from ttfs_sw.training.config import Config, NetworkShape
 
 __all__ = ["main", "measure", "trained"]
 

@@ -25,8 +25,8 @@ from ttfs_fpga.boards.toolchain import Toolchain, find_toolchain
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.core import Core
 from ttfs_fpga.hdl.datapaths.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS
-from ttfs_sw.errors import answered
-from ttfs_sw.files import write_json
+from ttfs_sw.common.errors import answered
+from ttfs_sw.common.files import write_json
 
 _USED = re.compile(r"Info:\s+(\w+):\s+(\d+)/\s*(\d+)")
 

@@ -20,9 +20,9 @@ from ttfs_fpga.sim import cosim
 from ttfs_fpga.sim.emit import Sources, emit
 from ttfs_fpga.sim.runner import build
 from ttfs_fpga.sim.simulators import find_simulator
-from ttfs_sw import datasets
-from ttfs_sw.errors import answered
-from ttfs_sw.network import Network, dense_network
+from ttfs_sw.artifact.network import Network, dense_network
+from ttfs_sw.common.errors import answered
+from ttfs_sw.data import datasets
 
 
 def synthetic(images: int) -> tuple[Network, np.ndarray, None]:

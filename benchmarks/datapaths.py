@@ -24,11 +24,11 @@ from ttfs_fpga.boards.registry import BOARDS
 from ttfs_fpga.hdl.compiler import DoesNotFit
 from ttfs_fpga.hdl.config import DATAPATHS
 from ttfs_fpga.sim import cosim
-from ttfs_sw import datasets
+from ttfs_sw.artifact.network import Network
 from ttfs_sw.cli.tables import count
-from ttfs_sw.errors import answered
-from ttfs_sw.files import output_folder, write_json
-from ttfs_sw.network import Network
+from ttfs_sw.common.errors import answered
+from ttfs_sw.common.files import output_folder, write_json
+from ttfs_sw.data import datasets
 
 BOARD = "icebreaker"
 NETWORKS = ("mnist-mlp", "mnist-mlp-256", "mnist-lenet")

@@ -14,8 +14,8 @@ import time
 import numpy as np
 
 from ttfs_sw import golden
-from ttfs_sw.errors import answered
-from ttfs_sw.network import dense_network
+from ttfs_sw.artifact.network import dense_network
+from ttfs_sw.common.errors import answered
 
 
 def measure(images: int, runs: int, backend: str) -> dict[str, object]:

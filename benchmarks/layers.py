@@ -19,10 +19,10 @@ from table import put_table
 
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.sim import cosim
+from ttfs_sw.artifact.network import Layer, Network, linear_codes
 from ttfs_sw.cli.tables import count
-from ttfs_sw.errors import FailureError, answered
-from ttfs_sw.files import output_folder, write_json
-from ttfs_sw.network import Layer, Network, linear_codes
+from ttfs_sw.common.errors import FailureError, answered
+from ttfs_sw.common.files import output_folder, write_json
 
 CORE = CoreConfig(
     lanes=16, weight_bits=4, tick_bits=4, accumulator_bits=24, weight_words=1 << 16,

@@ -17,7 +17,7 @@ from ttfs_fpga.boards.bitstream import make_bitstream
 from ttfs_fpga.boards.registry import Board, find_board
 from ttfs_fpga.boards.timing import Timing
 from ttfs_fpga.boards.top import BoardTop
-from ttfs_sw.errors import answered
+from ttfs_sw.common.errors import answered
 
 
 def inside(name: str) -> bool:

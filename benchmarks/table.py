@@ -23,8 +23,8 @@ from typing import Any
 from figures import TABLES, Report, Table
 
 from ttfs_sw.cli import main as ttfs
-from ttfs_sw.errors import InputError
-from ttfs_sw.files import output_folder, write_json, write_text
+from ttfs_sw.common.errors import InputError
+from ttfs_sw.common.files import output_folder, write_json, write_text
 
 __all__ = ["main", "markdown", "put_table", "rows"]
 

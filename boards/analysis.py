@@ -10,7 +10,7 @@ from ttfs_fpga.boards import cell_timing, mac16, report, sdf, timing
 from ttfs_fpga.boards.cell_timing import device_timing, dsp_parameters
 from ttfs_fpga.boards.sdf import read_sdf
 from ttfs_fpga.boards.timing import Timing
-from ttfs_sw.errors import FailureError
+from ttfs_sw.common.errors import FailureError
 
 __all__ = ["IDENTITY", "all_paths", "analyse", "follow", "slowest_paths"]
 
@@ -55,7 +55,7 @@ def analyse(delays: Path, netlist: Path, device: str, nextpnr: dict) -> dict[str
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.FailureError`
+    :exc:`ttfs_sw.common.errors.FailureError`
         If a delay is unknown, or nextpnr knows a clock that no path was found for.
     """
     followed = follow(delays, netlist, device)

@@ -29,7 +29,7 @@ from ttfs_fpga.boards.process import run_tool
 from ttfs_fpga.boards.registry import Board
 from ttfs_fpga.boards.toolchain import Toolchain, find_toolchain
 from ttfs_fpga.hdl.datapaths.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 
 __all__ = ["SEEDS", "Bitstream", "Step", "Trial", "cache_folder", "make_bitstream", "make_plan",
            "seeds_of"]
@@ -259,9 +259,9 @@ def make_bitstream(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.ToolError`
+    :exc:`ttfs_sw.common.errors.ToolError`
         If a tool is missing.
-    :exc:`ttfs_sw.errors.FailureError`
+    :exc:`ttfs_sw.common.errors.FailureError`
         If a tool fails, as Yosys and nextpnr do on a design that the device has no room for.
     """
     seeds = seeds_of(board) if seeds is None else tuple(seeds)

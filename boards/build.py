@@ -14,11 +14,11 @@ from ttfs_fpga.boards.image import serialise
 from ttfs_fpga.boards.registry import Board
 from ttfs_fpga.boards.toolchain import Toolchain, find_toolchain
 from ttfs_fpga.hdl.compiler import DoesNotFit, compile_network
-from ttfs_sw.errors import FailureError
-from ttfs_sw.files import output_folder, write_bytes, write_json, write_text
-from ttfs_sw.framing import FLAG, encode_frame
-from ttfs_sw.network import Network
-from ttfs_sw.protocol import Result
+from ttfs_sw.artifact.network import Network
+from ttfs_sw.common.errors import FailureError
+from ttfs_sw.common.files import output_folder, write_bytes, write_json, write_text
+from ttfs_sw.link.framing import FLAG, encode_frame
+from ttfs_sw.link.protocol import Result
 
 __all__ = ["build", "latency_parts_us", "latency_us", "make_image"]
 
@@ -89,7 +89,7 @@ def build(
 
     Parameters
     ----------
-    network : :class:`ttfs_sw.network.Network`
+    network : :class:`ttfs_sw.artifact.network.Network`
         What the flash image holds.
     board : :class:`boards.registry.Board`
         What the bitstream is for.
@@ -110,9 +110,9 @@ def build(
     ------
     :exc:`hdl.compiler.DoesNotFit`
         If the network does not fit the board, before any tool runs.
-    :exc:`ttfs_sw.errors.ToolError`
+    :exc:`ttfs_sw.common.errors.ToolError`
         If a tool is missing.
-    :exc:`ttfs_sw.errors.FailureError`
+    :exc:`ttfs_sw.common.errors.FailureError`
         If a tool fails, or no seed meets the timing. In the latter case the report, the logs and
         the critical path are written all the same, and the bitstream is not.
     """

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ttfs_fpga.boards.mac16 import mac16
 from ttfs_fpga.boards.sdf import Arc, Cell
-from ttfs_sw.errors import FailureError
+from ttfs_sw.common.errors import FailureError
 
 __all__ = ["Device", "device_timing", "dsp_parameters"]
 
@@ -67,7 +67,7 @@ class Device:
 
         Raises
         ------
-        :exc:`ttfs_sw.errors.FailureError`
+        :exc:`ttfs_sw.common.errors.FailureError`
             If nobody has its delays.
         """
         try:
@@ -129,7 +129,7 @@ def device_timing(device: str) -> Device:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.FailureError`
+    :exc:`ttfs_sw.common.errors.FailureError`
         If there is none.
     """
     for name, table in _DEVICES.items():

@@ -9,7 +9,7 @@ from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 from amaranth.vendor import LatticePlatform, SiliconBluePlatform
 
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 
 __all__ = ["ECP5PLL", "ICE40PLL", "RESET_SECONDS", "ClockGenerator", "PowerOnReset"]
 
@@ -40,7 +40,7 @@ class ICE40PLL:
 
         Raises
         ------
-        :exc:`ttfs_sw.errors.InputError`
+        :exc:`ttfs_sw.common.errors.InputError`
             If there are none; the message has the nearest frequencies that there are.
         """
         found = {}

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.shapes import sample_shape
-from ttfs_sw.protocol import Status
+from ttfs_sw.link.protocol import Status
 
 __all__ = ["SampleFeeder"]
 

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ttfs_fpga.boards.image import length_bits
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 
 __all__ = ["MAX_SPI_HZ", "READ", "WAKE_SECONDS", "WAKE_UP", "FlashBoot", "check_flash_region"]
 
@@ -28,7 +28,7 @@ def check_flash_region(offset: int, flash_bytes: int, config: CoreConfig) -> Non
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If it does not, or the offset is no 24-bit address.
     """
     largest = 4 << length_bits(config)

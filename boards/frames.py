@@ -1,11 +1,11 @@
-"""Frames on the serial line, received and sent: byte stuffing and CRC of :mod:`ttfs_sw.framing`."""
+"""Frames on the serial line, received and sent, as :mod:`ttfs_sw.link.framing` stuffs them."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import crc, data, stream, wiring
 from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
 
-from ttfs_sw.framing import ESCAPE, FLAG, INVERTED
+from ttfs_sw.link.framing import ESCAPE, FLAG, INVERTED
 
 __all__ = ["BYTE_CYCLES", "FrameReceiver", "FrameSender", "reply_shape"]
 

@@ -17,7 +17,7 @@ from ttfs_fpga.hdl.compiler.inspection import BadTable, check_table
 from ttfs_fpga.hdl.compiler.program import Program
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.shapes import Memory
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 
 __all__ = ["FORMAT_VERSION", "MAGIC", "Image", "ImageError", "length_bits", "memory_depths",
            "section_shape", "serialise"]

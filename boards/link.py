@@ -1,4 +1,4 @@
-"""The host link: answers the requests of :mod:`ttfs_sw.protocol`, one at a time."""
+"""The host link: answers the requests of :mod:`ttfs_sw.link.protocol`, one at a time."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -9,7 +9,7 @@ from ttfs_fpga.boards.frames import reply_shape
 from ttfs_fpga.boards.recorder import Recorder, RecordMap, padded
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.shapes import logit_shape, sample_shape, statistics_shape
-from ttfs_sw.protocol import (
+from ttfs_sw.link.protocol import (
     NAK,
     REPLY,
     SEQUENCES,
@@ -42,7 +42,7 @@ class Link(wiring.Component):
     ----------
     config : :class:`hdl.CoreConfig`
         The core's sizes.
-    identity : :class:`ttfs_sw.protocol.Identity`
+    identity : :class:`ttfs_sw.link.protocol.Identity`
         What the board says of itself.
     timeout_bits : :class:`int`
         By default twice as many as the core takes to give up a layer that comes to no end.

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from ttfs_fpga.boards.image import FORMAT_VERSION, MAGIC, length_bits, memory_depths, section_shape
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.shapes import Memory, load_shape
-from ttfs_sw.protocol import LoadState, Source
+from ttfs_sw.link.protocol import LoadState, Source
 
 __all__ = ["ImageLoader"]
 

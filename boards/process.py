@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ttfs_sw.errors import FailureError, ToolError
+from ttfs_sw.common.errors import FailureError, ToolError
 
 __all__ = ["run_tool"]
 
@@ -38,9 +38,9 @@ def run_tool(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.ToolError`
+    :exc:`ttfs_sw.common.errors.ToolError`
         If it does not start.
-    :exc:`ttfs_sw.errors.FailureError`
+    :exc:`ttfs_sw.common.errors.FailureError`
         If its exit code is not 0; its last lines are shown.
     """
     lines = []

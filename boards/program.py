@@ -9,7 +9,7 @@ from ttfs_fpga.boards.image import Image
 from ttfs_fpga.boards.process import run_tool
 from ttfs_fpga.boards.registry import Board, Programmer
 from ttfs_fpga.boards.toolchain import INSTALL_SYSTEM, find_program
-from ttfs_sw.errors import InputError, ToolError
+from ttfs_sw.common.errors import InputError, ToolError
 
 __all__ = ["INSTALL", "NAMES", "commands", "flash"]
 
@@ -77,11 +77,11 @@ def flash(board: Board, *, bitstream: Path | None = None, image: Path | None = N
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If there is nothing to write, or a file is missing, too large or not for this board.
-    :exc:`ttfs_sw.errors.ToolError`
+    :exc:`ttfs_sw.common.errors.ToolError`
         If none of the board's programmers is installed; the message says how to get them.
-    :exc:`ttfs_sw.errors.FailureError`
+    :exc:`ttfs_sw.common.errors.FailureError`
         If the programmer fails, as it does when no board is plugged in; its last lines are shown.
     """
     if bitstream is None and image is None:

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.shapes import logit_shape, statistics_shape
-from ttfs_sw.protocol import STATISTICS_BYTES, Identity, Result
+from ttfs_sw.link.protocol import STATISTICS_BYTES, Identity, Result
 
 __all__ = ["RecordMap", "Recorder", "padded"]
 
@@ -64,7 +64,7 @@ class Recorder(wiring.Component):
     ----------
     config : :class:`hdl.CoreConfig`
         The core's sizes.
-    identity : :class:`ttfs_sw.protocol.Identity`
+    identity : :class:`ttfs_sw.link.protocol.Identity`
         What the board says of itself.
 
     Members

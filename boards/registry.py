@@ -8,7 +8,7 @@ from amaranth.build import Platform
 
 from ttfs_fpga.boards.configurations import CONFIGURATIONS
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 
 __all__ = ["BOARDS", "Board", "Programmer", "find_board"]
 
@@ -267,7 +267,7 @@ def find_board(name: str) -> Board:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If there is no such board; the message lists those there are.
     """
     try:

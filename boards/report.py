@@ -3,7 +3,7 @@
 import re
 
 from ttfs_fpga.boards.timing import origin
-from ttfs_sw.errors import FailureError
+from ttfs_sw.common.errors import FailureError
 
 __all__ = ["clock_name", "clocks", "critical_path", "missed", "slack", "utilization"]
 
@@ -59,7 +59,7 @@ def missed(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.FailureError`
+    :exc:`ttfs_sw.common.errors.FailureError`
         If no clock was constrained to ``clock_mhz``: then "met" would mean nothing.
     """
     # The tolerance is nextpnr's own rounding of periods to picoseconds.

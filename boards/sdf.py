@@ -8,7 +8,7 @@ import dataclasses
 import re
 from collections.abc import Iterable
 
-from ttfs_sw.errors import FailureError
+from ttfs_sw.common.errors import FailureError
 
 __all__ = ["Arc", "Cell", "Check", "Sdf", "read_sdf"]
 
@@ -74,7 +74,7 @@ def read_sdf(lines: Iterable[str]) -> Sdf:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.FailureError`
+    :exc:`ttfs_sw.common.errors.FailureError`
         If a line holds a delay in a form that nextpnr 0.11 does not write: then what is read would
         not be all there is.
     """

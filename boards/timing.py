@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 
 from ttfs_fpga.boards.cell_timing import Device
 from ttfs_fpga.boards.sdf import Sdf
-from ttfs_sw.errors import FailureError
+from ttfs_sw.common.errors import FailureError
 
 __all__ = ["Hop", "Path", "Timing", "origin"]
 
@@ -72,7 +72,7 @@ class Timing:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.FailureError`
+    :exc:`ttfs_sw.common.errors.FailureError`
         If a cell's delays are unknown, or a path goes in a circle.
     """
 

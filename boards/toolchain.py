@@ -17,7 +17,7 @@ import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 
-from ttfs_sw.errors import InputError, ToolError
+from ttfs_sw.common.errors import InputError, ToolError
 
 __all__ = ["FAMILIES", "HANGS_SECONDS", "INSTALL_SYSTEM", "KINDS", "Tool", "Toolchain",
            "find_program", "find_tool", "find_toolchain", "install_command", "program_version",
@@ -142,7 +142,7 @@ def wanted_kinds(kinds: str | None = None) -> tuple[str, ...]:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If a kind is unknown.
     """
     if kinds is None:
@@ -170,9 +170,9 @@ def find_toolchain(family: str, kinds: str | None = None) -> Toolchain:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If a kind is unknown.
-    :exc:`ttfs_sw.errors.ToolError`
+    :exc:`ttfs_sw.common.errors.ToolError`
         If none of the kinds is complete; the message has the command that installs what is missing.
     """
     missing = []

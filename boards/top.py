@@ -22,7 +22,7 @@ from ttfs_fpga.boards.registry import Board
 from ttfs_fpga.boards.uart import UARTReceiver, UARTTransmitter, baud_divisor
 from ttfs_fpga.hdl.compiler.program import Program
 from ttfs_fpga.hdl.core import Core
-from ttfs_sw.protocol import PROTOCOL_VERSION, Identity, LoadState, Source, event_gap
+from ttfs_sw.link.protocol import PROTOCOL_VERSION, Identity, LoadState, Source, event_gap
 
 __all__ = ["BoardTop", "board_identity"]
 
@@ -75,7 +75,7 @@ class BoardTop(Elaboratable):
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If the board's clock cannot give its baud rate, or its flash has no room for an image.
     """
 

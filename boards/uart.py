@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 
 __all__ = ["MAX_BAUD_ERROR", "UARTReceiver", "UARTTransmitter", "baud_divisor"]
 
@@ -23,7 +23,7 @@ def baud_divisor(clock_hz: int, baud: int) -> int:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If the clock cannot give this baud rate closely enough.
     """
     divisor = max(1, round(clock_hz / baud))

@@ -18,9 +18,9 @@ from ttfs_fpga.hdl.compiler.program import Program
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.core import Core
 from ttfs_fpga.hdl.shapes import Memory, load_shape
-from ttfs_sw.errors import InputError, ToolError
-from ttfs_sw.files import output_folder, write_json, write_text
-from ttfs_sw.network import Network
+from ttfs_sw.artifact.network import Network
+from ttfs_sw.common.errors import InputError, ToolError
+from ttfs_sw.common.files import output_folder, write_json, write_text
 
 __all__ = ["core_ports", "core_verilog", "load_words", "plain_verilog", "write_verilog"]
 
@@ -68,7 +68,7 @@ def core_verilog(core: Core, weights: tuple[str, int] | None = None) -> str:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.ToolError`
+    :exc:`ttfs_sw.common.errors.ToolError`
         If there is no Yosys to write it.
     """
     ports = [(name, signal, None) for name, _, signal, _ in _flat_ports(core)]
@@ -96,7 +96,7 @@ def plain_verilog(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.ToolError`
+    :exc:`ttfs_sw.common.errors.ToolError`
         If there is no Yosys to write it.
     """
     # The Yosys that pip installed writes the same text on every machine.
@@ -173,7 +173,7 @@ def write_verilog(
 
     Parameters
     ----------
-    network : :class:`ttfs_sw.network.Network`, optional
+    network : :class:`ttfs_sw.artifact.network.Network`, optional
         Without one, only the core and its ports are written.
     config : :class:`hdl.config.CoreConfig`, optional
         Sizes of the core; by default the smallest that runs the network.
@@ -191,7 +191,7 @@ def write_verilog(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If neither a network nor a configuration is given, or an override is no legal size.
     :exc:`hdl.compiler.DoesNotFit`
         If the network does not fit the configuration.

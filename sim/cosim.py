@@ -18,9 +18,9 @@ from ttfs_fpga.sim.runner import Build, build
 from ttfs_fpga.sim.simulators import find_simulator
 from ttfs_fpga.sim.summary import summary
 from ttfs_sw import golden
-from ttfs_sw.errors import InputError
-from ttfs_sw.files import atomic_write, output_folder
-from ttfs_sw.network import Network
+from ttfs_sw.artifact.network import Network
+from ttfs_sw.common.errors import InputError
+from ttfs_sw.common.files import atomic_write, output_folder
 
 __all__ = ["run"]
 
@@ -54,7 +54,7 @@ def run(
 
     Parameters
     ----------
-    network : :class:`ttfs_sw.network.Network`
+    network : :class:`ttfs_sw.artifact.network.Network`
         What the core runs.
     pixels : :class:`numpy.ndarray`
         uint8 ``[images, inputs]``, in raster order.
@@ -64,7 +64,7 @@ def run(
         Sizes of the core; those of a board.
     simulator : :class:`str`
         ``"verilator"``, or ``"icarus"``, which is some 50 times slower but needs no compiler.
-    against : :class:`ttfs_sw.network.Network`, optional
+    against : :class:`ttfs_sw.artifact.network.Network`, optional
         Compare with this network's golden model instead, to prove that the comparison can fail.
     jobs : :class:`int`
         Simulators side by side.
@@ -92,13 +92,13 @@ def run(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If the images, the networks and the options do not go together.
     :exc:`hdl.compiler.DoesNotFit`
         If the network does not fit the core.
-    :exc:`ttfs_sw.errors.ToolError`
+    :exc:`ttfs_sw.common.errors.ToolError`
         If the simulator is missing.
-    :exc:`ttfs_sw.errors.FailureError`
+    :exc:`ttfs_sw.common.errors.FailureError`
         If the simulator fails, or the core gives an error or hangs; the message names the image.
     """
     for name, value in (("limit", limit), ("jobs", jobs)):

@@ -5,7 +5,7 @@
     with SimulatedBoard(find_board("icebreaker"), image) as device:
         print(Client(device).classify(pixels).winner)
 
-:class:`SimulatedBoard` is a :class:`ttfs_sw.transport.Transport`.
+:class:`SimulatedBoard` is a :class:`ttfs_sw.link.transport.Transport`.
 """
 
 import contextlib

@@ -54,7 +54,7 @@ def emit(config: CoreConfig) -> Sources:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.ToolError`
+    :exc:`ttfs_sw.common.errors.ToolError`
         If there is no Yosys to write Verilog.
     """
     core = Core(config)

@@ -9,10 +9,10 @@ import numpy as np
 
 from ttfs_fpga.hdl.compiler.program import Program
 from ttfs_fpga.sim.spending import spending
-from ttfs_sw.errors import InputError
-from ttfs_sw.files import atomic_write
+from ttfs_sw.artifact.network import Network
+from ttfs_sw.common.errors import InputError
+from ttfs_sw.common.files import atomic_write
 from ttfs_sw.golden import Trace
-from ttfs_sw.network import Network
 
 __all__ = ["Expected"]
 
@@ -132,7 +132,7 @@ class Expected:
 
         Raises
         ------
-        :exc:`ttfs_sw.errors.InputError`
+        :exc:`ttfs_sw.common.errors.InputError`
             If the file is missing or not such a file.
         """
         try:

@@ -22,7 +22,7 @@ from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.core import Core
 from ttfs_fpga.hdl.datapaths.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS
 from ttfs_fpga.sim.emit import Sources, with_harness
-from ttfs_sw.errors import ToolError
+from ttfs_sw.common.errors import ToolError
 
 __all__ = ["emit_cells", "emit_netlist"]
 
@@ -57,7 +57,7 @@ def emit_netlist(config: CoreConfig) -> Sources:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.ToolError`, :exc:`ttfs_sw.errors.FailureError`
+    :exc:`ttfs_sw.common.errors.ToolError`, :exc:`ttfs_sw.common.errors.FailureError`
         If Yosys is missing, or fails.
     """
     toolchain = find_toolchain("ice40")
@@ -84,7 +84,7 @@ def emit_cells(config: CoreConfig) -> Sources:
     ------
     :exc:`ValueError`
         If the weights lie in SPRAM, of which there is no plain Verilog.
-    :exc:`ttfs_sw.errors.ToolError`
+    :exc:`ttfs_sw.common.errors.ToolError`
         If Yosys is missing.
     """
     if config.weight_memory == "spram":

@@ -78,9 +78,9 @@ def emit_board(board: Board) -> Sources:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If the board makes no sense, as :class:`boards.top.BoardTop` has it.
-    :exc:`ttfs_sw.errors.ToolError`
+    :exc:`ttfs_sw.common.errors.ToolError`
         If there is no Yosys to write Verilog.
     """
     top = BoardTop(board)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from ttfs_sw.errors import FailureError, ToolError
+from ttfs_sw.common.errors import FailureError, ToolError
 
 __all__ = ["child", "last_lines", "run_tool"]
 
@@ -28,7 +28,7 @@ def child(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.ToolError`
+    :exc:`ttfs_sw.common.errors.ToolError`
         If the program does not start.
     """
     try:
@@ -55,7 +55,7 @@ def run_tool(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.FailureError`
+    :exc:`ttfs_sw.common.errors.FailureError`
         If it fails; the message has the last lines of its output.
     """
     with log.open("ab") as output:

@@ -19,7 +19,7 @@ from ttfs_fpga.sim.records import Ending
 from ttfs_fpga.sim.runner import Build
 from ttfs_fpga.sim.simulation import simulate
 from ttfs_fpga.sim.stimulus import Stimulus
-from ttfs_sw.errors import FailureError
+from ttfs_sw.common.errors import FailureError
 
 __all__ = ["Regression", "Stuck"]
 
@@ -95,7 +95,7 @@ class Regression:
         ------
         :exc:`Stuck`
             If a core gives an error or nothing at all before its images are complete.
-        :exc:`ttfs_sw.errors.FailureError`
+        :exc:`ttfs_sw.common.errors.FailureError`
             If a simulator fails.
         """
         images = len(self.samples)

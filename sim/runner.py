@@ -20,7 +20,7 @@ import platformdirs
 from ttfs_fpga.sim.emit import Sources
 from ttfs_fpga.sim.process import run_tool
 from ttfs_fpga.sim.simulators import Simulator
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 
 __all__ = ["TOP", "Build", "build", "cache_folder"]
 
@@ -94,7 +94,7 @@ def build(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.ToolError`, :exc:`ttfs_sw.errors.FailureError`
+    :exc:`ttfs_sw.common.errors.ToolError`, :exc:`ttfs_sw.common.errors.FailureError`
         If the simulator's compiler does not start, or fails.
     """
     cache = cache or cache_folder()

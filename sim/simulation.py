@@ -12,7 +12,7 @@ import find_libpython
 
 from ttfs_fpga.sim.process import child, last_lines
 from ttfs_fpga.sim.runner import TOP, Build
-from ttfs_sw.errors import FailureError
+from ttfs_sw.common.errors import FailureError
 
 __all__ = ["Simulation", "launch", "simulate"]
 

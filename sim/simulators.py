@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ttfs_fpga.boards.toolchain import HANGS_SECONDS
-from ttfs_sw.errors import InputError, ToolError
+from ttfs_sw.common.errors import InputError, ToolError
 
 __all__ = ["INSTALL", "SIMULATORS", "Simulator", "find_simulator"]
 
@@ -66,9 +66,9 @@ def find_simulator(name: str) -> Simulator:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If there is no simulator of that name.
-    :exc:`ttfs_sw.errors.ToolError`
+    :exc:`ttfs_sw.common.errors.ToolError`
         If it is missing or too old; the message has the command that installs it.
     """
     if name not in SIMULATORS:

@@ -7,8 +7,8 @@ import numpy as np
 from ttfs_fpga.hdl.compiler.cycles import TERMS, cycle_terms
 from ttfs_fpga.hdl.compiler.program import LayerPlan, Program
 from ttfs_sw import golden
+from ttfs_sw.artifact.network import Network
 from ttfs_sw.golden import Trace
-from ttfs_sw.network import Network
 
 __all__ = ["spending"]
 

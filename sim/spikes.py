@@ -15,8 +15,8 @@ from ttfs_fpga.sim.runner import build
 from ttfs_fpga.sim.simulation import simulate
 from ttfs_fpga.sim.simulators import find_simulator
 from ttfs_sw import golden
-from ttfs_sw.errors import FailureError
-from ttfs_sw.network import Network
+from ttfs_sw.artifact.network import Network
+from ttfs_sw.common.errors import FailureError
 
 __all__ = ["rtl_spike_times"]
 
@@ -30,7 +30,7 @@ def rtl_spike_times(
 
     Parameters
     ----------
-    network : :class:`ttfs_sw.network.Network`
+    network : :class:`ttfs_sw.artifact.network.Network`
         What the core runs.
     pixels : :class:`numpy.ndarray`
         uint8 ``[inputs]``: the image.
@@ -46,7 +46,7 @@ def rtl_spike_times(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.FailureError`
+    :exc:`ttfs_sw.common.errors.FailureError`
         If the simulation ends before the image is complete.
     """
     images = pixels[np.newaxis]

@@ -18,9 +18,10 @@ from ttfs_fpga.sim.emit import emit
 from ttfs_fpga.sim.expected import Expected
 from ttfs_fpga.sim.records import Ending
 from ttfs_fpga.sim.regression import Regression
-from ttfs_sw import datasets, golden
-from ttfs_sw.files import atomic_write, output_folder, write_json
-from ttfs_sw.network import Network
+from ttfs_sw import golden
+from ttfs_sw.artifact.network import Network
+from ttfs_sw.common.files import atomic_write, output_folder, write_json
+from ttfs_sw.data import datasets
 
 __all__ = ["Check", "main", "save"]
 
@@ -55,7 +56,7 @@ def save(network: Network, pixels: np.ndarray, config: CoreConfig, folder: Path)
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If the images do not suit the network, or the folder cannot be written.
     :exc:`hdl.compiler.DoesNotFit`
         If the network does not fit the core.

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
-from patience import MARK, processes_with
 
-from ttfs_sw.network import Network, dense_network
+from tests.support.patience import MARK, processes_with
+from ttfs_sw.artifact.network import Network, dense_network
 
 settings.register_profile(
     "ttfs", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
@@ -67,8 +67,8 @@ def make_network() -> Callable[..., Network]:
 
     ``make_network(sizes=(12, 9, 5), *, ticks=7, weight_bits=4, seed=0, per_channel=False,
     **more)``: ``sizes`` are the inputs and the neurons of each layer, ``per_channel`` gives every
-    channel m and s of its own, and ``more`` goes to :func:`ttfs_sw.network.dense_network`. Biases
-    and slopes fit the weights, so that codes come out silent, in between and saturated.
+    channel m and s of its own, and ``more`` goes to :func:`ttfs_sw.artifact.network.dense_network`.
+    Biases and slopes fit the weights, so that codes come out silent, in between and saturated.
     """
 
     def make(sizes=(12, 9, 5), *, ticks=7, weight_bits=4, seed=0, per_channel=False, **more):

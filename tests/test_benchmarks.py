@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from patience import PATIENCE
+
+from tests.support.patience import PATIENCE
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "benchmarks"

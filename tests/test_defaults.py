@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from ttfs_fpga.boards.registry import BOARDS
-from ttfs_sw import datasets
 from ttfs_sw.cli import main
-from ttfs_sw.golden_torch import one_thread
+from ttfs_sw.data import datasets
+from ttfs_sw.golden.torch_model import one_thread
 
 SOURCE = '''\
 from torch import nn

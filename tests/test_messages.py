@@ -10,13 +10,13 @@ import pytest
 
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_sw.cli import make_parser
-from ttfs_sw.config import Augmentation, NetworkShape, Training
+from ttfs_sw.training.config import Augmentation, NetworkShape, Training
 
 ROOT = Path(__file__).parents[1]
 
 #: Modules whose messages are one verb's; all others may name an option of any verb.
 OF_VERBS = {"ttfs_sw/convert/": {"convert"}, "ttfs_sw/cli/convert.py": {"convert"},
-            "sim/cosim.py": {"cosim"}, "hdl/": set(), "ttfs_sw/train.py": {"train"}}
+            "sim/cosim.py": {"cosim"}, "hdl/": set(), "ttfs_sw/training/train.py": {"train"}}
 
 #: How an option's name looks whose letters are put in.
 BUILT = {"--x"}

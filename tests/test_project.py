@@ -131,7 +131,7 @@ def test_index_has_every_page():
 
 
 def test_every_experiment_has_its_page():
-    from ttfs_sw.experiments import EXPERIMENTS
+    from ttfs_sw.research.experiments import EXPERIMENTS
 
     folder = ROOT / "docs" / "experiments"
     index = (folder / "index.md").read_text(encoding="utf-8")
@@ -166,9 +166,9 @@ def test_readme_python_names_what_exists():
 
 
 def test_every_preset_loads():
-    from ttfs_sw import config
+    from ttfs_sw.training import config
 
-    names = sorted(path.stem for path in (ROOT / "ttfs_sw" / "presets").glob("*.toml"))
+    names = sorted(path.stem for path in (ROOT / "ttfs_sw" / "training" / "presets").glob("*.toml"))
     assert {"digits-mlp", "mnist-mlp", "mnist-mlp-256"} <= set(names)
     for name in names:
         assert config.load(name)
@@ -195,8 +195,9 @@ def test_constraints_pin_every_dependency():
 def test_package_data_covers_every_file():
     covered = set()
     for package, patterns in PROJECT["tool"]["setuptools"]["package-data"].items():
+        folder = ROOT.joinpath(*package.removeprefix("ttfs_fpga.").split("."))
         for pattern in patterns:
-            covered |= set((ROOT / package.removeprefix("ttfs_fpga.")).glob(pattern))
+            covered |= set(folder.glob(pattern))
     tracked = subprocess.run(
         ["git", "ls-files", *PACKAGES], cwd=ROOT, capture_output=True, text=True
     ).stdout.split()

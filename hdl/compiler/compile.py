@@ -35,7 +35,7 @@ def compile_network(network: Any, config: CoreConfig, *, spare: bool = True) -> 
 
     Parameters
     ----------
-    network : ``ttfs_sw.network.Network`` or alike
+    network : ``ttfs_sw.artifact.network.Network`` or alike
         Integers, shapes and slopes of every layer.
     config : :class:`hdl.CoreConfig`
         Sizes of the core.

@@ -38,7 +38,7 @@ def contents(
 
     Parameters
     ----------
-    network : ``ttfs_sw.network.Network`` or alike
+    network : ``ttfs_sw.artifact.network.Network`` or alike
         Where the integers are.
     plans : sequence of :class:`hdl.compiler.program.LayerPlan`
         Where they go.

@@ -37,7 +37,7 @@ def plan_residual(
 
     Parameters
     ----------
-    layer : ``ttfs_sw.network.Layer`` or alike
+    layer : ``ttfs_sw.artifact.network.Layer`` or alike
         The layer, with a second source.
     config : :class:`hdl.CoreConfig`
         Sizes of the core.

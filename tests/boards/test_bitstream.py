@@ -16,13 +16,13 @@ from amaranth.hdl import (
     Signal,
 )
 from amaranth.lib import io, memory
-from routed import shell
 
+from tests.support.routed import shell
 from ttfs_fpga.boards import analysis, bitstream, report
 from ttfs_fpga.boards.bitstream import SEEDS, make_bitstream, make_plan, seeds_of
 from ttfs_fpga.boards.registry import BOARDS
 from ttfs_fpga.boards.toolchain import FAMILIES, Tool, Toolchain, find_toolchain
-from ttfs_sw.errors import FailureError, InputError, ToolError
+from ttfs_sw.common.errors import FailureError, InputError, ToolError
 
 
 class Blinker(Elaboratable):
@@ -247,13 +247,12 @@ def test_cache_that_cannot_be_written_is_named(tools, tmp_path):
 @pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
 def test_plan_is_the_same_in_every_process_and_holds_no_path(board, request):
     code = (
-        "import sys; sys.path[:0] = [sys.argv[1], sys.argv[1] + '/..']\n"
-        "import importlib\n"
-        "module = importlib.import_module('test_bitstream')\n"
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import tests.boards.test_bitstream as module\n"
         "plan = module.make_plan(module.BOARDS[sys.argv[2]], module.Blinker(36e6))\n"
         "print(plan.digest().hex())\n"
     )
-    here = str(request.path.parent)
+    here = str(request.config.rootpath)
     digests = {
         subprocess.run(
             [sys.executable, "-c", code, here, board.name],

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from routed import shell
 
+from tests.support.routed import shell
 from ttfs_fpga.boards.build import build, latency_parts_us, latency_us, make_image
 from ttfs_fpga.boards.image import Image
 from ttfs_fpga.boards.registry import BOARDS
 from ttfs_fpga.boards.toolchain import FAMILIES, Tool, Toolchain, find_toolchain
 from ttfs_fpga.hdl.compiler import DoesNotFit, compile_network
-from ttfs_sw.errors import FailureError, InputError, ToolError
-from ttfs_sw.network import dense_network
+from ttfs_sw.artifact.network import dense_network
+from ttfs_sw.common.errors import FailureError, InputError, ToolError
 
 BOARD = dataclasses.replace(BOARDS["icebreaker"], clock_hz=36_000_000, seeds=())
 

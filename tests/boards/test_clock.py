@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ttfs_fpga.boards.clock import ECP5PLL, ICE40PLL, RESET_SECONDS, ClockGenerator, PowerOnReset
 from ttfs_fpga.sim.pins import PinPlatform
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 
 #: The block RAM of the iCE40 reads as zeros for so long after configuration.
 BLOCK_RAM_SECONDS = 3e-6

@@ -9,7 +9,7 @@ import pytest
 from ttfs_fpga.boards.configurations import CONFIGURATIONS
 from ttfs_fpga.boards.registry import BOARDS
 from ttfs_fpga.hdl.compiler import compile_network
-from ttfs_sw.network import Layer, Network, linear_codes
+from ttfs_sw.artifact.network import Layer, Network, linear_codes
 
 #: Block RAMs and bits of a block, and the widest port of a block, of each device.
 BLOCKS = {

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ttfs_fpga.boards.feeder import SampleFeeder
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.testing import watchdog
-from ttfs_sw.protocol import Status, encode_events
+from ttfs_sw.link.protocol import Status, encode_events
 
 CONFIG = CoreConfig(lanes=4, weight_words=512, membrane_words=64, input_words=16, map_words=16)
 

@@ -17,7 +17,7 @@ from ttfs_fpga.boards.flash_boot import (
 from ttfs_fpga.boards.registry import BOARDS
 from ttfs_fpga.hdl.testing import watchdog
 from ttfs_fpga.sim.flash_model import FlashModel
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 
 #: A slow clock makes the wake-up time few cycles.
 CLOCK_HZ = 4_000_000

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ttfs_fpga.boards.frames import BYTE_CYCLES, FrameReceiver, FrameSender
 from ttfs_fpga.hdl.testing import stream_get, stream_put, watchdog
-from ttfs_sw.framing import ESCAPE, FLAG, FrameError, decode_frame, encode_frame
+from ttfs_sw.link.framing import ESCAPE, FLAG, FrameError, decode_frame, encode_frame
 
 #: Payloads, many of them with bytes that must be escaped.
 PAYLOADS = st.one_of(

@@ -15,7 +15,7 @@ from ttfs_fpga.hdl.compiler import compile_network
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.shapes import Memory
 from ttfs_fpga.hdl.table import ENTRY_WORDS, FIELDS, HEADER_FIELDS, checksum
-from ttfs_sw.network import dense_network
+from ttfs_sw.artifact.network import dense_network
 
 CONFIG = CoreConfig(lanes=4, weight_words=512, membrane_words=64, input_words=16, map_words=16,
                     slopes=64, layers=4)

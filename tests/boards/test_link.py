@@ -6,10 +6,10 @@ import dataclasses
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from link_bench import CONFIG, INPUTS, Bench, request, result_of, status_of
 
+from tests.support.link_bench import CONFIG, INPUTS, Bench, request, result_of, status_of
 from ttfs_fpga.boards.recorder import RecordMap
-from ttfs_sw.protocol import (
+from ttfs_sw.link.protocol import (
     NAK,
     REPLY,
     Command,

@@ -1,9 +1,8 @@
 # amaranth: UnusedElaboratable=no
 """The link while a network is loaded: chunks in order, repeated, lost and damaged."""
 
-from link_bench import Bench, request, status_of
-
-from ttfs_sw.protocol import Command, LoadState, Status, StatusReport
+from tests.support.link_bench import Bench, request, status_of
+from ttfs_sw.link.protocol import Command, LoadState, Status, StatusReport
 
 
 def test_load():

@@ -14,7 +14,7 @@ from ttfs_fpga.hdl.compiler.program import Program
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.shapes import Memory
 from ttfs_fpga.hdl.testing import watchdog
-from ttfs_sw.protocol import LoadState, Source
+from ttfs_sw.link.protocol import LoadState, Source
 
 CONFIG = CoreConfig(lanes=4, weight_words=512, membrane_words=64, input_words=16, map_words=16,
                     slopes=64, layers=4)

@@ -1,8 +1,8 @@
 """The DSP block's delays against IceStorm's table: never shorter, hardly longer."""
 
 import pytest
-from routed import cell, sdf, wire
 
+from tests.support.routed import cell, sdf, wire
 from ttfs_fpga.boards.cell_timing import device_timing
 from ttfs_fpga.boards.mac16 import mac16
 from ttfs_fpga.boards.sdf import read_sdf

@@ -6,10 +6,10 @@ import subprocess
 import sys
 
 import pytest
-from patience import PATIENCE, until
 
+from tests.support.patience import PATIENCE, until
 from ttfs_fpga.boards.process import LAST_LINES, run_tool
-from ttfs_sw.errors import FailureError, ToolError
+from ttfs_sw.common.errors import FailureError, ToolError
 
 
 def test_every_line_of_both_streams_is_passed_on(tmp_path):

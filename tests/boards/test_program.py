@@ -11,8 +11,8 @@ from ttfs_fpga.boards.image import serialise
 from ttfs_fpga.boards.program import commands, flash
 from ttfs_fpga.boards.registry import BOARDS
 from ttfs_fpga.hdl.compiler import compile_network
-from ttfs_sw.errors import FailureError, InputError, ToolError
-from ttfs_sw.network import dense_network
+from ttfs_sw.artifact.network import dense_network
+from ttfs_sw.common.errors import FailureError, InputError, ToolError
 
 ICEBREAKER, ULX3S = BOARDS["icebreaker"], BOARDS["ulx3s-25f"]
 

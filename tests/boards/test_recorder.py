@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ttfs_fpga.boards.recorder import RecordMap
 from ttfs_fpga.boards.registry import BOARDS
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_sw.protocol import STATISTICS_BYTES, Identity, Result
+from ttfs_sw.link.protocol import STATISTICS_BYTES, Identity, Result
 
 
 @given(st.builds(CoreConfig, layers=st.integers(1, 63), accumulator_bits=st.integers(8, 32)))

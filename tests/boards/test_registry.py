@@ -9,7 +9,7 @@ import pytest
 
 from ttfs_fpga.boards.registry import BOARDS, find_board
 from ttfs_fpga.hdl.config import DATAPATHS
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 
 
 def test_the_boards_of_the_manual_are_there():

@@ -3,7 +3,7 @@
 import pytest
 
 from ttfs_fpga.boards import report
-from ttfs_sw.errors import FailureError
+from ttfs_sw.common.errors import FailureError
 
 
 @pytest.mark.parametrize("net, name", [

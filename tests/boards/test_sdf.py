@@ -1,10 +1,10 @@
 """Reading nextpnr's delays."""
 
 import pytest
-from routed import cell, sdf, wire
 
+from tests.support.routed import cell, sdf, wire
 from ttfs_fpga.boards.sdf import Arc, Cell, Check, read_sdf
-from ttfs_sw.errors import FailureError
+from ttfs_sw.common.errors import FailureError
 
 
 def read(text):

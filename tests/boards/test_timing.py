@@ -5,12 +5,12 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from routed import cell, one_register, sdf, wire
 
+from tests.support.routed import cell, one_register, sdf, wire
 from ttfs_fpga.boards.cell_timing import Device, device_timing
 from ttfs_fpga.boards.sdf import read_sdf
 from ttfs_fpga.boards.timing import Hop, Timing, origin
-from ttfs_sw.errors import FailureError
+from ttfs_sw.common.errors import FailureError
 
 UP5K = device_timing("iCE40UP5K-SG48")
 ECP5 = device_timing("LFE5U-25F-6BG381")

@@ -7,7 +7,7 @@ import pytest
 
 from ttfs_fpga.boards import toolchain
 from ttfs_fpga.boards.toolchain import find_program, find_toolchain, program_version
-from ttfs_sw.errors import InputError, ToolError
+from ttfs_sw.common.errors import InputError, ToolError
 
 
 @pytest.fixture

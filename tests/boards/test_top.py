@@ -16,8 +16,8 @@ from ttfs_fpga.boards.top import BoardTop, board_identity
 from ttfs_fpga.hdl.compiler import compile_network
 from ttfs_fpga.hdl.core import Core
 from ttfs_fpga.sim.pins import PinPlatform
-from ttfs_sw.errors import InputError, ToolError
-from ttfs_sw.protocol import Identity
+from ttfs_sw.common.errors import InputError, ToolError
+from ttfs_sw.link.protocol import Identity
 
 ICEBREAKER = BOARDS["icebreaker"]
 ULX3S = BOARDS["ulx3s-25f"]

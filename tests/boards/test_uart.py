@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ttfs_fpga.boards.uart import UARTReceiver, UARTTransmitter, baud_divisor
 from ttfs_fpga.hdl.testing import stream_put, watchdog
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 
 
 def receive(bits, divisor: int, *, bit_cycles: float | None = None) -> tuple[bytes, int]:

@@ -20,8 +20,8 @@ from ttfs_fpga.hdl.compiler import DoesNotFit, compile_network
 from ttfs_fpga.hdl.config import DATAPATHS, CoreConfig
 from ttfs_fpga.hdl.shapes import Memory
 from ttfs_sw import golden
-from ttfs_sw.errors import InputError
-from ttfs_sw.network import dense_network
+from ttfs_sw.artifact.network import dense_network
+from ttfs_sw.common.errors import InputError
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import pytest
 from amaranth.hdl import Assert, Module
 from amaranth.lib import memory
 from amaranth.sim import Simulator
-from integer_networks import make_network, shaped_network
 
+from tests.support.integer_networks import make_network, shaped_network
 from ttfs_fpga.hdl.compiler.cycles import cycle_terms, most_cycles
 from ttfs_fpga.hdl.shapes import Memory
 from ttfs_fpga.hdl.table import ENTRY_WORDS, FIELDS, HEADER_FIELDS, checksum

@@ -10,7 +10,7 @@ from ttfs_fpga.hdl.shapes import logit_shape, spike_shape, statistics_shape
 from ttfs_fpga.sim.expected import Expected
 from ttfs_fpga.sim.records import Kind
 from ttfs_fpga.sim.simulators import Simulator, find_simulator
-from ttfs_sw.errors import ToolError
+from ttfs_sw.common.errors import ToolError
 
 #: A record before it is packed: its kind, the fields of its payload, and the cycle.
 Event = tuple[Kind, dict[str, int], int]

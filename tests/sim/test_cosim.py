@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import random_images, random_network
 
+from tests.support.networks import random_images, random_network
 from ttfs_fpga.boards.registry import BOARDS
 from ttfs_fpga.hdl.compiler import minimal_config
 from ttfs_fpga.sim import cosim
 from ttfs_sw import golden
-from ttfs_sw.network import dense_network
+from ttfs_sw.artifact.network import dense_network
 
 #: Of each kind of network, how many the fast and the slow tests draw.
 FAST, SLOW = 5, 40

@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from patience import PATIENCE, until
 
+from tests.support.patience import PATIENCE, until
 from ttfs_fpga.hdl.compiler import DoesNotFit
 from ttfs_fpga.hdl.shapes import Memory
 from ttfs_fpga.sim import cosim
 from ttfs_fpga.sim.regression import Stuck
-from ttfs_sw.errors import InputError, ToolError
+from ttfs_sw.common.errors import InputError, ToolError
 
 
 def spoil(monkeypatch, change):
@@ -119,7 +119,7 @@ from pathlib import Path
 import numpy as np
 from ttfs_fpga.hdl.config import CoreConfig
 from sim import cosim
-from ttfs_sw.network import dense_network
+from ttfs_sw.artifact.network import dense_network
 
 rng = np.random.default_rng(0)
 network = dense_network([rng.integers(-3, 4, (64, 16)), rng.integers(-3, 4, (16, 4))], None,

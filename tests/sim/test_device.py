@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from patience import until
 
+from tests.support.patience import until
 from ttfs_fpga.boards.build import make_image
 from ttfs_fpga.boards.clock import RESET_SECONDS
 from ttfs_fpga.boards.flash_boot import READ, WAKE_UP
@@ -21,10 +21,10 @@ from ttfs_fpga.hdl.shapes import Memory
 from ttfs_fpga.sim.device import SimulatedBoard
 from ttfs_fpga.sim.simulators import find_simulator
 from ttfs_sw import golden
-from ttfs_sw.errors import FailureError, ToolError
-from ttfs_sw.framing import FLAG, decode_frame, encode_frame
-from ttfs_sw.host import Client, RefusedError
-from ttfs_sw.protocol import (
+from ttfs_sw.common.errors import FailureError, ToolError
+from ttfs_sw.link.framing import FLAG, decode_frame, encode_frame
+from ttfs_sw.link.host import Client, RefusedError
+from ttfs_sw.link.protocol import (
     REPLY,
     Command,
     LoadState,

@@ -21,7 +21,7 @@ from ttfs_fpga.sim.runner import build
 from ttfs_fpga.sim.simulation import simulate
 from ttfs_fpga.sim.stimulus import Stimulus
 from ttfs_sw import golden
-from ttfs_sw.errors import FailureError
+from ttfs_sw.common.errors import FailureError
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-from integer_networks import shaped_network
-from networks import random_images, random_network
 
+from tests.support.integer_networks import shaped_network
+from tests.support.networks import random_images, random_network
 from ttfs_fpga.hdl.compiler import DoesNotFit, compile_network
 from ttfs_fpga.hdl.compiler.cycles import TERMS
 from ttfs_fpga.hdl.compiler.program import LayerPlan

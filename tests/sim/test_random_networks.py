@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cores import CORES, draw, shows
 
+from tests.support.cores import CORES, draw, shows
 from ttfs_fpga.hdl.compiler.cycles import most_cycles
 from ttfs_fpga.sim.compare import Comparison
 from ttfs_fpga.sim.emit import emit

@@ -11,7 +11,7 @@ from ttfs_fpga.sim import runner
 from ttfs_fpga.sim.emit import Sources, emit
 from ttfs_fpga.sim.runner import build
 from ttfs_fpga.sim.simulators import Simulator
-from ttfs_sw.errors import FailureError, InputError, ToolError
+from ttfs_sw.common.errors import FailureError, InputError, ToolError
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ttfs_fpga.sim.simulators import SIMULATORS, find_simulator
-from ttfs_sw.errors import InputError, ToolError
+from ttfs_sw.common.errors import InputError, ToolError
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """What a core may take for what the golden model says: which neurons fire, before pooling."""
 
 import numpy as np
-from networks import random_images, random_network
 
+from tests.support.networks import random_images, random_network
 from ttfs_fpga.hdl.compiler import compile_network, minimal_config
 from ttfs_fpga.hdl.compiler.cycles import TERMS
 from ttfs_fpga.sim import spending as module

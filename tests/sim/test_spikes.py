@@ -9,8 +9,8 @@ from ttfs_fpga.boards.registry import BOARDS
 from ttfs_fpga.sim.simulators import SIMULATORS, find_simulator
 from ttfs_fpga.sim.spikes import rtl_spike_times
 from ttfs_sw import golden
-from ttfs_sw.errors import ToolError
-from ttfs_sw.network import dense_network
+from ttfs_sw.artifact.network import dense_network
+from ttfs_sw.common.errors import ToolError
 
 
 @pytest.mark.parametrize(

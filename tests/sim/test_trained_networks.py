@@ -15,9 +15,10 @@ from ttfs_fpga.boards.registry import BOARDS
 from ttfs_fpga.hdl.compiler import compile_network, minimal_config
 from ttfs_fpga.sim import cosim
 from ttfs_fpga.sim.device import SimulatedBoard
-from ttfs_sw import datasets, golden
-from ttfs_sw.inference import switched_on
-from ttfs_sw.network import Network
+from ttfs_sw import golden
+from ttfs_sw.artifact.network import Network
+from ttfs_sw.data import datasets
+from ttfs_sw.link.inference import switched_on
 
 TRAINED = Path(__file__).parents[1] / "trained"
 

@@ -13,8 +13,8 @@ import pytest
 from ttfs_fpga.boards.registry import find_board
 from ttfs_fpga.sim import vectors
 from ttfs_fpga.sim.expected import Expected
-from ttfs_sw import datasets
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
+from ttfs_sw.data import datasets
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cosim.md"
 

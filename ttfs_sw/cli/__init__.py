@@ -21,9 +21,9 @@ from pathlib import Path
 from ttfs_sw.cli import about, convert, demonstrate, device, experiment, hardware, learn, simulate
 from ttfs_sw.cli.options import Parser
 from ttfs_sw.cli.tables import Outcome, print_text, write_rows
-from ttfs_sw.errors import ToolError
-from ttfs_sw.files import output_folder, write_json
-from ttfs_sw.progress import Handler
+from ttfs_sw.common.errors import ToolError
+from ttfs_sw.common.files import output_folder, write_json
+from ttfs_sw.common.progress import Handler
 
 __all__ = ["make_parser", "main"]
 

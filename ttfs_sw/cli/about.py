@@ -8,7 +8,7 @@ from pathlib import Path
 from ttfs_sw.cli.options import common
 from ttfs_sw.cli.rows import HEADERS, describe
 from ttfs_sw.cli.tables import Outcome
-from ttfs_sw.files import output_folder
+from ttfs_sw.common.files import output_folder
 
 __all__ = ["own_version", "register", "versions"]
 
@@ -107,7 +107,7 @@ def boards(options: Namespace) -> Outcome:
 
 def doctor(options: Namespace) -> Outcome:
     """``ttfs doctor``. What is missing is its result, not its failure."""
-    from ttfs_fpga.boards.doctor import doctor as examine
+    from ttfs_sw.cli.doctor import doctor as examine
 
     report = examine()
     return Outcome(
@@ -118,7 +118,7 @@ def doctor(options: Namespace) -> Outcome:
 
 def report(options: Namespace) -> Outcome:
     """``ttfs report``."""
-    from ttfs_sw.report_page import write_page
+    from ttfs_sw.cli.report_page import write_page
 
     folder = output_folder(options.output) if options.output else options.folder
     page = write_page(options.folder, folder / "report.html", describe)

@@ -13,9 +13,9 @@ from ttfs_sw.cli.inputs import check_accuracy, config_file, find_board, open_dat
 from ttfs_sw.cli.options import add_accuracy, add_dataset, common, positive, setting
 from ttfs_sw.cli.rows import describe
 from ttfs_sw.cli.tables import Outcome
-from ttfs_sw.errors import InputError
-from ttfs_sw.files import output_folder
-from ttfs_sw.progress import bar
+from ttfs_sw.common.errors import InputError
+from ttfs_sw.common.files import output_folder
+from ttfs_sw.common.progress import bar
 
 if TYPE_CHECKING:
     from ttfs_fpga.boards.registry import Board
@@ -129,7 +129,7 @@ def convert(options: Namespace) -> Outcome:
     """``ttfs convert``."""
     import dataclasses
 
-    from ttfs_sw import config as configuration
+    from ttfs_sw.training import config as configuration
 
     board = find_board(options) if options.board else None
     overrides = {"dataset": options.dataset, "seed": options.seed, **_sizes(board),
@@ -151,10 +151,10 @@ def convert(options: Namespace) -> Outcome:
     dataset = open_dataset(options, config.dataset, config_file(options.config))
 
     # Only now: torch takes seconds to import, and a wrong name should be refused at once.
+    from ttfs_sw.artifact.network import Network
     from ttfs_sw.convert import convert as run
     from ttfs_sw.convert import keep
     from ttfs_sw.convert.verdict import RejectedError
-    from ttfs_sw.network import Network
 
     keep(folder, options.config)
     title = f"{options.model}: {folder}"
@@ -216,7 +216,7 @@ def _free_folder(name: str, options: Namespace) -> Path:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If it does, or of nobody knows what.
     """
     folder = RUNS / name

@@ -8,7 +8,7 @@ from ttfs_sw.cli.options import add_simulation, common
 from ttfs_sw.cli.rows import describe
 from ttfs_sw.cli.simulate import check_simulator, cores
 from ttfs_sw.cli.tables import Outcome
-from ttfs_sw.files import output_folder
+from ttfs_sw.common.files import output_folder
 
 __all__ = ["register"]
 
@@ -30,7 +30,7 @@ def register(verbs) -> None:
     )
     add_simulation(parser)
     # One line a step, not one an epoch.
-    parser.set_defaults(run=demo, hushed=("ttfs_sw.train", "ttfs_sw.training_loop"))
+    parser.set_defaults(run=demo, hushed=("ttfs_sw.training.train", "ttfs_sw.training.loop"))
 
 
 def demo(options: Namespace) -> Outcome:
@@ -40,7 +40,7 @@ def demo(options: Namespace) -> Outcome:
     # Before anything heavy is imported: a folder that cannot be written is known at once.
     folder = output_folder(options.output or FOLDER)
 
-    from ttfs_sw import demo as chain
+    from ttfs_sw.cli import demo as chain
 
     report = chain.run(
         folder, board=board, simulator=options.sim, jobs=options.jobs or cores(),

@@ -19,13 +19,13 @@ from ttfs_sw.cli.options import (
 from ttfs_sw.cli.rows import describe
 from ttfs_sw.cli.simulate import check_simulator
 from ttfs_sw.cli.tables import Outcome
-from ttfs_sw.errors import InputError
-from ttfs_sw.files import output_folder, write_bytes
-from ttfs_sw.progress import bar
+from ttfs_sw.common.errors import InputError
+from ttfs_sw.common.files import output_folder, write_bytes
+from ttfs_sw.common.progress import bar
 
 if TYPE_CHECKING:
     from ttfs_fpga.boards.registry import Board
-    from ttfs_sw.host import Client
+    from ttfs_sw.link.host import Client
 
 __all__ = ["register"]
 
@@ -129,7 +129,7 @@ def infer(options: Namespace) -> Outcome:
     dataset, pixels, labels = open_test_images(options, network)
 
     from ttfs_fpga.boards.build import make_image
-    from ttfs_sw import inference
+    from ttfs_sw.link import inference
 
     image = make_image(network, board)
     with _connected(options, board, image) as client:
@@ -165,14 +165,14 @@ def infer(options: Namespace) -> Outcome:
 def _connected(options: Namespace, board: "Board", image: bytes) -> Iterator["Client"]:
     """A client of the board at ``--port``, or of a simulated one that boots ``image``."""
     if options.port != SIMULATED:
-        from ttfs_sw.host import connect
+        from ttfs_sw.link.host import connect
 
         with connect(options.port, board.baud) as client:
             yield client
         return
 
     from ttfs_fpga.sim.device import SimulatedBoard
-    from ttfs_sw.inference import switched_on
+    from ttfs_sw.link.inference import switched_on
 
     with switched_on(SimulatedBoard(board, image, simulator=options.sim)) as client:
         yield client

@@ -6,10 +6,10 @@ from pathlib import Path
 from ttfs_sw.cli.inputs import known_name, open_dataset
 from ttfs_sw.cli.options import add_dataset, common
 from ttfs_sw.cli.tables import Outcome, seconds
-from ttfs_sw.errors import InputError
-from ttfs_sw.experiments import EXPERIMENTS, Options
-from ttfs_sw.files import output_folder
-from ttfs_sw.progress import bar
+from ttfs_sw.common.errors import InputError
+from ttfs_sw.common.files import output_folder
+from ttfs_sw.common.progress import bar
+from ttfs_sw.research.experiments import EXPERIMENTS, Options
 
 __all__ = ["register"]
 
@@ -46,7 +46,7 @@ def experiment(options: Namespace) -> Outcome:
     folder = output_folder(options.output or FOLDER / name)
     dataset = open_dataset(options, "digits")
 
-    from ttfs_sw.experiments import pages, running
+    from ttfs_sw.research.experiments import pages, running
 
     with bar(name, "step", quiet=options.quiet) as progress:
         report = running.run(

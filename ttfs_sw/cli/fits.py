@@ -3,12 +3,12 @@
 import logging
 from typing import TYPE_CHECKING
 
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 
 if TYPE_CHECKING:
     from ttfs_fpga.boards.registry import Board
     from ttfs_fpga.hdl.config import CoreConfig
-    from ttfs_sw.network import Network
+    from ttfs_sw.artifact.network import Network
 
 __all__ = ["board_or_made", "refusals", "require", "taken_by"]
 
@@ -32,7 +32,7 @@ def require(network: "Network", board: "Board") -> None:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         Otherwise; the message has the reason.
     """
     refusal = _refusal(network, board)

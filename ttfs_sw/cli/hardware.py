@@ -21,13 +21,13 @@ from ttfs_sw.cli.options import (
 from ttfs_sw.cli.rows import describe
 from ttfs_sw.cli.simulate import check_simulator, measure_cycles
 from ttfs_sw.cli.tables import Outcome
-from ttfs_sw.errors import FailureError, InputError
-from ttfs_sw.files import output_folder, write_bytes
-from ttfs_sw.progress import bar
+from ttfs_sw.common.errors import FailureError, InputError
+from ttfs_sw.common.files import output_folder, write_bytes
+from ttfs_sw.common.progress import bar
 
 if TYPE_CHECKING:
     from ttfs_fpga.hdl.config import CoreConfig
-    from ttfs_sw.network import Network
+    from ttfs_sw.artifact.network import Network
 
 __all__ = ["register"]
 
@@ -136,7 +136,7 @@ def read_cycles(path: Path, network: "Network") -> Mapping[str, Any]:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If the file is no such report, or is of another network.
     """
     try:

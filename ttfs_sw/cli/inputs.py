@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ttfs_sw.cli.fits import board_or_made, require
 from ttfs_sw.cli.options import find_network
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from ttfs_fpga.boards.registry import Board
     from ttfs_fpga.hdl.config import CoreConfig
-    from ttfs_sw.datasets import Dataset
-    from ttfs_sw.network import Network
+    from ttfs_sw.artifact.network import Network
+    from ttfs_sw.data.datasets import Dataset
 
 __all__ = [
     "check_accuracy",
@@ -34,7 +34,7 @@ __all__ = [
 
 def open_network(options: Namespace) -> "Network":
     """The network that ``NETWORK`` names; ``options.network`` becomes the file it was read from."""
-    from ttfs_sw.network import Network
+    from ttfs_sw.artifact.network import Network
 
     options.network = find_network(options.network)
     return Network.load(options.network)
@@ -47,7 +47,7 @@ def open_test_images(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If the images are not of the network's input size or have more classes than it.
     """
     if not (options.dataset or network.dataset):
@@ -80,11 +80,12 @@ def open_dataset(
     Parameters
     ----------
     owner : path or ``None``
-        The file that names ``default``, if a file does: see :mod:`ttfs_sw.dataset_paths`.
+        The file that names ``default``, if a file does: see :mod:`ttfs_sw.data.paths`.
     expected : (:class:`int`, :class:`int`, :class:`int`) or ``None``
         Height, width and channels of the images that a network reads.
     """
-    from ttfs_sw import dataset_paths, datasets
+    from ttfs_sw.data import datasets
+    from ttfs_sw.data import paths as dataset_paths
 
     name = options.dataset
     if not name:
@@ -99,7 +100,7 @@ def config_file(name: str | None) -> "Path | None":
     """The file that ``PRESET|FILE.toml`` names; ``None`` if it is a preset."""
     from pathlib import Path
 
-    from ttfs_sw.config import presets
+    from ttfs_sw.training.config import presets
 
     return None if name is None or name in presets() else Path(name)
 
@@ -117,7 +118,7 @@ def known_name(kind: str, name: str, known: Iterable[str]) -> str:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If it is not; the message has the nearest name and all the others.
     """
     known = list(known)
@@ -150,7 +151,7 @@ def core_config(options: Namespace, network: "Network") -> tuple[str, "CoreConfi
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If a board was asked for that does not take the network.
     """
     if options.board:

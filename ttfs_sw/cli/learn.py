@@ -13,8 +13,8 @@ from ttfs_sw.cli.inputs import (
 from ttfs_sw.cli.options import add_accuracy, add_dataset, add_limit, add_network, common, setting
 from ttfs_sw.cli.rows import describe
 from ttfs_sw.cli.tables import Outcome
-from ttfs_sw.files import output_folder
-from ttfs_sw.progress import bar
+from ttfs_sw.common.files import output_folder
+from ttfs_sw.common.progress import bar
 
 __all__ = ["register"]
 
@@ -63,7 +63,7 @@ def register(verbs) -> None:
 
 def train(options: Namespace) -> Outcome | None:
     """``ttfs train``; of processes that train together, the first has the outcome."""
-    from ttfs_sw import config as configuration
+    from ttfs_sw.training import config as configuration
 
     overrides = {"dataset": options.dataset, "seed": options.seed, **dict(options.set)}
     config = configuration.load(options.preset, overrides)
@@ -71,8 +71,8 @@ def train(options: Namespace) -> Outcome | None:
     dataset = open_dataset(options, config.dataset, config_file(options.preset))
 
     # Only now: torch takes seconds to import, and a wrong name should be refused at once.
-    from ttfs_sw import distributed
-    from ttfs_sw.train import train as run
+    from ttfs_sw.training import distributed
+    from ttfs_sw.training.train import train as run
 
     leader = distributed.leading()
     with bar("train", quiet=options.quiet or not leader) as progress:
@@ -90,7 +90,7 @@ def train(options: Namespace) -> Outcome | None:
 
 def evaluate(options: Namespace) -> Outcome:
     """``ttfs evaluate``."""
-    from ttfs_sw import evaluation
+    from ttfs_sw.golden import evaluation
 
     network = open_network(options)
     dataset, pixels, labels = open_test_images(options, network)

@@ -5,8 +5,8 @@ import tomllib
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ttfs_sw.errors import InputError
-from ttfs_sw.layout import LAYOUTS
+from ttfs_sw.common.errors import InputError
+from ttfs_sw.data.layout import LAYOUTS
 
 __all__ = [
     "Parser",
@@ -207,7 +207,7 @@ def find_network(path: Path) -> Path:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If there is none; where ``path`` is the name of a preset the message says how to train it.
     """
     if path.is_dir():

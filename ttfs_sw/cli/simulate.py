@@ -25,12 +25,12 @@ from ttfs_sw.cli.options import (
 )
 from ttfs_sw.cli.rows import describe
 from ttfs_sw.cli.tables import Outcome
-from ttfs_sw.files import output_folder
-from ttfs_sw.progress import bar
+from ttfs_sw.common.files import output_folder
+from ttfs_sw.common.progress import bar
 
 if TYPE_CHECKING:
     from ttfs_fpga.hdl.config import CoreConfig
-    from ttfs_sw.network import Network
+    from ttfs_sw.artifact.network import Network
 
 __all__ = ["check_simulator", "cores", "measure_cycles", "register"]
 
@@ -100,11 +100,11 @@ def measure_cycles(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.FailureError`
+    :exc:`ttfs_sw.common.errors.FailureError`
         If the RTL and the golden model differ, or the RTL takes longer than it ever may: nothing
         should be built then.
     """
-    from ttfs_sw.errors import FailureError
+    from ttfs_sw.common.errors import FailureError
 
     _, pixels, labels = open_test_images(options, network)
     with bar("cosim", quiet=options.quiet) as progress:
@@ -140,7 +140,7 @@ def cores() -> int:
 def _open_other(options: Namespace) -> "Network | None":
     if options.against is None:
         return None
-    from ttfs_sw.network import Network
+    from ttfs_sw.artifact.network import Network
 
     return Network.load(find_network(options.against))
 

@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from ttfs_sw import quantise, topology
-from ttfs_sw.config import Config
+from ttfs_sw.common.errors import FailureError, InputError
+from ttfs_sw.common.files import output_folder, write_bytes, write_text
 from ttfs_sw.convert import archive, graph, report, source, state, verdict
-from ttfs_sw.convert.calibrate import calibrate, relu_network, settle_constants
+from ttfs_sw.convert.calibrate import Calibration, calibrate, relu_network, settle_constants
 from ttfs_sw.convert.finetune import finetune
 from ttfs_sw.convert.layers import Folded
 from ttfs_sw.convert.pixels import Pixels
@@ -33,12 +33,12 @@ from ttfs_sw.convert.pixels import check as check_pixels
 from ttfs_sw.convert.pixels import settle as settle_pixels
 from ttfs_sw.convert.proof import prove
 from ttfs_sw.convert.texts import texts
-from ttfs_sw.datasets import Dataset
-from ttfs_sw.errors import FailureError, InputError
-from ttfs_sw.files import output_folder, write_bytes, write_text
-from ttfs_sw.golden_torch import one_thread
-from ttfs_sw.models import QuantisedNetwork, ReluNetwork
-from ttfs_sw.training_data import Data, check
+from ttfs_sw.data.datasets import Dataset
+from ttfs_sw.golden.torch_model import one_thread
+from ttfs_sw.training import quantise, topology
+from ttfs_sw.training.config import Config
+from ttfs_sw.training.models import QuantisedNetwork, ReluNetwork
+from ttfs_sw.training.samples import Data, check
 
 __all__ = ["convert", "keep", "read_model"]
 
@@ -75,12 +75,12 @@ def convert(
     model : :class:`str`, path or :class:`torch.nn.Module`
         A module; ``"module.py:function"`` that gives one; an archive of ``torch.export.save``
         (``.pt2``); or a state dict whose layers are those of ``config``.
-    dataset : :class:`ttfs_sw.datasets.Dataset`
+    dataset : :class:`ttfs_sw.data.datasets.Dataset`
         Training images calibrate; test images are read once, for the report.
     output_dir : path
         Made if needed. Receives ``network.npz``, ``model.pt`` (both networks, as training writes
         them) and ``config.toml`` (the layers, as ``ttfs train`` takes them).
-    config : :class:`ttfs_sw.config.Config`
+    config : :class:`ttfs_sw.training.config.Config`
         Bits of the weights, ticks, width of the membranes; its layers are replaced by the model's.
     weights : path or ``None``
         A state dict to put into the module.
@@ -105,10 +105,10 @@ def convert(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If the model, the weights, the images and the configuration do not fit together, or an
         operation does not convert.
-    :exc:`ttfs_sw.errors.FailureError`
+    :exc:`ttfs_sw.common.errors.FailureError`
         If a membrane could leave ``accumulator_bits``. As
         :exc:`ttfs_sw.convert.verdict.RejectedError`, which has the report, if the float network
         does not know the images or the integers lose too much; then ``output_dir`` holds no
@@ -167,7 +167,7 @@ def convert(
     for note in folded.notes:
         logger.info("%s", note)
     count = len(images)
-    calibration = verdict.Calibration(
+    calibration = Calibration(
         data.x[:count].numpy(), images, codes, data.y[:count].numpy())
     try:
         verdict.judge(found, network, quantised, relu, folded, calibration, max_loss,
@@ -191,7 +191,7 @@ def keep(folder: Path, *inputs: object) -> None:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If one of ``inputs`` is the path of a file that a conversion writes in ``folder``.
     """
     for path in inputs:

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ttfs_sw.common.errors import InputError
 from ttfs_sw.convert import flow, outputs
 from ttfs_sw.convert.payload import DTYPES, Payload
 from ttfs_sw.convert.program import Node, Opaque, Program, Ref, reads
-from ttfs_sw.errors import InputError
 
 __all__ = ["read"]
 
@@ -47,7 +47,7 @@ def read(content: str | os.PathLike | bytes, source: str) -> Program:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If it is no archive of ``torch.export.save``, or of another version, or holds a pickle.
     """
     file = io.BytesIO(content) if isinstance(content, bytes) else Path(content)

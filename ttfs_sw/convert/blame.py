@@ -2,14 +2,12 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from ttfs_sw.models import QuantisedNetwork, ReluNetwork
-
-if TYPE_CHECKING:
-    from ttfs_sw.convert.verdict import Calibration
+from ttfs_sw.convert.calibrate import Calibration
+from ttfs_sw.training.models import QuantisedNetwork, ReluNetwork
 
 __all__ = ["Cost", "advice", "costs"]
 

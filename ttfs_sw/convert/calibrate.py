@@ -12,6 +12,7 @@ Layer by layer, each reading the codes of the layers already done:
 """
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 
@@ -23,15 +24,40 @@ from torch.nn import functional
 from ttfs_sw.convert.layers import Folded
 from ttfs_sw.convert.rounding import moments, refit, round_weights
 from ttfs_sw.convert.scales import set_scale
-from ttfs_sw.models import QuantisedNetwork, ReluNetwork
+from ttfs_sw.training.models import QuantisedNetwork, ReluNetwork
 
-__all__ = ["activations", "calibrate", "relu_network", "settle_constants"]
+__all__ = ["Calibration", "activations", "calibrate", "relu_network", "settle_constants"]
 
 #: Steps that the largest logit is divided into where errors are judged, and the least of a layer.
 LOGIT_STEPS, TINY = 255, 1e-6
 
 #: Windows that are tried, as shares of the largest membrane, and membranes they are tried on.
 SHARES, MEMBRANES = np.geomspace(0.03, 1.0, 80), 200_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """The training images that calibrated a conversion.
+
+    Parameters
+    ----------
+    pixels : :class:`numpy.ndarray`
+        As bytes, ``[images, inputs]``.
+    images, codes : :class:`torch.Tensor`
+        As the float network and as the integers read them.
+    labels : :class:`numpy.ndarray`
+        Their classes.
+    """
+
+    pixels: np.ndarray
+    images: torch.Tensor
+    codes: torch.Tensor
+    labels: np.ndarray
+
+    def first(self, count: int) -> "Calibration":
+        """The first ``count`` of them."""
+        return Calibration(*(getattr(self, field.name)[:count]
+                             for field in dataclasses.fields(self)))
 
 
 def relu_network(folded: Folded, dtype: torch.dtype = torch.float32) -> ReluNetwork:
@@ -77,9 +103,9 @@ def calibrate(
 
     Parameters
     ----------
-    network : :class:`ttfs_sw.models.QuantisedNetwork`
+    network : :class:`ttfs_sw.training.models.QuantisedNetwork`
         Takes everything over.
-    relu : :class:`ttfs_sw.models.ReluNetwork`
+    relu : :class:`ttfs_sw.training.models.ReluNetwork`
         Of the same topology.
     images, codes : :class:`torch.Tensor`
         Training images as ``relu`` and as ``network`` read them, ``[images, inputs]``.

@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from ttfs_sw.config import Config
-from ttfs_sw.models import QuantisedNetwork
-from ttfs_sw.training_data import Data
-from ttfs_sw.training_loop import Run, in_parts
+from ttfs_sw.training.config import Config
+from ttfs_sw.training.loop import Run, in_parts
+from ttfs_sw.training.models import QuantisedNetwork
+from ttfs_sw.training.samples import Data
 
 __all__ = ["finetune"]
 
@@ -23,11 +23,11 @@ def finetune(
 
     Parameters
     ----------
-    network : :class:`ttfs_sw.models.QuantisedNetwork`
+    network : :class:`ttfs_sw.training.models.QuantisedNetwork`
         Calibrated.
-    config : :class:`ttfs_sw.config.Config`
+    config : :class:`ttfs_sw.training.config.Config`
         How to train; its table ``[training]``, but for the epochs.
-    data : :class:`ttfs_sw.training_data.Data`
+    data : :class:`ttfs_sw.training.samples.Data`
         The images. The held-out ones, on which the epoch is chosen, are not trained on here; the
         float network's own training may have seen them.
     epochs : :class:`int`
@@ -43,9 +43,9 @@ def finetune(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If training diverges.
-    :exc:`ttfs_sw.errors.FailureError`
+    :exc:`ttfs_sw.common.errors.FailureError`
         If no epoch gives a network whose membranes fit ``accumulator_bits``.
     """
     logits = in_parts(lambda part: network(data.encode(part)).logits, data.x_heldout)

@@ -55,7 +55,7 @@ def live(nodes: Sequence[Node], output: str, constants: set[str]) -> list[Node]:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If one of them changes a weight, or has an argument of a kind that is not known.
     """
     memory = Memory(nodes)

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from ttfs_sw.common.errors import InputError
 from ttfs_sw.convert import reference, windows
 from ttfs_sw.convert.arithmetic import Arithmetic
 from ttfs_sw.convert.layers import Folded, Map, Sums
 from ttfs_sw.convert.operations import MONOTONE, NOTHING, SAME, SHAPES, refuse, unknown
 from ttfs_sw.convert.program import Node, Program, Ref
 from ttfs_sw.convert.values import size
-from ttfs_sw.errors import InputError
-from ttfs_sw.topology import LayerPlan, Topology
+from ttfs_sw.training.topology import LayerPlan, Topology
 
 __all__ = ["Folder", "fold"]
 
@@ -41,7 +41,7 @@ def fold(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If an operation does not convert; the message has its line and what to use instead.
     """
     folder = Folder(program, input_shape, mean, std)

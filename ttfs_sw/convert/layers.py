@@ -11,7 +11,7 @@ import numpy as np
 
 from ttfs_sw.convert.operations import refuse
 from ttfs_sw.convert.program import Node, Program
-from ttfs_sw.topology import LayerPlan, Topology
+from ttfs_sw.training.topology import LayerPlan, Topology
 
 __all__ = ["Folded", "Layers", "Map", "Sums"]
 
@@ -71,7 +71,7 @@ class Sums:
 
     Parameters
     ----------
-    plan : :class:`ttfs_sw.topology.LayerPlan`
+    plan : :class:`ttfs_sw.training.topology.LayerPlan`
         What they compute.
     source : :class:`Map`
         What they read.
@@ -112,7 +112,7 @@ class Folded:
 
     Parameters
     ----------
-    topology : :class:`ttfs_sw.topology.Topology`
+    topology : :class:`ttfs_sw.training.topology.Topology`
         The layers.
     weights : list of (:class:`numpy.ndarray`, :class:`numpy.ndarray`) or ``None``
         Weights and biases of each; ``None`` for an average.

@@ -1,7 +1,7 @@
 """What converts, and what to use instead of what does not."""
 
+from ttfs_sw.common.errors import InputError
 from ttfs_sw.convert.program import Node
-from ttfs_sw.errors import InputError
 
 __all__ = [
     "CONVERTS", "COPIES", "FRESH", "MONOTONE", "NOTHING", "SAME", "SHAPES", "refuse", "unknown",

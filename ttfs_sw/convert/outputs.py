@@ -9,7 +9,7 @@ import json
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 
 __all__ = ["choose", "leaves", "names"]
 
@@ -74,7 +74,7 @@ def choose(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If none is a tensor, or several are and it is not clear which.
     """
     tensors: dict[Hashable, int] = {}

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
 
 __all__ = ["DTYPES", "Payload"]
 
@@ -60,7 +60,7 @@ class Payload:
 
         Raises
         ------
-        :exc:`ttfs_sw.errors.InputError`
+        :exc:`ttfs_sw.common.errors.InputError`
             If it is a pickle, has no values, or is laid out in a way that is not known here.
         """
         entry = self._config(folder)[name]

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ttfs_sw.datasets import Dataset
-from ttfs_sw.errors import InputError
+from ttfs_sw.common.errors import InputError
+from ttfs_sw.data.datasets import Dataset
 
 __all__ = ["BYTES", "Pixels", "check", "settle"]
 
@@ -84,7 +84,7 @@ def settle(scale: float | None, dataset: Dataset, trained: float | None = None) 
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If ``scale`` is no positive number.
     """
     if scale is not None and not (math.isfinite(scale) and scale > 0):
@@ -110,7 +110,7 @@ def check(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If far more of them are recognised with another divisor that people use: 255, the brightest
         byte, or 1. What the user has said is not questioned.
     """

@@ -14,14 +14,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ttfs_sw.common.errors import FailureError, InputError
 from ttfs_sw.convert import outputs, reference, source
 from ttfs_sw.convert.calibrate import relu_network
 from ttfs_sw.convert.graph import Folder, fold
 from ttfs_sw.convert.layers import Folded, Layers, Map, Sums
 from ttfs_sw.convert.operations import MONOTONE
 from ttfs_sw.convert.program import Node, Program
-from ttfs_sw.errors import FailureError, InputError
-from ttfs_sw.topology import Topology
+from ttfs_sw.training.topology import Topology
 
 __all__ = ["TOLERANCE", "difference", "prove", "random_images", "steps"]
 
@@ -56,7 +56,7 @@ def prove(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.FailureError`
+    :exc:`ttfs_sw.common.errors.FailureError`
         If they do not; the message has the first operation from which on they differ.
     """
     program, shape = folded.program, folded.topology.input_shape

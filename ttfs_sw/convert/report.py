@@ -5,12 +5,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ttfs_sw import evaluation, golden
+from ttfs_sw import golden
+from ttfs_sw.artifact.network import Network
 from ttfs_sw.convert.calibrate import activations, pooled
 from ttfs_sw.convert.layers import Folded
-from ttfs_sw.datasets import Dataset
-from ttfs_sw.models import ReluNetwork
-from ttfs_sw.network import Network
+from ttfs_sw.data.datasets import Dataset
+from ttfs_sw.golden import evaluation
+from ttfs_sw.training.models import ReluNetwork
 
 __all__ = ["compare", "figures"]
 
@@ -26,9 +27,10 @@ def compare(
 
     Parameters
     ----------
-    network : :class:`ttfs_sw.network.Network`
+    network : :class:`ttfs_sw.artifact.network.Network`
         The artifact, run by the golden model.
-    relu, folded : :class:`ttfs_sw.models.ReluNetwork`, :class:`ttfs_sw.convert.layers.Folded`
+    relu, folded : :class:`ttfs_sw.training.models.ReluNetwork`,
+    :class:`ttfs_sw.convert.layers.Folded`
         What it stands for.
     maximum : :class:`int`
         The byte of a pixel that is worth 1.

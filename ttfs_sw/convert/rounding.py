@@ -13,7 +13,7 @@ import dataclasses
 import torch
 from torch.nn import functional
 
-from ttfs_sw.qat import QuantisedLayer
+from ttfs_sw.training.qat import QuantisedLayer
 
 __all__ = ["Moments", "moments", "refit", "round_weights"]
 
@@ -69,7 +69,7 @@ def moments(layer: QuantisedLayer, codes: torch.Tensor, wanted: torch.Tensor) ->
 
     Parameters
     ----------
-    layer : :class:`ttfs_sw.qat.QuantisedLayer`
+    layer : :class:`ttfs_sw.training.qat.QuantisedLayer`
         What reads them.
     codes, wanted : :class:`torch.Tensor`
         Of the same images: what it reads, and what its weights and biases should make of it.

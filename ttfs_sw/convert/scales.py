@@ -12,7 +12,7 @@ its bias, gets a scale in which its bias and its window are small integers.
 
 import torch
 
-from ttfs_sw.qat import MAX_RESIDUAL_SHIFT, QuantisedLayer
+from ttfs_sw.training.qat import MAX_RESIDUAL_SHIFT, QuantisedLayer
 
 __all__ = ["set_scale"]
 
@@ -38,7 +38,7 @@ def set_scale(
 
     Parameters
     ----------
-    layer : :class:`ttfs_sw.qat.QuantisedLayer`
+    layer : :class:`ttfs_sw.training.qat.QuantisedLayer`
         With weights and biases.
     source_scale, second_scale : :class:`torch.Tensor`
         Real value of a code that it reads, and of one that it adds.

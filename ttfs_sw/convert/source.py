@@ -24,9 +24,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from ttfs_sw.common.errors import InputError
 from ttfs_sw.convert import archive, outputs
 from ttfs_sw.convert.program import Node, Program
-from ttfs_sw.errors import InputError
 
 __all__ = ["PIXEL_SCALE", "build", "load_tensors", "load_weights", "program_of", "run"]
 
@@ -48,7 +48,7 @@ def build(path: str | os.PathLike, name: str) -> nn.Module:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If there is no such file or function, it raises, or it gives no :class:`torch.nn.Module`.
     """
     path = Path(path)
@@ -82,7 +82,7 @@ def load_tensors(path: str | os.PathLike) -> dict[str, torch.Tensor]:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If the file cannot be read, or holds anything else.
     """
     path = Path(path)
@@ -159,7 +159,7 @@ def load_weights(model: nn.Module, path: str | os.PathLike) -> None:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If they are those of another architecture.
     """
     found, wanted = load_tensors(path), model.state_dict()
@@ -192,7 +192,7 @@ def program_of(
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If torch cannot follow it.
     """
     # A compiled module is followed like the one that it was made of.
@@ -252,7 +252,7 @@ def run(model: nn.Module, images: torch.Tensor, place: int) -> torch.Tensor:
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If the model fails on these images.
     """
     dtype, device = _kind(model).values()

@@ -5,11 +5,11 @@ import math
 
 import torch
 
+from ttfs_sw.common.errors import InputError
 from ttfs_sw.convert.program import Node, Program, Ref
 from ttfs_sw.convert.values import size
-from ttfs_sw.errors import InputError
-from ttfs_sw.qat import weight_shape
-from ttfs_sw.topology import LayerPlan, Topology
+from ttfs_sw.training.qat import weight_shape
+from ttfs_sw.training.topology import LayerPlan, Topology
 
 __all__ = ["OURS", "program_of"]
 
@@ -32,14 +32,14 @@ def program_of(tensors: dict[str, torch.Tensor], topology: Topology, source: str
     ----------
     tensors : :class:`dict`
         The state dict.
-    topology : :class:`ttfs_sw.topology.Topology`
+    topology : :class:`ttfs_sw.training.topology.Topology`
         The layers, the read-out last.
     source : :class:`str`
         What messages call the state dict.
 
     Raises
     ------
-    :exc:`ttfs_sw.errors.InputError`
+    :exc:`ttfs_sw.common.errors.InputError`
         If the weights do not fit the layers.
     """
     layers = _layers(tensors, source)

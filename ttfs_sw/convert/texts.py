@@ -1,13 +1,13 @@
 """The layers of a topology as a configuration writes them."""
 
-from ttfs_sw import topology
-from ttfs_sw.topology import LayerPlan, Topology
+from ttfs_sw.training import topology
+from ttfs_sw.training.topology import LayerPlan, Topology
 
 __all__ = ["texts"]
 
 
 def texts(network: Topology) -> tuple[str, ...]:
-    """Return the texts from which :func:`ttfs_sw.topology.plan` makes the hidden layers."""
+    """Return the texts from which :func:`topology.plan` makes the hidden layers."""
     found: list[str] = []
     for plan in network.layers[:-1]:
         found.append(_text(plan))

@@ -10,7 +10,7 @@ from ttfs_sw.convert.flow import Memory
 from ttfs_sw.convert.layers import Layers, Map, Sums
 from ttfs_sw.convert.operations import refuse, unknown
 from ttfs_sw.convert.program import Node, Program, Ref
-from ttfs_sw.topology import LayerPlan
+from ttfs_sw.training.topology import LayerPlan
 
 __all__ = ["Values", "size"]
 

@@ -10,23 +10,21 @@ What is asked, on the training images that calibrated and then on the test image
 The verdict is read off the report and steers nothing: no choice is made on a test image.
 """
 
-import dataclasses
 import math
 from typing import Any
 
 import numpy as np
-import torch
 
 from ttfs_sw import golden
+from ttfs_sw.artifact.network import Network
+from ttfs_sw.common.errors import FailureError
 from ttfs_sw.convert import blame
-from ttfs_sw.convert.calibrate import activations
+from ttfs_sw.convert.calibrate import Calibration, activations
 from ttfs_sw.convert.layers import Folded
 from ttfs_sw.convert.report import figures
-from ttfs_sw.errors import FailureError
-from ttfs_sw.models import QuantisedNetwork, ReluNetwork
-from ttfs_sw.network import Network
+from ttfs_sw.training.models import QuantisedNetwork, ReluNetwork
 
-__all__ = ["ANY_LOSS", "MAX_LOSS", "Calibration", "RejectedError", "judge"]
+__all__ = ["ANY_LOSS", "MAX_LOSS", "RejectedError", "judge"]
 
 #: Points that integers may lose, and a number of points with which nothing is judged.
 MAX_LOSS, ANY_LOSS = 0.5, 100.0
@@ -57,31 +55,6 @@ class RejectedError(FailureError):
         self.report = report
 
 
-@dataclasses.dataclass(frozen=True)
-class Calibration:
-    """The training images that calibrated a conversion.
-
-    Parameters
-    ----------
-    pixels : :class:`numpy.ndarray`
-        As bytes, ``[images, inputs]``.
-    images, codes : :class:`torch.Tensor`
-        As the float network and as the integers read them.
-    labels : :class:`numpy.ndarray`
-        Their classes.
-    """
-
-    pixels: np.ndarray
-    images: torch.Tensor
-    codes: torch.Tensor
-    labels: np.ndarray
-
-    def first(self, count: int) -> "Calibration":
-        """The first ``count`` of them."""
-        return Calibration(*(getattr(self, field.name)[:count]
-                             for field in dataclasses.fields(self)))
-
-
 def judge(
     report: dict[str, Any], network: Network, quantised: QuantisedNetwork, relu: ReluNetwork,
     folded: Folded, calibration: Calibration, max_loss: float | None, *, weights: bool = True,
@@ -92,9 +65,10 @@ def judge(
     ----------
     report : :class:`dict`
         Of the conversion, with the figures of :func:`ttfs_sw.convert.report.compare`.
-    network, quantised : :class:`ttfs_sw.network.Network`, its torch twin
+    network, quantised : :class:`ttfs_sw.artifact.network.Network`, its torch twin
         The integers.
-    relu, folded : :class:`ttfs_sw.models.ReluNetwork`, :class:`ttfs_sw.convert.layers.Folded`
+    relu, folded : :class:`ttfs_sw.training.models.ReluNetwork`,
+    :class:`ttfs_sw.convert.layers.Folded`
         What they stand for.
     calibration : :class:`Calibration`
         The training images.

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from ttfs_sw.artifact.rules import output_size
 from ttfs_sw.convert.operations import refuse
 from ttfs_sw.convert.program import Node
-from ttfs_sw.network_rules import output_size
 
 __all__ = [
     "adaptive",

@@ -8,8 +8,8 @@ import pytest
 from amaranth.lib import memory
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from integer_networks import shaped_network
 
+from tests.support.integer_networks import shaped_network
 from ttfs_fpga.hdl.compiler import compile_network
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.core import Core

@@ -5,10 +5,10 @@ import itertools
 
 import numpy as np
 import pytest
-from compiling import CONFIG, refusal, replace_layer, rng
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.compiling import CONFIG, refusal, replace_layer, rng
 from ttfs_fpga.hdl.compiler import DoesNotFit, compile_network, minimal_config
 from ttfs_fpga.hdl.shapes import Memory
 from ttfs_fpga.hdl.table import ENTRY_WORDS, FIELDS, HEADER_FIELDS, MAGIC, Operation, checksum

@@ -5,10 +5,10 @@ import itertools
 
 import numpy as np
 import pytest
-from compiling import CONFIG, NETWORKS, refusal, rng
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.compiling import CONFIG, NETWORKS, refusal, rng
 from ttfs_fpga.hdl.compiler import DoesNotFit, compile_network, minimal_config
 from ttfs_fpga.hdl.config import DATAPATHS
 from ttfs_fpga.hdl.core import Core

@@ -8,12 +8,12 @@ import collections
 
 import numpy as np
 import pytest
-from corners import corner_network
-from executed import execute
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from networks import random_images, random_network
 
+from tests.support.corners import corner_network
+from tests.support.executed import execute
+from tests.support.networks import random_images, random_network
 from ttfs_fpga.boards.configurations import CONFIGURATIONS
 from ttfs_fpga.hdl.compiler import DoesNotFit, compile_network, minimal_config
 from ttfs_fpga.hdl.config import CoreConfig

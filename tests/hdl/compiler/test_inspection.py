@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from integer_networks import shaped_network
 
+from tests.support.integer_networks import shaped_network
 from ttfs_fpga.hdl.compiler import compile as compiling_module
 from ttfs_fpga.hdl.compiler import compile_network, minimal_config
 from ttfs_fpga.hdl.compiler.inspection import BadTable, check_table

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from integer_networks import make_network
 
+from tests.support.integer_networks import make_network
 from ttfs_fpga.hdl.compiler import compile_network, minimal_config
 from ttfs_fpga.hdl.core.controller import Controller
 from ttfs_fpga.hdl.shapes import Memory

@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-from networks import random_images
-from networks import random_network as random_shapes
 
+from tests.support.networks import random_images
+from tests.support.networks import random_network as random_shapes
 from ttfs_fpga.hdl.compiler import compile_network, minimal_config
 from ttfs_fpga.hdl.config import DATAPATHS, CoreConfig
 from ttfs_fpga.hdl.core import Core

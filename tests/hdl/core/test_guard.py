@@ -4,15 +4,15 @@ import dataclasses
 
 import numpy as np
 import pytest
-from integer_networks import make_network
 
+from tests.support.integer_networks import make_network
 from ttfs_fpga.hdl.compiler import compile_network, minimal_config
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.core.guard import CoreError, Guard
 from ttfs_fpga.hdl.ports import purge_words
 from ttfs_fpga.hdl.shapes import Memory
 from ttfs_fpga.hdl.table import ENTRY_WORDS, FIELDS, MAGIC, forbidden_bits
-from ttfs_sw import protocol
+from ttfs_sw.link import protocol
 
 #: Memories of all kinds of depths: powers of two, and others.
 EVEN = CoreConfig(lanes=4, weight_words=256, membrane_words=64, input_words=8, map_words=16,

@@ -8,7 +8,7 @@ import pytest
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.core.requantiser import Requantiser
 from ttfs_sw import golden
-from ttfs_sw.network import dense_network
+from ttfs_sw.artifact.network import dense_network
 
 WIDTHS = list(itertools.product((8, 16, 24), (1, 4, 8)))
 

@@ -14,7 +14,7 @@ from ttfs_fpga.boards.toolchain import find_program, find_toolchain
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.datapaths.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS, MacPair
 from ttfs_fpga.sim.netlist import _cell_models
-from ttfs_sw.errors import FailureError
+from ttfs_sw.common.errors import FailureError
 
 #: A board's sizes, the widest and the narrowest.
 CONFIGS = {

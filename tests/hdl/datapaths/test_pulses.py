@@ -5,7 +5,7 @@ import pytest
 
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.datapaths.pulses import Pulses
-from ttfs_sw.neighbours.few_spike import pulses
+from ttfs_sw.research.neighbours.few_spike import pulses
 
 
 def events(config, count, *, seed=0):

@@ -7,7 +7,7 @@ from amaranth.lib import memory
 from ttfs_fpga.hdl.compiler import compile_network, minimal_config
 from ttfs_fpga.hdl.core import Core
 from ttfs_sw import golden
-from ttfs_sw.continuous import integrate
+from ttfs_sw.research.continuous import integrate
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""What tests share: made-up networks and models, small benches, patience."""

@@ -1,0 +1,1 @@
+"""What every room may use: errors, whole files, progress, pictures. Imports none of the others."""

@@ -1,0 +1,1 @@
+"""Data sets: files that are never trusted, downloads, how pixels lie in them."""

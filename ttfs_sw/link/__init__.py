@@ -1,0 +1,1 @@
+"""The host's end of a board: frames, requests, the serial port, and whole data sets through it."""

@@ -1,0 +1,1 @@
+"""Training: configuration, topology, quantisation-aware models, the loop, checkpoints."""
