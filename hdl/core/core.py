@@ -141,34 +141,33 @@ class Core(wiring.Component):
         # Whatever may wait for something is brought back to where it began when memories change and
         # when an image is given up; the rest has nothing left to do a few cycles later.
         stop = Signal()
-        startable = ResetInserter(stop)
 
-        def submodule(name, component, restarted=False):
-            m.submodules[name] = startable(component) if restarted else component
+        def part(name, component, *, restarted=False):
+            m.submodules[name] = ResetInserter(stop)(component) if restarted else component
             return component
 
         lanes_class = LANES[config.datapath]
-        loader = submodule("loader", Loader(config))
-        purge = submodule("purge", Purge(config))
-        guard = submodule("guard", Guard(config))
-        controller = submodule("controller", Controller(
+        loader = part("loader", Loader(config))
+        purge = part("purge", Purge(config))
+        guard = part("guard", Guard(config))
+        controller = part("controller", Controller(
             config, init(Memory.TABLE), self._late_bits), restarted=True)
-        encoder = submodule("encoder", Encoder(config, init(Memory.ENCODER)))
-        source = submodule("source", SourceMap(config))
-        layer_map = submodule("map", LayerMap(config))
-        scanner = submodule("scanner", Scanner(config), restarted=True)
-        sequencer = submodule(
-            "sequencer", (RampSequencer if ramp else Sequencer)(config), restarted=True)
-        weights = submodule("weights", WeightMemory(config, init(Memory.WEIGHTS)))
-        lanes = submodule("lanes", lanes_class(config))
-        membrane = submodule("membrane", Membrane(config, init(Memory.MEMBRANE)))
-        arbiter = submodule("arbiter", MembraneArbiter(config, lanes_class))
-        sweep = submodule("sweep", Sweep(config), restarted=True)
-        gate = submodule("gate", LogitGate(config))
-        requantiser = submodule("requantiser", Requantiser(config, init(Memory.SLOPES)))
-        first_spike = submodule("first_spike", FirstSpike(config))
-        final_rows = submodule("final_rows", FinalRows(config, requantiser.latency + 4))
-        readout = submodule("readout", Readout(config))
+        encoder = part("encoder", Encoder(config, init(Memory.ENCODER)))
+        source = part("source", SourceMap(config))
+        layer_map = part("map", LayerMap(config))
+        scanner = part("scanner", Scanner(config), restarted=True)
+        sequencer = part("sequencer", (RampSequencer if ramp else Sequencer)(config),
+                         restarted=True)
+        weights = part("weights", WeightMemory(config, init(Memory.WEIGHTS)))
+        lanes = part("lanes", lanes_class(config))
+        membrane = part("membrane", Membrane(config, init(Memory.MEMBRANE)))
+        arbiter = part("arbiter", MembraneArbiter(config, lanes_class))
+        sweep = part("sweep", Sweep(config), restarted=True)
+        gate = part("gate", LogitGate(config), restarted=True)
+        requantiser = part("requantiser", Requantiser(config, init(Memory.SLOPES)))
+        first_spike = part("first_spike", FirstSpike(config))
+        final_rows = part("final_rows", FinalRows(config, requantiser.latency + 4))
+        readout = part("readout", Readout(config))
         accumulating, firing = controller.accumulating, controller.firing
         entry = accumulating.entry
 
@@ -198,13 +197,11 @@ class Core(wiring.Component):
             loader.busy.eq(controller.busy),
             purge.changed.eq(loader.changing),
             purge.late.eq(controller.late),
-            stop.eq(purge.stop),
+            stop.eq(purge.o.start),
             controller.forget.eq(loader.changing),
             encoder.forget.eq(purge.forget),
             guard.forget.eq(loader.changing),
             guard.late.eq(controller.late),
-            guard.start.eq(stop),
-            gate.forget.eq(stop),
             readout.forget.eq(stop),
             self.error.eq(guard.error),
         ]
@@ -225,11 +222,11 @@ class Core(wiring.Component):
         taken = scanner.o.valid & scanner.o.ready & ~scanner.o.p.end
         events, splitting = scanner.o, Const(0)
         if config.datapath == "serial":
-            pulses = submodule("pulses", Pulses(config), restarted=True)
+            pulses = part("pulses", Pulses(config), restarted=True)
             wiring.connect(m, events, pulses.i)
             events, splitting = pulses.o, pulses.busy
         elif ramp:
-            ordering = submodule("ordering", OrderingQueue(config), restarted=True)
+            ordering = part("ordering", OrderingQueue(config), restarted=True)
             wiring.connect(m, events, ordering.i)
             events, splitting = ordering.o, ordering.busy
         wiring.connect(m, events, sequencer.i)
@@ -243,7 +240,7 @@ class Core(wiring.Component):
             scanner.clears.eq(entry.clears),
             scanner.limited.eq(entry.follows & firing.previous),
             scanner.final.eq(final_rows.final),
-            scanner.steal.eq(first_spike.claim & ~entry.source_input),
+            scanner.steal.eq(source.scan.stall),
             source.from_input.eq(entry.source_input),
             source.scan.address.eq(scanner.map_address),
             source.scan.enable.eq(scanner.map_enable),
@@ -300,8 +297,7 @@ class Core(wiring.Component):
         wiring.connect(m, gate.candidates, requantiser.i)
         wiring.connect(m, gate.adder, requantiser.adder)
         wiring.connect(m, requantiser.o, first_spike.i)
-        wiring.connect(m, first_spike.map, layer_map.compare)
-        wiring.connect(m, first_spike.o, layer_map.codes)
+        wiring.connect(m, first_spike.map, layer_map.update)
         follow(requantiser.entry, firing.entry)
         m.d.comb += [
             sweep.start.eq(firing.start),
@@ -321,8 +317,6 @@ class Core(wiring.Component):
             gate.spiking.eq(firing.entry.spiking),
             gate.settled.eq(firing.settled),
             first_spike.pooled.eq(sweep.pooled),
-            layer_map.claim.eq(first_spike.claim),
-            layer_map.pending.eq(first_spike.pending),
             final_rows.sweeping.eq(sweep.busy),
             final_rows.written.eq(sweep.written),
             final_rows.answered.eq(gate.answered),

@@ -9,7 +9,7 @@ from ttfs_fpga.hdl.ports import purge_words
 
 
 def rtl_purge(bench, config, causes):
-    """(forget, stop, the word that is wiped or None) of each cycle; ``causes`` (changed, late)."""
+    """(forget, start, the word that is wiped or None) of each cycle; ``causes`` (changed, late)."""
     dut = Purge(config)
     seen = []
 
@@ -18,7 +18,7 @@ def rtl_purge(bench, config, causes):
             ctx.set(dut.changed, changed)
             ctx.set(dut.late, late)
             word = ctx.get(dut.o.word) if ctx.get(dut.o.active) else None
-            seen.append((ctx.get(dut.forget), ctx.get(dut.stop), word))
+            seen.append((ctx.get(dut.forget), ctx.get(dut.o.start), word))
             await ctx.tick()
 
     bench.run(dut, testbench)
