@@ -18,7 +18,8 @@ from ttfs_fpga.hdl.table import ACCUMULATE_FIELDS, FIRE_FIELDS, field_widths
 __all__ = ["AccumulatingPort", "AdderPort", "FetchPort", "FiringPort", "ImagePort",
            "ImageLayoutPort", "LanesPort", "MapReadPort", "MapUpdatePort", "MapWritePort",
            "MembranePort", "OperandPort", "PurgePort", "RowPort", "TableReadPort",
-           "WeightReadPort", "WipePort", "WritePort", "entry_layout", "lanes_layout", "purge_words", "weights_layout"]
+           "WeightReadPort", "WipePort", "WritePort", "entry_layout", "lanes_layout",
+           "purge_words", "weights_layout"]
 
 
 def lanes_layout(config: CoreConfig, lanes: int | None = None) -> data.ArrayLayout:
