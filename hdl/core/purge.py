@@ -18,7 +18,7 @@ class Purge(wiring.Component):
     after a reset nobody knows: then they are wiped, word by word. Meanwhile the layer table is
     looked through.
 
-    Latency: begins two cycles after ``changed`` or ``late``, in the first cycle after a reset; as
+    Latency: begins two cycles after ``changing`` or ``late``, in the first cycle after a reset; as
     long as either lasts it begins again. Takes ``purge_words(config)`` cycles.
 
     Parameters
@@ -28,7 +28,7 @@ class Purge(wiring.Component):
 
     Members
     -------
-    changed : In(1)
+    changing : In(1)
         Memories of the network are about to change.
     late : In(1)
         An image is given up.
@@ -42,7 +42,7 @@ class Purge(wiring.Component):
     def __init__(self, config: CoreConfig):
         self._config = config
         super().__init__({
-            "changed": In(1),
+            "changing": In(1),
             "late": In(1),
             "forget": Out(1),
             "o": Out(PurgePort(config)),
@@ -50,7 +50,7 @@ class Purge(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.d.comb += self.forget.eq(self.changed | self.late)
+        m.d.comb += self.forget.eq(self.changing | self.late)
         m.d.sync += self.o.start.eq(self.forget)
         active = Signal(init=1)
         word = Signal.like(self.o.word)
