@@ -99,10 +99,10 @@ def rtl_sums(bench, config, inputs):
 
     async def testbench(ctx):
         for first, second, code, *potentials in inputs.tolist():
-            ctx.set(dut.weights, [first, second])
-            ctx.set(dut.code, code)
-            ctx.set(dut.potentials, potentials)
-            _, _, sums = await ctx.tick().sample(dut.sums)
+            ctx.set(dut.i.weights, [first, second])
+            ctx.set(dut.i.operand.code, code)
+            ctx.set(dut.memory.potentials, potentials)
+            _, _, sums = await ctx.tick().sample(dut.memory.sums)
             found.append(list(sums))
 
     bench.run(dut, testbench)
@@ -112,8 +112,9 @@ def rtl_sums(bench, config, inputs):
 def synthesise(config, folder, script=SCRIPT):
     """Make the netlist of a pair for an iCE40 UP5K, and lay the cells' models beside it."""
     dut = MacPair(config)
-    ports = {name: (Value.cast(getattr(dut, name)), None)
-             for name in ("weights", "code", "potentials", "sums")}
+    members = {"weights": dut.i.weights, "code": dut.i.operand,
+               "potentials": dut.memory.potentials, "sums": dut.memory.sums}
+    ports = {name: (Value.cast(member), None) for name, member in members.items()}
     (folder / "pair.il").write_text(rtlil.convert(
         dut, name="pair", platform=SimpleNamespace(device="iCE40UP5K"), ports=ports,
         emit_src=False))
