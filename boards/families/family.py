@@ -43,7 +43,7 @@ class PLL(Protocol):
         ...
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Chip:
     """One device of a family: where it is not like the others.
 
@@ -85,9 +85,9 @@ class Chip:
         return self.device + self.speed
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Family:
-    """A family of devices that the same tools build for.
+    """A family of devices that the same tools build for. There is one record of each.
 
     Parameters
     ----------

@@ -28,6 +28,11 @@ def test_platform_is_the_board(board):
     assert board.clock_hz >= platform.default_clk_frequency
 
 
+def test_boards_are_told_apart():
+    # What is made of a board is kept under it.
+    assert len(set(BOARDS.values())) == len(BOARDS)
+
+
 @pytest.mark.parametrize("datapath", DATAPATHS)
 def test_a_board_with_another_datapath(datapath):
     board = BOARDS["icebreaker"]
