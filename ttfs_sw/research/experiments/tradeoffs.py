@@ -187,9 +187,9 @@ def _train(
         report = train(settings, images, folder, device=options.device)
         network = Network.load(Path(folder) / "network.npz")
     found = {
-        "accuracy": report["accuracy_network"],
-        "spikes_per_neuron": report["spikes_per_neuron"],
-        "latency": sum(report["ticks"]),
+        "accuracy": report.accuracy_network,
+        "spikes_per_neuron": report.spikes_per_neuron,
+        "latency": sum(report.ticks),
     }
     if changes["moves"]:
         found["accuracy_moved"] = [
