@@ -240,7 +240,8 @@ def read_model(
     Parameters and exceptions are those of :func:`convert`.
     """
     shape, trained = dataset.shape, None
-    module, function, name = None, None, str(model)
+    module: nn.Module | None = None
+    name, function = str(model), None
     if isinstance(model, nn.Module):
         module, name = model, type(model).__name__
     elif function := _FUNCTION.fullmatch(name):
@@ -251,12 +252,12 @@ def read_model(
         program = source.program_of(module, shape, name, function and function["path"])
     elif weights is not None:
         raise InputError(f"--weights go with a module.py:function, but {model} has its own weights")
-    elif Path(model).suffix == ".pt2":
-        program = archive.read(model, str(model))
-    elif Path(model).suffix == ".py":
+    elif Path(name).suffix == ".pt2":
+        program = archive.read(name, name)
+    elif Path(name).suffix == ".py":
         raise InputError(f"say which function of {model} gives the model: {model}:FUNCTION")
     else:
-        tensors = source.load_tensors(model)
+        tensors = source.load_tensors(name)
         if source.PIXEL_SCALE in tensors:
             trained = tensors.pop(source.PIXEL_SCALE).item()
         elif all(name.startswith(state.OURS) for name in tensors):

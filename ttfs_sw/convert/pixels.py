@@ -90,7 +90,7 @@ def settle(scale: float | None, dataset: Dataset, trained: float | None = None) 
     if scale is not None and not (math.isfinite(scale) and scale > 0):
         raise InputError(f"--scale must be above 0, not {scale:g}: pixels are divided by it")
     said = ((scale, GIVEN), (trained, TRAINED), (dataset.white, DECLARED), (BYTES, ASSUMED))
-    value, origin = next(pair for pair in said if pair[0] is not None)
+    value, origin = next((value, origin) for value, origin in said if value is not None)
     return Pixels(float(value), origin, int(dataset.x_train.max()))
 
 
@@ -128,7 +128,7 @@ def check(
     found = errors(pixels.scale)
     others = {scale: errors(scale) for scale in {BYTES, max(pixels.brightest, 1), 1}
               if scale != pixels.scale}
-    best = min(others, key=others.get, default=None)
+    best = min(others, key=others.__getitem__, default=None)
     if best is not None and others[best] <= min(SHARE * found, found - POINTS):
         who = "as assumed" if pixels.origin == ASSUMED else "as the dataset says"
         raise InputError(
