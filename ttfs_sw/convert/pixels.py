@@ -8,7 +8,6 @@ images can show that an assumption was wrong: they are then recognised better wi
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -65,11 +64,6 @@ class Pixels:
     def worth(self) -> float:
         """What the model reads for a byte of :attr:`maximum`."""
         return self.maximum / self.scale
-
-    def report(self) -> dict[str, Any]:
-        """What the report of a conversion says of all this."""
-        return {"pixel_scale": self.scale, "pixel_scale_from": self.origin,
-                "brightest_pixel": self.brightest}
 
 
 def settle(scale: float | None, dataset: Dataset, trained: float | None = None) -> Pixels:

@@ -274,7 +274,7 @@ def run(model: nn.Module, images: torch.Tensor, place: int) -> torch.Tensor:
     raise InputError(f"it fails on {len(images)}: {_first_line(errors[-1])}") from errors[-1]
 
 
-def is_lazy(value: object) -> bool:
+def is_lazy(value: torch.Tensor) -> bool:
     """Whether a parameter or buffer has no size yet."""
     return nn.parameter.is_lazy(value)
 
