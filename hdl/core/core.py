@@ -1,20 +1,25 @@
 """The core: one image in, spikes and logits out, driven by the layer table."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Const, Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
 
 from ttfs_fpga.hdl.config import LAYER_CYCLES_BITS, CoreConfig
 from ttfs_fpga.hdl.core.controller import Controller
 from ttfs_fpga.hdl.core.encoder import Encoder
+from ttfs_fpga.hdl.core.final_rows import FinalRows
 from ttfs_fpga.hdl.core.first_spike import FirstSpike
 from ttfs_fpga.hdl.core.guard import CoreError, Guard
-from ttfs_fpga.hdl.core.maps import SpikeMap
+from ttfs_fpga.hdl.core.layer_map import LayerMap
+from ttfs_fpga.hdl.core.loader import Loader
+from ttfs_fpga.hdl.core.logit_gate import LogitGate
 from ttfs_fpga.hdl.core.membrane import Membrane
+from ttfs_fpga.hdl.core.membrane_arbiter import MembraneArbiter
+from ttfs_fpga.hdl.core.purge import Purge
 from ttfs_fpga.hdl.core.readout import Readout
 from ttfs_fpga.hdl.core.requantiser import Requantiser
 from ttfs_fpga.hdl.core.scanner import Scanner
+from ttfs_fpga.hdl.core.source_map import SourceMap
 from ttfs_fpga.hdl.core.sweep import Sweep
 from ttfs_fpga.hdl.core.weights import WeightMemory
 from ttfs_fpga.hdl.datapaths.mac import MacLanes
@@ -28,7 +33,6 @@ from ttfs_fpga.hdl.shapes import (
     Memory,
     load_shape,
     logit_shape,
-    membrane_write_shape,
     sample_shape,
     spike_shape,
     statistics_shape,
@@ -129,6 +133,7 @@ class Core(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
+        ramp = config.datapath == "ramp"
 
         def init(which):
             return () if self._program is None else self._program.memory_words(which)
@@ -137,23 +142,35 @@ class Core(wiring.Component):
         # when an image is given up; the rest has nothing left to do a few cycles later.
         stop = Signal()
         startable = ResetInserter(stop)
-        controller = Controller(config, init(Memory.TABLE), self._late_bits)
-        ramp = config.datapath == "ramp"
-        scanner, sweep = Scanner(config), Sweep(config)
-        sequencer = (RampSequencer if ramp else Sequencer)(config)
-        m.submodules.controller = startable(controller)
-        m.submodules.encoder = encoder = Encoder(config, init(Memory.ENCODER))
-        m.submodules.map = spike_map = SpikeMap(config, config.map_words)
-        m.submodules.scanner = startable(scanner)
-        m.submodules.sequencer = startable(sequencer)
-        m.submodules.weights = weights = WeightMemory(config, init(Memory.WEIGHTS))
-        m.submodules.lanes = lanes = LANES[config.datapath](config)
-        m.submodules.membrane = membrane = Membrane(config, init(Memory.MEMBRANE))
-        m.submodules.sweep = startable(sweep)
-        m.submodules.requantiser = requantiser = Requantiser(config, init(Memory.SLOPES))
-        m.submodules.first_spike = first_spike = FirstSpike(config)
-        m.submodules.readout = readout = Readout(config)
-        entry, firing = controller.entry, controller.firing
+
+        def submodule(name, component, restarted=False):
+            m.submodules[name] = startable(component) if restarted else component
+            return component
+
+        lanes_class = LANES[config.datapath]
+        loader = submodule("loader", Loader(config))
+        purge = submodule("purge", Purge(config))
+        guard = submodule("guard", Guard(config))
+        controller = submodule("controller", Controller(
+            config, init(Memory.TABLE), self._late_bits), restarted=True)
+        encoder = submodule("encoder", Encoder(config, init(Memory.ENCODER)))
+        source = submodule("source", SourceMap(config))
+        layer_map = submodule("map", LayerMap(config))
+        scanner = submodule("scanner", Scanner(config), restarted=True)
+        sequencer = submodule(
+            "sequencer", (RampSequencer if ramp else Sequencer)(config), restarted=True)
+        weights = submodule("weights", WeightMemory(config, init(Memory.WEIGHTS)))
+        lanes = submodule("lanes", lanes_class(config))
+        membrane = submodule("membrane", Membrane(config, init(Memory.MEMBRANE)))
+        arbiter = submodule("arbiter", MembraneArbiter(config, lanes_class))
+        sweep = submodule("sweep", Sweep(config), restarted=True)
+        gate = submodule("gate", LogitGate(config))
+        requantiser = submodule("requantiser", Requantiser(config, init(Memory.SLOPES)))
+        first_spike = submodule("first_spike", FirstSpike(config))
+        final_rows = submodule("final_rows", FinalRows(config, requantiser.latency + 4))
+        readout = submodule("readout", Readout(config))
+        accumulating, firing = controller.accumulating, controller.firing
+        entry = accumulating.entry
 
         # Dense layers have no rows, windows or pools: what the table says of them is the same for
         # all, and as constants it costs no logic.
@@ -162,271 +179,162 @@ class Core(wiring.Component):
             "pool_last": 0, "across_last": 0, "halves": 0, "destination_row": 0,
         } if ramp else {}
 
-        # Samples in, logits out.
-        wiring.connect(m, wiring.flipped(self.i), encoder.i)
-        wiring.connect(m, readout.o, wiring.flipped(self.o))
-        wiring.connect(m, controller.statistics, wiring.flipped(self.statistics))
+        def follow(consumer, fields):
+            """Give a component the fields of the layer table that it works by."""
+            for name in consumer.shape().members:
+                m.d.comb += consumer[name].eq(flat.get(name, fields[name]))
+
+        # Loading, and wiping what was there.
+        wiring.connect(m, wiring.flipped(self.load), loader.i)
+        wiring.connect(m, loader.table, controller.write)
+        wiring.connect(m, loader.codes, encoder.table)
+        wiring.connect(m, loader.slopes, requantiser.slopes)
+        wiring.connect(m, loader.weights, weights.write)
+        wiring.connect(m, loader.biases, arbiter.biases)
+        wiring.connect(m, purge.o, guard.purge, membrane.purge, layer_map.purge)
+        wiring.connect(m, guard.table, controller.check)
+        wiring.connect(m, guard.layout, encoder.layout)
         m.d.comb += [
-            encoder.restart.eq(self.restart),
-            encoder.release.eq(controller.release),
-            self.busy.eq(controller.busy),
+            loader.busy.eq(controller.busy),
+            purge.changed.eq(loader.changing),
+            purge.late.eq(controller.late),
+            stop.eq(purge.stop),
+            controller.forget.eq(loader.changing),
+            encoder.forget.eq(purge.forget),
+            guard.forget.eq(loader.changing),
+            guard.late.eq(controller.late),
+            guard.start.eq(stop),
+            gate.forget.eq(stop),
+            readout.forget.eq(stop),
+            self.error.eq(guard.error),
         ]
 
-        # Accumulate: the source map, event by event, into the membrane. Which map that is, is known
-        # long before its first word comes: a copy for the data alone is not far from them.
-        from_input = Signal()
-        m.d.sync += from_input.eq(entry.source_input)
+        # Samples in.
+        wiring.connect(m, wiring.flipped(self.i), encoder.i)
+        wiring.connect(m, encoder.image, controller.image)
+        m.d.comb += encoder.restart.eq(self.restart)
+
+        # Accumulate: the source map, event by event, into the membrane.
+        wiring.connect(m, source.input, encoder.map)
+        wiring.connect(m, source.layers, layer_map.scan)
+        wiring.connect(m, arbiter.membrane, membrane.operation)
+        wiring.connect(m, arbiter.weights, weights.read)
+        wiring.connect(m, arbiter.lanes, lanes.i)
+        wiring.connect(m, membrane.lanes, lanes.memory)
+        wiring.connect(m, sequencer.o, arbiter.updates)
         taken = scanner.o.valid & scanner.o.ready & ~scanner.o.p.end
-        operation = sequencer.o
         events, splitting = scanner.o, Const(0)
         if config.datapath == "serial":
-            pulses = Pulses(config)
-            m.submodules.pulses = startable(pulses)
+            pulses = submodule("pulses", Pulses(config), restarted=True)
             wiring.connect(m, events, pulses.i)
             events, splitting = pulses.o, pulses.busy
         elif ramp:
-            ordering = OrderingQueue(config)
-            m.submodules.ordering = startable(ordering)
+            ordering = submodule("ordering", OrderingQueue(config), restarted=True)
             wiring.connect(m, events, ordering.i)
             events, splitting = ordering.o, ordering.busy
         wiring.connect(m, events, sequencer.i)
         m.d.comb += [
             *(getattr(sequencer, name).eq(entry[name]) for name in sequencer.FIELDS),
-            scanner.start.eq(controller.scan),
+            scanner.start.eq(controller.rows.scan),
             scanner.last.eq(entry.source_last),
             scanner.row_last.eq(entry.row_last),
             *(getattr(scanner, name).eq(flat.get(name, entry[name])) for name in (
                 "chunk_last", "slot_shift")),
             scanner.clears.eq(entry.clears),
-            scanner.limited.eq(entry.follows & controller.previous),
-            scanner.steal.eq(first_spike.steal & ~entry.source_input),
-            encoder.address.eq(scanner.map_address),
-            encoder.enable.eq(scanner.map_enable),
-            spike_map.address.eq(Mux(first_spike.steal, first_spike.word, scanner.map_address)),
-            spike_map.enable.eq(
-                first_spike.read | (scanner.map_enable & ~entry.source_input)),
-            scanner.map_data.eq(Mux(from_input, encoder.data, spike_map.data)),
-            controller.event.eq(taken),
-            sequencer.start.eq(controller.accumulate),
-            controller.ask.eq(sequencer.ask),
-            controller.address.eq(sequencer.address),
-            sequencer.words.eq(controller.words),
+            scanner.limited.eq(entry.follows & firing.previous),
+            scanner.final.eq(final_rows.final),
+            scanner.steal.eq(first_spike.claim & ~entry.source_input),
+            source.from_input.eq(entry.source_input),
+            source.scan.address.eq(scanner.map_address),
+            source.scan.enable.eq(scanner.map_enable),
+            scanner.map_data.eq(source.scan.data),
+            layer_map.wipe.valid.eq(scanner.wipe),
+            layer_map.wipe.word.eq(scanner.wipe_word),
+            scanner.wiped.eq(layer_map.wipe.ready & scanner.wipe),
+            accumulating.event.eq(taken),
+            sequencer.start.eq(accumulating.start),
+            controller.descriptors.request.eq(sequencer.ask),
+            controller.descriptors.address.eq(sequencer.address),
+            sequencer.words.eq(controller.descriptors.data),
             sequencer.hold.eq(sweep.ask | sweep.rapid),
             sweep.quiet.eq(~sequencer.walking),
-            membrane.stall.eq(sweep.stall),
-            # The sweep's reads go between the updates, one each.
-            membrane.sums.eq(lanes.sums),
-            lanes.weights.eq(weights.data),
-            lanes.potentials.eq(membrane.potentials),
+            arbiter.busy.eq(controller.busy),
             self.spikes.valid.eq(taken & ~entry.source_input),
-            self.spikes.p.layer.eq(controller.layer),
+            self.spikes.p.layer.eq(accumulating.layer),
             self.spikes.p.place.eq(scanner.o.p.place),
             self.spikes.p.code.eq(scanner.o.p.code),
         ]
         if ramp:
             m.d.comb += [
-                ordering.start.eq(controller.accumulate),
+                ordering.start.eq(accumulating.start),
                 ordering.ticks.eq(entry.source_ticks),
-                membrane.sweep.eq(sweep.ask | (operation.valid & operation.p.sweep)),
-                scanner.seek.eq(controller.accumulate),
+                ordering.forget.eq(purge.o.active),
+                ordering.forget_code.eq(purge.o.word),
+                scanner.seek.eq(accumulating.start),
                 scanner.base.eq(entry.source_base),
                 self.time.valid.eq(sequencer.ticked),
-                self.time.p.layer.eq(controller.layer),
+                self.time.p.layer.eq(accumulating.layer),
                 self.time.p.tick.eq(sequencer.tick),
             ]
         else:
             m.d.comb += [
                 # Rows of two maps take turns in a layer with a residual, each where it says.
-                scanner.seek.eq(controller.accumulate | (sequencer.begins & entry.residual)),
+                scanner.seek.eq(accumulating.start | (sequencer.begins & entry.residual)),
                 scanner.base.eq(Mux(entry.residual, sequencer.row_map, entry.source_base)),
                 scanner.single.eq(entry.residual),
-                controller.row.eq(sequencer.begins),
-                controller.second.eq(sequencer.second),
-                controller.scanning.eq(scanner.busy),
+                controller.rows.begins.eq(sequencer.begins),
+                controller.rows.second.eq(sequencer.second),
+                controller.rows.scanning.eq(scanner.busy),
                 sequencer.depthwise.eq(entry.operation == Operation.DEPTHWISE),
-                sequencer.stolen.eq(controller.own),
-                sequencer.swept.eq(sweep.left & controller.same),
-                membrane.sweep.eq(sweep.ask),
+                sequencer.stolen.eq(~controller.descriptors.grant),
+                sequencer.swept.eq(sweep.left & firing.same),
             ]
         # Registered, because many flags meet here; the start is one of them, so that a half that
         # has not begun does not look ended.
-        m.d.sync += controller.accumulated.eq(
-            ~(controller.accumulate | scanner.busy | splitting | sequencer.busy))
+        m.d.sync += accumulating.ended.eq(
+            ~(accumulating.start | scanner.busy | splitting | sequencer.busy))
 
-        # Maps are silent before they are written, because whoever reads them last wipes them. After
-        # a load, a reset, or when an image was given up, all of the memory is wiped, and the flags
-        # of the membrane memory with it. Meanwhile the layer table is looked through.
-        slot_bits = config.slot_bits
-        purging = Signal(init=1)
-        purge_words = max(
-            config.map_words, config.membrane_words, config.table_words,
-            1 << config.tick_bits if ramp else 0)
-        purge_word = Signal(range(purge_words))
-        m.submodules.guard = guard = Guard(config, purge_words)
-        written = self.load.valid & ~controller.busy
-        m.d.sync += [
-            stop.eq(written | controller.late),
-            controller.full.eq(encoder.full & ~(controller.release | written | controller.late)),
-        ]
+        # Fire: potentials to spike times in the layer's map, or to logits.
+        wiring.connect(m, firing, final_rows.firing)
+        wiring.connect(m, sweep.o, gate.i)
+        wiring.connect(m, gate.candidates, requantiser.i)
+        wiring.connect(m, gate.adder, requantiser.adder)
+        wiring.connect(m, requantiser.o, first_spike.i)
+        wiring.connect(m, first_spike.map, layer_map.compare)
+        wiring.connect(m, first_spike.o, layer_map.codes)
+        follow(requantiser.entry, firing.entry)
         m.d.comb += [
-            controller.forget.eq(written),
-            controller.waits.eq(self.o.valid & ~self.o.ready),
-            controller.check.eq(guard.reading),
-            controller.check_address.eq(purge_word),
-            readout.forget.eq(stop),
-            membrane.forget.eq(purging),
-            membrane.forget_word.eq(purge_word),
-            guard.forget.eq(written),
-            guard.late.eq(controller.late),
-            guard.start.eq(stop),
-            guard.active.eq(purging),
-            guard.word.eq(purge_word),
-            guard.data.eq(controller.words),
-            encoder.forget.eq(written | controller.late),
-            encoder.allow.eq(guard.valid),
-            encoder.last.eq(guard.last_input),
-            encoder.run_last.eq(0 if ramp else guard.run_last),
-            encoder.gap.eq(0 if ramp else guard.gap),
-            self.error.eq(guard.error),
-        ]
-        if ramp:
-            m.d.comb += [ordering.forget.eq(purging), ordering.forget_code.eq(purge_word)]
-        with m.If(stop):
-            m.d.sync += [purging.eq(1), purge_word.eq(0)]
-        with m.Elif(purging):
-            m.d.sync += [
-                purge_word.eq(purge_word + 1), purging.eq(purge_word != purge_words - 1),
-            ]
-
-        # Fire: potentials to spike times in the layer's map, or to logits. These go through the
-        # requantiser's adder, and so are there a cycle later. The last one ends the image: it waits
-        # there for rows of the source that reach no output.
-        added, added_last, passes = Signal(), Signal(), Signal()
-        m.d.comb += passes.eq(readout.i.ready & (~added_last | controller.settled))
-        with m.If(passes):
-            m.d.sync += [
-                added.eq(sweep.o.valid & ~firing.spiking),
-                added_last.eq(sweep.o.valid & ~firing.spiking & sweep.o.p.last),
-            ]
-        with m.If(stop):
-            m.d.sync += [added.eq(0), added_last.eq(0)]
-        m.d.comb += [
-            sweep.start.eq(controller.fire),
-            *(getattr(sweep, name).eq(flat.get(name, firing[name])) for name in (
+            sweep.start.eq(firing.start),
+            *(getattr(sweep, name).eq(flat.get(name, firing.entry[name])) for name in (
                 "membrane_base", "membrane_last", "sweep_last", "rows_last", "bias_base",
                 "last_word", "pitch", "pool_last", "across_last", "halves",
                 "destination_base", "destination_row", "spiking")),
-            sweep.threshold.eq(firing.fire_threshold.as_signed()),
-            sweep.ready.eq(~controller.same | (sweep.row != sequencer.completed)),
-            sweep.potentials.eq(membrane.potentials),
-            sweep.coming.eq(membrane.coming),
-            sweep.sweeping.eq(membrane.sweeping),
-            requantiser.slope_base.eq(firing.slope_base),
-            requantiser.per_channel.eq(firing.per_channel),
-            requantiser.ticks.eq(firing.ticks),
-            requantiser.i.p.eq(sweep.o.p),
-            requantiser.i.valid.eq(sweep.o.valid & firing.spiking),
-            requantiser.threshold.eq(firing.fire_threshold),
-            requantiser.hold.eq(~firing.spiking & ~passes),
-            readout.i.p.potential.eq(requantiser.potential),
-            readout.i.p.last.eq(added_last),
-            readout.i.valid.eq(added & (~added_last | controller.settled)),
-            sweep.o.ready.eq(firing.spiking | readout.i.ready),
+            sweep.threshold.eq(firing.entry.fire_threshold.as_signed()),
+            sweep.ready.eq(~firing.same | (sweep.row != sequencer.completed)),
+            arbiter.sweep.valid.eq(sweep.ask),
+            arbiter.sweep.word.eq(sweep.word),
+            arbiter.sweep.bias.eq(sweep.bias),
+            arbiter.sweep.stall.eq(sweep.stall),
+            sweep.potentials.eq(arbiter.sweep.potentials),
+            sweep.coming.eq(arbiter.sweep.coming),
+            sweep.sweeping.eq(arbiter.sweep.sweeping),
+            gate.spiking.eq(firing.entry.spiking),
+            gate.settled.eq(firing.settled),
             first_spike.pooled.eq(sweep.pooled),
-            first_spike.i.valid.eq(requantiser.o.valid),
-            first_spike.i.p.eq(requantiser.o.p),
-            first_spike.data.eq(spike_map.data),
-            spike_map.write.eq(first_spike.write),
-            scanner.wiped.eq(scanner.wipe & ~first_spike.busy),
-            spike_map.clear.eq(scanner.wiped | purging),
-            spike_map.code.eq(first_spike.o.code),
-            spike_map.neuron.eq(Mux(
-                purging, purge_word[:config.map_address_bits] << slot_bits,
-                Mux(first_spike.busy, first_spike.o.place, scanner.wipe_word << slot_bits))),
+            layer_map.claim.eq(first_spike.claim),
+            layer_map.pending.eq(first_spike.pending),
+            final_rows.sweeping.eq(sweep.busy),
+            final_rows.written.eq(sweep.written),
+            final_rows.answered.eq(gate.answered),
         ]
 
-        # A row of the map is final when its last candidate has gone all the way.
-        way = Signal(requantiser.latency + 4)
-        m.d.sync += way.eq(Cat(sweep.written, way))
-        # Until its map is known none of it may be read.
-        with m.If(controller.attach):
-            m.d.sync += scanner.final.eq(0)
-        with m.Elif(controller.fire):
-            m.d.sync += scanner.final.eq(firing.destination_base)
-        with m.Elif(way[-1]):
-            m.d.sync += scanner.final.eq(scanner.final + firing.final_step)
-
-        answered = readout.i.valid & readout.i.ready & readout.i.p.last
-        quiet = Signal()
-        m.d.sync += quiet.eq(~(controller.fire | sweep.busy | way.any()))
+        # Logits out.
+        wiring.connect(m, gate.o, readout.i)
+        wiring.connect(m, readout.o, wiring.flipped(self.o))
+        wiring.connect(m, controller.statistics, wiring.flipped(self.statistics))
         m.d.comb += [
-            controller.fired.eq(Mux(firing.spiking, quiet, answered)),
+            controller.stalled.eq(self.o.valid & ~self.o.ready),
+            self.busy.eq(controller.busy),
             self.cycles.eq(controller.statistics.p.clock),
         ]
-
-        self._elaborate_load(
-            m, controller, encoder, requantiser, membrane, weights, sequencer, sweep, lanes
-        )
         return m
-
-    def _elaborate_load(
-        self, m, controller, encoder, requantiser, membrane, weights, sequencer, sweep, lanes
-    ):
-        config = self._config
-        load = self.load
-        write = load.p
-        # A write is taken in its second cycle. In its first one images are forgotten, so that none
-        # can begin.
-        wanted, second = Signal(), Signal()
-        m.d.comb += wanted.eq(load.valid & ~controller.busy)
-        m.d.sync += second.eq(wanted & ~second)
-        which = {memory: Signal(name=f"load_{memory.name.lower()}") for memory in Memory}
-        for memory, chosen in which.items():
-            meant = Signal(name=f"meant_{memory.name.lower()}")
-            m.d.sync += meant.eq(wanted & ~second & (load.p.memory == memory))
-            m.d.comb += chosen.eq(load.valid & meant)
-        part_bits = exact_log2(config.weight_parts)
-        making = which[Memory.MEMBRANE]
-        operation = sequencer.o
-        ramp = config.datapath == "ramp"
-        made = membrane_write_shape()(write.data[:membrane_write_shape().size])
-        keep = made.keep if ramp else 0
-        m.d.comb += [
-            load.ready.eq(second),
-            controller.load.eq(which[Memory.TABLE]),
-            controller.load_address.eq(write.address),
-            controller.load_data.eq(write.data),
-            encoder.load.eq(which[Memory.ENCODER]),
-            encoder.load_address.eq(write.address),
-            encoder.load_data.eq(write.data),
-            requantiser.load.eq(which[Memory.SLOPES]),
-            requantiser.load_address.eq(write.address),
-            requantiser.load_data.eq(write.data),
-            # Biases are made by updates, because a second way into the membrane memory would cost a
-            # multiplexer of its whole width.
-            membrane.valid.eq(making | sweep.ask | operation.valid),
-            membrane.load.eq(making),
-            membrane.word.eq(Mux(
-                making, write.address, Mux(sweep.ask, sweep.word, operation.p.word))),
-            membrane.bias.eq(Mux(
-                making, Mux(made.add | keep, write.address, 0),
-                Mux(sweep.ask, sweep.bias, operation.p.bias))),
-            weights.write.eq(which[Memory.WEIGHTS]),
-            weights.write_part.eq(write.address[:part_bits] if part_bits else 0),
-            weights.write_data.eq(write.data),
-            weights.address.eq(Mux(
-                controller.busy, operation.p.weight, write.address[part_bits:])),
-        ]
-        if ramp:
-            m.d.comb += membrane.peek.eq((making & keep) | (operation.valid & operation.p.peek))
-            begins = {
-                "event": Mux(making, made.code[0], operation.valid & operation.p.event),
-                "zero": Mux(making, keep, operation.valid & operation.p.zero),
-                "keep": Mux(making, keep, operation.valid & operation.p.keep),
-            }
-        else:
-            begins = {"code": Mux(making, made.code, operation.p.code)}
-        # In step with the weights, which may come a cycle later.
-        domain = m.d.comb if config.weight_latency == 1 else m.d.sync
-        for name, value in begins.items():
-            domain += getattr(lanes, name).eq(value)

@@ -1,15 +1,18 @@
 """The ``ramp`` datapath: spikes raise slopes, and at every tick slopes raise potentials."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
-from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In, Out
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal, ValueLike, signed
+from amaranth.lib import data
 
 from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.datapaths.lanes import Lanes, Use
+from ttfs_fpga.hdl.shapes import ramp_operand_shape, ramp_update_shape
 
 __all__ = ["RampLanes"]
 
 
-class RampLanes(wiring.Component):
+class RampLanes(Lanes):
     """P lanes of ``S += w`` and ``V += S`` (docs/theory.md, section 4): adders, no multiplier.
 
     In step with :class:`hdl.core.membrane.Membrane`: (0) an operation begins; (1) if it is an
@@ -26,28 +29,36 @@ class RampLanes(wiring.Component):
 
     Members
     -------
-    event, zero : In(1)
-        What begins adds weights, or 0, stage 0. Otherwise it adds what was kept.
-    keep : In(1)
-        Keep the sum of what begins, stage 0. What begins in the next cycle must be neither an event
-        nor ``zero``.
-    weights : In
-        P weights, stage 1.
-    potentials, sums
+    i : In(OperandPort(config, ramp_operand_shape()))
+        What begins adds weights (``event``) or 0 (``zero``), otherwise what was kept, stage 0. With
+        ``keep`` its sum is kept: then what begins in the next cycle must be neither an event nor
+        ``zero``. P weights, stage 1.
+    memory : In(LanesPort(config))
         What the membrane memory has, and what it gets, stage 2.
     """
 
-    def __init__(self, config: CoreConfig):
-        self._config = config
-        lanes = data.ArrayLayout(signed(config.accumulator_bits), config.lanes)
-        super().__init__({
-            "event": In(1),
-            "zero": In(1),
-            "keep": In(1),
-            "weights": In(data.ArrayLayout(signed(config.weight_bits), config.lanes)),
-            "potentials": In(lanes),
-            "sums": Out(lanes),
-        })
+    @classmethod
+    def operand_shape(cls, config: CoreConfig) -> data.StructLayout:
+        """How lanes are told what to add."""
+        return ramp_operand_shape()
+
+    @classmethod
+    def update_shape(cls, config: CoreConfig) -> data.StructLayout:
+        """What comes from the sequencer."""
+        return ramp_update_shape(config)
+
+    @classmethod
+    def of_update(cls, valid: ValueLike, update: Any) -> Use:
+        """What an update is, if it is ``valid``: if not, the operand stays."""
+        return Use(
+            {name: valid & update[name] for name in ("event", "zero", "keep")},
+            sweep=valid & update.sweep, peek=valid & update.peek)
+
+    @classmethod
+    def of_bias(cls, write: Any) -> Use:
+        """What a write of :func:`hdl.shapes.membrane_write_shape` is."""
+        return Use(
+            {"event": write.code[0], "zero": write.keep, "keep": write.keep}, peek=write.keep)
 
     def elaborate(self, platform):
         m = Module()
@@ -55,13 +66,15 @@ class RampLanes(wiring.Component):
         event, zero = Signal(), Signal()
         keep, keeps = Signal(), Signal()
         m.d.sync += [
-            event.eq(self.event), zero.eq(self.zero), keep.eq(self.keep), keeps.eq(keep),
+            event.eq(self.i.operand.event), zero.eq(self.i.operand.zero),
+            keep.eq(self.i.operand.keep), keeps.eq(keep),
         ]
         for lane in range(config.lanes):
             operand = Signal(signed(config.accumulator_bits), name=f"operand{lane}")
             with m.If(zero):
                 m.d.sync += operand.eq(0)
             with m.Elif(event | keeps):
-                m.d.sync += operand.eq(Mux(keeps, self.sums[lane], self.weights[lane]))
-            m.d.comb += self.sums[lane].eq(self.potentials[lane] + operand)
+                m.d.sync += operand.eq(
+                    Mux(keeps, self.memory.sums[lane], self.i.weights[lane]))
+            m.d.comb += self.memory.sums[lane].eq(self.memory.potentials[lane] + operand)
         return m
