@@ -7,8 +7,9 @@ from collections.abc import Callable
 from amaranth.build import Platform
 
 from ttfs_fpga.boards.configurations import CONFIGURATIONS
-from ttfs_fpga.boards.families import ECP5, ICE40, Family, find_chip
+from ttfs_fpga.boards.families import ECP5, ICE40, Family
 from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.datapaths import datapath_named
 from ttfs_sw.common.errors import InputError
 
 __all__ = ["BOARDS", "Board", "Programmer", "find_board"]
@@ -115,18 +116,17 @@ class Board:
         """The same board whose core has another datapath, and with it another bitstream."""
         if datapath == self.config.datapath:
             return self
-        changes: dict = {"config": dataclasses.replace(self.config, datapath=datapath)}
-        chip = find_chip(self.device)
-        if chip and chip.slow_hz and datapath != "mac":
-            changes["clock_hz"] = min(self.clock_hz, chip.slow_hz)
-        if datapath == "ramp":
-            # The ordering queue has room for the largest map, and dense layers fire small ones.
-            changes["config"] = dataclasses.replace(
-                changes["config"], map_words=min(self.config.map_words, self.config.input_words))
-            if chip:
-                changes["in_registers"] = (*self.in_registers, *chip.ramp_registers)
+        other = datapath_named(datapath)
+        needs = other.needs(self.device)
         return dataclasses.replace(
-            self, name=f"{self.name}-{datapath}", seeds=(), **changes)
+            self,
+            name=f"{self.name}-{datapath}",
+            seeds=(),
+            config=dataclasses.replace(
+                self.config, datapath=datapath, **other.sizes(self.config)),
+            clock_hz=min(self.clock_hz, needs.most_hz or self.clock_hz),
+            in_registers=(*self.in_registers, *needs.in_registers),
+        )
 
 
 def _platform(module: str, name: str) -> Callable[[], Platform]:

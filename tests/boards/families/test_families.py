@@ -77,8 +77,6 @@ PAPER = Family(
         ),
         before_synthesis="echo before",
         after_synthesis="echo after",
-        slow_hz=20_000_000,
-        ramp_registers=(("requantiser", "places"),),
     ),),
     pll=PaperPLL,
     flash_clock=lambda sck: Instance("PAPER_FLASH_CLOCK", i_C=sck),
