@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from ttfs_fpga.hdl.compiler.cycles import TERMS
-from ttfs_fpga.hdl.compiler.program import LayerPlan, Program
+from ttfs_fpga.hdl.compiler.placement import Placement
+from ttfs_fpga.hdl.compiler.program import Program
 from ttfs_fpga.sim.compare import Comparison
 
 __all__ = ["join", "layer_report", "spread"]
@@ -79,7 +80,7 @@ def layer_report(
 
 
 def _explained(
-    plan: LayerPlan, judged: np.ndarray, taken: np.ndarray, roofline: np.ndarray,
+    plan: Placement, judged: np.ndarray, taken: np.ndarray, roofline: np.ndarray,
     terms: np.ndarray,
 ) -> dict[str, Any]:
     """Where the cycles of a layer went, and why some images took more than its target."""
@@ -101,7 +102,7 @@ def _explained(
     }
 
 
-def _reason(plan: LayerPlan, taken: np.ndarray, terms: np.ndarray) -> str:
+def _reason(plan: Placement, taken: np.ndarray, terms: np.ndarray) -> str:
     """The term that takes these images furthest beyond what their layer's target has for it."""
     spent = dict(zip(_NAMES, terms.mean(axis=0).tolist(), strict=True))
     # A layer is swept while it, or the next one, accumulates: that is what overlaps first.
