@@ -38,7 +38,6 @@ from ttfs_fpga.hdl.shapes import (
     statistics_shape,
     time_shape,
 )
-from ttfs_fpga.hdl.table import Operation
 
 __all__ = ["Core"]
 
@@ -222,6 +221,8 @@ class Core(wiring.Component):
         wiring.connect(m, arbiter.lanes, lanes.i)
         wiring.connect(m, membrane.lanes, lanes.memory)
         wiring.connect(m, sequencer.o, arbiter.updates)
+        wiring.connect(m, sequencer.table, controller.descriptors)
+        follow(sequencer.entry, entry)
         taken = scanner.o.valid & scanner.o.ready & ~scanner.o.p.end
         events, splitting = scanner.o, Const(0)
         if config.datapath == "serial":
@@ -231,10 +232,11 @@ class Core(wiring.Component):
         elif ramp:
             ordering = submodule("ordering", OrderingQueue(config), restarted=True)
             wiring.connect(m, events, ordering.i)
-            events, splitting = ordering.o, ordering.busy
+            wiring.connect(m, purge.o, ordering.purge)
+            follow(ordering.entry, entry)
+            events, splitting = ordering.o, ordering.run.busy
         wiring.connect(m, events, sequencer.i)
         m.d.comb += [
-            *(getattr(sequencer, name).eq(entry[name]) for name in sequencer.FIELDS),
             scanner.start.eq(controller.rows.scan),
             scanner.last.eq(entry.source_last),
             scanner.row_last.eq(entry.row_last),
@@ -252,12 +254,9 @@ class Core(wiring.Component):
             layer_map.wipe.word.eq(scanner.wipe_word),
             scanner.wiped.eq(layer_map.wipe.ready & scanner.wipe),
             accumulating.event.eq(taken),
-            sequencer.start.eq(accumulating.start),
-            controller.descriptors.request.eq(sequencer.ask),
-            controller.descriptors.address.eq(sequencer.address),
-            sequencer.words.eq(controller.descriptors.data),
-            sequencer.hold.eq(sweep.ask | sweep.rapid),
-            sweep.quiet.eq(~sequencer.walking),
+            sequencer.run.start.eq(accumulating.start),
+            sequencer.window.hold.eq(sweep.ask | sweep.rapid),
+            sweep.quiet.eq(~sequencer.window.pending),
             arbiter.busy.eq(controller.busy),
             self.spikes.valid.eq(taken & ~entry.source_input),
             self.spikes.p.layer.eq(accumulating.layer),
@@ -266,33 +265,28 @@ class Core(wiring.Component):
         ]
         if ramp:
             m.d.comb += [
-                ordering.start.eq(accumulating.start),
-                ordering.ticks.eq(entry.source_ticks),
-                ordering.forget.eq(purge.o.active),
-                ordering.forget_code.eq(purge.o.word),
+                ordering.run.start.eq(accumulating.start),
                 scanner.seek.eq(accumulating.start),
                 scanner.base.eq(entry.source_base),
-                self.time.valid.eq(sequencer.ticked),
+                self.time.valid.eq(sequencer.time.valid),
                 self.time.p.layer.eq(accumulating.layer),
-                self.time.p.tick.eq(sequencer.tick),
+                self.time.p.tick.eq(sequencer.time.p),
             ]
         else:
             m.d.comb += [
                 # Rows of two maps take turns in a layer with a residual, each where it says.
-                scanner.seek.eq(accumulating.start | (sequencer.begins & entry.residual)),
-                scanner.base.eq(Mux(entry.residual, sequencer.row_map, entry.source_base)),
+                scanner.seek.eq(accumulating.start | (sequencer.row.begins & entry.residual)),
+                scanner.base.eq(Mux(entry.residual, sequencer.row.map, entry.source_base)),
                 scanner.single.eq(entry.residual),
-                controller.rows.begins.eq(sequencer.begins),
-                controller.rows.second.eq(sequencer.second),
+                controller.rows.begins.eq(sequencer.row.begins),
+                controller.rows.second.eq(sequencer.row.second),
                 controller.rows.scanning.eq(scanner.busy),
-                sequencer.depthwise.eq(entry.operation == Operation.DEPTHWISE),
-                sequencer.stolen.eq(~controller.descriptors.grant),
-                sequencer.swept.eq(sweep.left & firing.same),
+                sequencer.window.swept.eq(sweep.left & firing.same),
             ]
         # Registered, because many flags meet here; the start is one of them, so that a half that
         # has not begun does not look ended.
         m.d.sync += accumulating.ended.eq(
-            ~(accumulating.start | scanner.busy | splitting | sequencer.busy))
+            ~(accumulating.start | scanner.busy | splitting | sequencer.run.busy))
 
         # Fire: potentials to spike times in the layer's map, or to logits.
         wiring.connect(m, firing, final_rows.firing)
@@ -310,7 +304,7 @@ class Core(wiring.Component):
                 "last_word", "pitch", "pool_last", "across_last", "halves",
                 "destination_base", "destination_row", "spiking")),
             sweep.threshold.eq(firing.entry.fire_threshold.as_signed()),
-            sweep.ready.eq(~firing.same | (sweep.row != sequencer.completed)),
+            sweep.ready.eq(~firing.same | (sweep.row != sequencer.window.completed)),
             arbiter.sweep.valid.eq(sweep.ask),
             arbiter.sweep.word.eq(sweep.word),
             arbiter.sweep.bias.eq(sweep.bias),
