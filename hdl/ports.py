@@ -12,7 +12,7 @@ from amaranth.hdl import Module, ShapeLike, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.config import DATAPATHS, CoreConfig
 from ttfs_fpga.hdl.table import ACCUMULATE_FIELDS, FIRE_FIELDS, field_widths
 
 __all__ = ["AccumulatingPort", "AdderPort", "FetchPort", "FinalPort", "FiringPort",
@@ -155,7 +155,7 @@ def purge_words(config: CoreConfig) -> int:
     """How many words are counted while memories are purged: as many as the deepest of them has."""
     return max(
         config.map_words, config.membrane_words, config.table_words,
-        1 << config.tick_bits if config.datapath == "ramp" else 0)
+        DATAPATHS[config.datapath].purge_words(config))
 
 
 class PurgePort(wiring.Signature):
