@@ -74,6 +74,10 @@ class Datapath(abc.ABC):
         """
         return None
 
+    def queue_busy(self, queue: Any) -> Any:
+        """What says that the queue is busy."""
+        return queue.busy
+
     def queue_inputs(self, queue: Any, accumulating: Any, purge: Any) -> list[Any]:
         """Assignments to what the queue must know besides events.
 
