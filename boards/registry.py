@@ -190,7 +190,7 @@ _HX8K_EVN = Board(
     ),
     nextpnr_opts=("--placer-heap-timingweight", "20"),
     in_registers=(
-        ("map", "memory"), ("membrane", "lanes6"), ("requantiser", "places"),
+        ("map.memory", "memory"), ("membrane", "lanes6"), ("requantiser", "places"),
     ),
     notes="Its jumpers must be set for programming the flash, as its manual shows; the second port "
     "of its USB chip is the serial line.",
@@ -206,7 +206,7 @@ _ULX3S_25F = Board(
     # The weights and the potentials leave few blocks.
     in_lut_ram=(
         ("core.requantiser", "places"), ("core.requantiser", "slopes"), ("core.encoder", "table"),
-        ("core.controller", "table"), ("recorder", "storage"),
+        ("core.controller.table", "memory"), ("recorder", "storage"),
     ),
     clock_hz=50_000_000,
     baud=1_000_000,
@@ -241,8 +241,8 @@ _LANES_IN_LUTS = {"in_luts": ("lanes",)}
 
 #: All memories but that of weights, which takes all block RAMs of the ECP5-25F.
 _SMALL_MEMORIES = (
-    ("core.controller", "table"), ("core.encoder", "table"), ("core.encoder.map", "memory"),
-    ("core.map", "memory"), ("core.membrane", "*"), ("core.requantiser", "slopes"),
+    ("core.controller.table", "memory"), ("core.encoder", "table"), ("core.encoder.map", "memory"),
+    ("core.map.memory", "memory"), ("core.membrane", "*"), ("core.requantiser", "slopes"),
     ("recorder", "storage"),
 )
 

@@ -225,7 +225,7 @@ def _load_arrays(
     archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], header: dict[str, Any]
 ) -> dict[str, np.ndarray]:
     """Read exactly the arrays that the header calls for."""
-    kinds = {"input_codes": "uint8"}
+    kinds: dict[str, str] = {"input_codes": "uint8"}
     for index in range(len(header["layers"])):
         kinds.update({f"layer{index}_{name}": dtype.name for name, dtype in ARRAYS.items()})
     for name in members:

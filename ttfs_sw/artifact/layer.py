@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -97,7 +99,7 @@ class Layer:
         if not isinstance(self.spiking, bool | np.bool_):
             raise NetworkError(f"{where}: spiking must be true or false, not {self.spiking!r}")
 
-        def put(check, name, *limits):
+        def put(check: Callable[..., Any], name: str, *limits: Any) -> None:
             object.__setattr__(self, name, check(getattr(self, name), f"{where}: {name}", *limits))
 
         put(integer, "source", -1, MAX_LAYERS)

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,7 @@ class Network:
     preset: str = ""
 
     def __post_init__(self) -> None:
-        def put(check, name, *limits):
+        def put(check: Callable[..., Any], name: str, *limits: Any) -> None:
             object.__setattr__(self, name, check(getattr(self, name), name, *limits))
 
         put(integers, "input_shape", 3, 1, MAX_SIZE)
@@ -99,7 +99,7 @@ class Network:
         partial sum, in whatever order events arrive, lies within these bounds too: it is the sum
         for an input in which the events to come are silent.
         """
-        bounds = []
+        bounds: list[tuple[int, int]] = []
         for layer in self.layers:
             ticks = self.map_ticks(layer.source)
             low, high = reach(layer)
@@ -139,7 +139,7 @@ class Network:
                 **{name: header[name] for name in network_file.NETWORK_FIELDS},
                 input_codes=arrays["input_codes"],
                 layers=tuple(
-                    Layer(**fields, **{name: arrays[f"layer{index}_{name}"] for name in ARRAYS})
+                    Layer(**fields | {name: arrays[f"layer{index}_{name}"] for name in ARRAYS})
                     for index, fields in enumerate(header["layers"])
                 ),
             )
@@ -285,12 +285,14 @@ def dense_network(
     if not len(weights):
         raise NetworkError("weights must have an array for at least one layer")
     hidden = len(weights) - 1
-    ticks = [ticks] * hidden if np.ndim(ticks) == 0 else list(ticks)
+    # An array will do for a sequence too, so it is the number of axes that tells one T from many.
+    given: Any = ticks
+    layer_ticks: list[int] = [given] * hidden if np.ndim(given) == 0 else list(given)
     for name, values, count in (
         ("biases", biases, hidden + 1),
         ("multipliers", multipliers, hidden),
         ("shifts", shifts, hidden),
-        ("ticks", ticks, hidden),
+        ("ticks", layer_ticks, hidden),
         ("weight_scales", weight_scales, hidden + 1),
     ):
         if values is not None and len(values) != count:
@@ -298,7 +300,7 @@ def dense_network(
                 f"{name} has {len(values)} entries, but {hidden + 1} layers need {count}"
             )
     if input_ticks is None:
-        input_ticks = ticks[0] if ticks else 15
+        input_ticks = layer_ticks[0] if layer_ticks else 15
     input_ticks = integer(input_ticks, "input_ticks", 1, 255)
     if input_scale is None:
         input_scale = 1 / input_ticks
@@ -334,7 +336,7 @@ def dense_network(
             padding=(0, 0),
             pool=1,
             spiking=spiking,
-            ticks=ticks[index] if spiking else 0,
+            ticks=layer_ticks[index] if spiking else 0,
             weight_bits=_bits(weight) if weight_bits is None else weight_bits,
             weight=weight,
             bias=np.zeros(outputs, np.int32) if biases is None else biases[index],

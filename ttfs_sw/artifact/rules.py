@@ -18,7 +18,7 @@ __all__ = ["ARRAYS", "KINDS", "MAX_LAYERS", "NetworkError", "as_array", "integer
 KINDS = ("dense", "conv2d", "depthwise")
 
 #: The integer arrays of a layer and the type each is stored in.
-ARRAYS = {
+ARRAYS: dict[str, np.dtype] = {
     "weight": np.dtype(np.int8),
     "bias": np.dtype(np.int32),
     "multiplier": np.dtype(np.uint16),

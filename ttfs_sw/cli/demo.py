@@ -130,8 +130,8 @@ def run(
                 client, network, data.x_test[:BOARD_IMAGES], data.y_test[:BOARD_IMAGES],
                 progress=progress,
             )
-    if inferred["mismatched_images"]:
-        raise FailureError(f"the board differs from the golden model: {inferred['first_mismatch']}")
+    if inferred.mismatched_images:
+        raise FailureError(f"the board differs from the golden model: {inferred.first_mismatch}")
     with steps.step("pictures"):
         pictures = [
             draw_raster(folder / "raster.png", network, data, board, simulator),
@@ -143,19 +143,21 @@ def run(
         "board": board.name,
         "accuracy": {
             "float": trained["accuracy_float"],
-            "network": evaluated["accuracy"],
+            "network": evaluated.accuracy,
             "rtl": compared["accuracy"],
         },
         "sizes": [network.inputs, *(layer.outputs for layer in network.layers)],
-        **{key: evaluated[key] for key in ("spikes_per_neuron", "events_input", "events_hidden")},
+        "spikes_per_neuron": evaluated.spikes_per_neuron,
+        "events_input": evaluated.events_input,
+        "events_hidden": evaluated.events_hidden,
         **{
             key: compared[key] for key in (
                 "images", "mismatched_images", "mismatched_events", "cycles", "roofline_cycles",
                 "over_target", "over_limit", "layers", "simulator",
             )
         },
-        "board_images": inferred["images"],
-        "board_mismatched_images": inferred["mismatched_images"],
+        "board_images": inferred.images,
+        "board_mismatched_images": inferred.mismatched_images,
         **{
             key: built[key]
             for key in ("utilization", "fmax_mhz", "clock_mhz", "latency_us", "toolchain")

@@ -144,20 +144,20 @@ def infer(options: Namespace) -> Outcome:
             with bar("load", unit="byte", quiet=options.quiet) as progress:
                 client.load(image, progress=progress)
         with bar("infer", quiet=options.quiet) as progress:
-            report = inference.infer(client, network, pixels, labels, progress=progress)
+            found = inference.infer(client, network, pixels, labels, progress=progress)
     report = {
         "network": str(options.network), "network_sha256": network.sha256, "dataset": dataset,
-        "board": board.name, "port": options.port, **report,
+        "board": board.name, "port": options.port, **found.as_dict(),
     }
     failure = None
-    if report["mismatched_images"]:
+    if found.mismatched_images:
         failure = (
-            f"{report['mismatched_images']} of {report['images']} images differ from the golden "
-            f"model; is {options.network} the network in the board? {report['first_mismatch']}"
+            f"{found.mismatched_images} of {found.images} images differ from the golden "
+            f"model; is {options.network} the network in the board? {found.first_mismatch}"
         )
     return Outcome(
         report, describe("infer", report), title=f"{options.network} on {dataset}, {board.title}",
-        failure=failure or check_accuracy(options, report["accuracy"]),
+        failure=failure or check_accuracy(options, found.accuracy),
     )
 
 

@@ -95,11 +95,11 @@ def evaluate(options: Namespace) -> Outcome:
     network = open_network(options)
     dataset, pixels, labels = open_test_images(options, network)
     with bar("evaluate", quiet=options.quiet) as progress:
-        report = evaluation.evaluate(network, pixels, labels, progress=progress)
-    report = {"network": str(options.network), "dataset": dataset, **report}
+        found = evaluation.evaluate(network, pixels, labels, progress=progress)
+    report = {"network": str(options.network), "dataset": dataset, **found.as_dict()}
     return Outcome(
         report,
         describe("evaluate", report),
         title=f"{options.network} on {dataset}",
-        failure=check_accuracy(options, report["accuracy"]),
+        failure=check_accuracy(options, found.accuracy),
     )

@@ -1,1 +1,1 @@
-"""What every room may use: errors, whole files, progress, pictures. Imports none of the others."""
+"""What every room may use: errors, files, reports, progress, plots. Imports none of the others."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -145,13 +146,13 @@ def raster(
         _draw_spikes(axes, layer)
 
     # One legend for all panels, below them: it covers no spike.
-    found = {}
+    found: dict[str, Artist] = {}
     for axes in panels:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
             found.setdefault(name, handle)
     if found:
-        figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=len(found),
-                      frameon=False)
+        figure.legend(list(found.values()), list(found), loc="outside lower center",
+                      ncols=len(found), frameon=False)
     if title:
         figure.suptitle(title)
     save(figure, path)

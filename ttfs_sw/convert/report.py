@@ -72,9 +72,9 @@ def compare(
     return {
         **figures(winners == dataset.y_test, trace.winners == dataset.y_test),
         "agreement": float((winners == trace.winners).mean()),
-        "spikes_per_neuron": tested["spikes_per_neuron"],
-        "events_input": tested["events_input"],
-        "events_hidden": tested["events_hidden"],
+        "spikes_per_neuron": tested.spikes_per_neuron,
+        "events_input": tested.events_input,
+        "events_hidden": tested.events_hidden,
         "layers": layers,
     }
 

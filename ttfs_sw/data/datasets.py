@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -215,8 +216,9 @@ def _find(names: Iterable[str], folders: list[Path], dataset: str) -> list[Path]
     """
     best, best_missing = folders[0], list(names)
     for folder in folders:
-        found = {name: _variant(folder, name) for name in names}
-        missing = [name for name, path in found.items() if path is None]
+        variants = {name: _variant(folder, name) for name in names}
+        found = {name: path for name, path in variants.items() if path is not None}
+        missing = [name for name in variants if name not in found]
         if not missing:
             return list(found.values())
         if len(missing) < len(best_missing):
@@ -243,7 +245,7 @@ def _is_mnist(labels: Path) -> bool:
     return hashlib.sha256(read_idx(labels).tobytes()).hexdigest() == MNIST_LABELS
 
 
-def _load_idx(name: str, files: list[Path], **options) -> Dataset:
+def _load_idx(name: str, files: list[Path], **options: Any) -> Dataset:
     arrays = [read_idx(path) for path in files]
     return _make(name, *arrays, where=files[0].parent, **options)
 
@@ -319,11 +321,12 @@ def _make(
         x_train, x_test = (
             channels_last(x, where, layout=layout, expected=expected) for x in (x_train, x_test)
         )
-    size = x_train.shape[1:]
-    shape = {1: (1, 1, *size), 2: (*size, 1), 3: size}[len(size)]
+    size = tuple(map(int, x_train.shape[1:]))
+    # Pixels in a row, a grey image without an axis for its channel, or all three axes.
+    height, width, channels = {1: (1, 1, *size), 2: (*size, 1), 3: size}[len(size)]
     # Copies: what lies in the bytes of a file is read-only, which torch warns of.
     pixels = [np.array(x.reshape(len(x), -1), np.uint8, order="C") for x in (x_train, x_test)]
     return Dataset(
-        name, tuple(map(int, shape)), classes,
+        name, (height, width, channels), classes,
         pixels[0], y_train.astype(np.int64), pixels[1], y_test.astype(np.int64), white,
     )

@@ -94,4 +94,6 @@ def _unpack(content: bytes, folder: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
         for member in archive:
             if member.isfile() and member.name.endswith(".bin"):
-                write_bytes(folder / Path(member.name).name, archive.extractfile(member).read())
+                file = archive.extractfile(member)
+                assert file is not None, "only a member that is no file has no content"
+                write_bytes(folder / Path(member.name).name, file.read())

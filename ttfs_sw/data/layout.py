@@ -48,7 +48,8 @@ def channels_last(
         If the layout is not known, or cannot be told from the shape.
     """
     if layout is None:
-        layout = _told(tuple(map(int, images.shape[1:])), expected)
+        first, second, third = map(int, images.shape[1:])
+        layout = _told((first, second, third), expected)
     if layout is None:
         size = " x ".join(map(str, images.shape[1:]))
         raise InputError(

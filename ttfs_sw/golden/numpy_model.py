@@ -97,7 +97,9 @@ def forward(
     return tuple(hidden), logits
 
 
-def numpy_model(network: Network) -> Callable:
+def numpy_model(
+    network: Network,
+) -> Callable[[np.ndarray], tuple[tuple[np.ndarray, ...], np.ndarray]]:
     """Return :func:`forward` of ``network``, without the threads of BLAS.
 
     A layer of a batch takes about a millisecond. Threads that wait for each other that often gain

@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional
 
 from ttfs_sw.artifact.network import Layer, Network
+from ttfs_sw.common.modules import Modules
 from ttfs_sw.golden.arithmetic import chunks, exact_float, first_potential, matrix
 
 __all__ = ["GoldenLayer", "GoldenModel", "one_thread"]
@@ -30,6 +31,13 @@ class GoldenLayer(torch.nn.Module):
     ticks : :class:`int`
         T of the codes that the layer reads.
     """
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+    multiplier: torch.Tensor
+    half_step: torch.Tensor
+    step: torch.Tensor
+    first: torch.Tensor
 
     def __init__(self, layer: Layer, ticks: int) -> None:
         super().__init__()
@@ -76,10 +84,10 @@ class GoldenLayer(torch.nn.Module):
         windows = maps.unfold(1, layer.kernel[0], down).unfold(2, layer.kernel[1], right)
         if layer.kind == "depthwise":
             taps = self.weight.view(*layer.kernel, -1)
-            return sum(
-                windows[..., row, column] * taps[row, column]
-                for row, column in np.ndindex(layer.kernel)
-            )
+            sums = windows.new_zeros(windows.shape[:4])
+            for row, column in np.ndindex(layer.kernel):
+                sums += windows[..., row, column] * taps[row, column]
+            return sums
         sums = self.weight.new_empty(len(codes), *layer.out_shape)
         for part in chunks(layer, len(codes)):
             matrix = windows[part].permute(0, 1, 2, 4, 5, 3).reshape(-1, len(self.weight))
@@ -105,7 +113,7 @@ class GoldenModel(torch.nn.Module):
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.layers = torch.nn.ModuleList(
+        self.layers = Modules(
             GoldenLayer(layer, network.map_ticks(layer.source)) for layer in network.layers
         )
 
@@ -118,10 +126,10 @@ class GoldenModel(torch.nn.Module):
         codes : :class:`torch.Tensor`
             Input codes ``[images, inputs]`` of any type.
         """
-        maps = {-1: codes, None: None}
+        maps = {-1: codes}
         for index, module in enumerate(self.layers):
-            layer = module.layer
-            maps[index] = module(maps[layer.source], maps[layer.second_source])
+            source, second = module.layer.source, module.layer.second_source
+            maps[index] = module(maps[source], None if second is None else maps[second])
         *hidden, logits = (maps[index] for index in range(len(self.layers)))
         return tuple(hidden), logits
 

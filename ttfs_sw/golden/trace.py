@@ -120,7 +120,9 @@ def run(
     return Trace(codes, input_codes, logits, tuple(layer.ticks for layer in spiking))
 
 
-def _backend(name: str) -> Callable:
+def _backend(
+    name: str,
+) -> Callable[[Network], Callable[[np.ndarray], tuple[tuple[np.ndarray, ...], np.ndarray]]]:
     """Return the function that makes, from a network, the function from input codes to results."""
     if name not in ("auto", "torch", "numpy"):
         raise InputError(f"backend must be auto, torch or numpy, not {name!r}")

@@ -47,7 +47,7 @@ def unstuff(stuffed: bytes) -> bytes:
     data = re.sub(
         rb"\x7d(.)", lambda found: bytes([found[1][0] ^ INVERTED]), stuffed, flags=re.DOTALL
     )
-    if len(re.search(rb"\x7d*$", stuffed)[0]) % 2:
+    if (len(stuffed) - len(stuffed.rstrip(bytes([ESCAPE])))) % 2:
         raise FrameError("the frame ends with an escape")
     return data
 

@@ -7,6 +7,7 @@
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from ttfs_sw.common.errors import FailureError, InputError
 from ttfs_sw.link.framing import FLAG, FrameError, decode_frame, encode_frame
@@ -28,6 +29,8 @@ from ttfs_sw.link.protocol import (
 from ttfs_sw.link.transport import SerialTransport, Transport
 
 __all__ = ["Client", "RefusedError", "connect"]
+
+Answer = TypeVar("Answer")
 
 #: Bytes of an image in one request. A damaged one starts the load again, so not the whole image.
 _CHUNK_BYTES = 1024
@@ -52,7 +55,8 @@ _NO_NETWORK = {
 }
 
 
-_CORE_ERRORS = {
+#: By code: a board may say one that this program does not know.
+_CORE_ERRORS: dict[int, str] = {
     CoreError.TABLE_VERSION: "its layer table is of another version; make the image again with "
     "`ttfs image`, or build the board's bitstream again",
     CoreError.LAYER: "its layer table has an operation that the core does not know, or layers out "
@@ -110,7 +114,7 @@ class Client:
     def __enter__(self) -> "Client":
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         close = getattr(self._transport, "close", None)
         if close is not None:
             close()
@@ -257,7 +261,9 @@ class Client:
     def _unpack_result(self, body: bytes) -> Result:
         return Result.unpack(body, self.identify())
 
-    def _ask(self, command: Command, body: bytes = b"", *, unpack: Callable):
+    def _ask(
+        self, command: Command, body: bytes = b"", *, unpack: Callable[[bytes], Answer]
+    ) -> Answer:
         """Send a request until its reply makes sense; what ``unpack`` makes of the reply's body."""
         self._tag = (self._tag + 1) % 256
         request = encode_frame(bytes([command, self._tag]) + body)
@@ -324,6 +330,6 @@ class Client:
         raise FrameError("it sends something else without end")
 
 
-def connect(port: str, baud: int, **options) -> Client:
+def connect(port: str, baud: int, **options: Any) -> Client:
     """A client for the board at a serial port; options as for :class:`Client`."""
     return Client(SerialTransport(port, baud), name=f"the board at {port}", **options)

@@ -1,23 +1,66 @@
 """Classifying on a board, and whether its answers are the golden model's."""
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from ttfs_sw import golden
 from ttfs_sw.artifact.network import Network
+from ttfs_sw.common.report import Report
 from ttfs_sw.link.host import Client
 from ttfs_sw.link.protocol import LoadState
 from ttfs_sw.link.transport import Transport
 
-__all__ = ["infer", "switched_on"]
+__all__ = ["Cycles", "Inference", "infer", "switched_on"]
 
 #: How long a simulated board is left alone before it is asked (again) whether it has booted; longer
 #: than it keeps itself in reset.
 BOOT_CYCLES = 20_000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cycles(Report):
+    """Clock cycles an image, as the board counted them: least, median, mean and most."""
+
+    min: int
+    median: float
+    mean: float
+    max: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Inference(Report):
+    """What a board answered, beside what it should have.
+
+    Parameters
+    ----------
+    images : :class:`int`
+        How many were classified.
+    accuracy : :class:`float`
+        Share of them to which the board gave their label.
+    mismatched_images : :class:`int`
+        Images whose winner, or any logit, is not the golden model's.
+    first_mismatch : :class:`str` or ``None``
+        A sentence about the first of those.
+    cycles : :class:`Cycles`
+        An image.
+    images_per_second : :class:`float`
+        The serial line and all.
+    seconds : :class:`float`
+        That all of them took.
+    """
+
+    images: int
+    accuracy: float
+    mismatched_images: int
+    first_mismatch: str | None
+    cycles: Cycles
+    images_per_second: float
+    seconds: float
 
 
 class SimulatedDevice(Transport, contextlib.AbstractContextManager, Protocol):
@@ -56,7 +99,7 @@ def infer(
     labels: np.ndarray,
     *,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:
+) -> Inference:
     """Classify images on a board and compare every answer with the golden model's.
 
     Parameters
@@ -69,13 +112,6 @@ def infer(
         uint8 ``[images, inputs]`` and integers ``[images]``.
     progress : callable or ``None``
         Called as ``progress(done, total)``, in images.
-
-    Returns
-    -------
-    :class:`dict`
-        ``images``, ``accuracy``, ``mismatched_images`` (winner or any logit differs),
-        ``first_mismatch`` (a sentence, or ``None``), ``cycles`` as the board counted them, and
-        ``images_per_second``, the serial line and all.
 
     Raises
     ------
@@ -101,17 +137,17 @@ def infer(
         if progress is not None:
             progress(index + 1, len(pixels))
     elapsed = time.monotonic() - started
-    return {
-        "images": len(pixels),
-        "accuracy": float(correct / len(pixels)),
-        "mismatched_images": wrong,
-        "first_mismatch": first,
-        "cycles": {
-            "min": min(cycles),
-            "median": float(np.median(cycles)),
-            "mean": float(np.mean(cycles)),
-            "max": max(cycles),
-        },
-        "images_per_second": len(pixels) / elapsed,
-        "seconds": elapsed,
-    }
+    return Inference(
+        images=len(pixels),
+        accuracy=float(correct / len(pixels)),
+        mismatched_images=wrong,
+        first_mismatch=first,
+        cycles=Cycles(
+            min=min(cycles),
+            median=float(np.median(cycles)),
+            mean=float(np.mean(cycles)),
+            max=max(cycles),
+        ),
+        images_per_second=len(pixels) / elapsed,
+        seconds=elapsed,
+    )

@@ -11,6 +11,7 @@ import dataclasses
 import enum
 import struct
 from collections.abc import Iterable
+from typing import Any
 
 from ttfs_sw.link.framing import FrameError
 
@@ -163,7 +164,7 @@ def encode_events(events: Iterable[tuple[int, int]], gap: int) -> bytes:
     return bytes(body)
 
 
-def _unpack(layout: struct.Struct, what: str, body: bytes) -> tuple:
+def _unpack(layout: struct.Struct, what: str, body: bytes) -> tuple[Any, ...]:
     if len(body) != layout.size:
         raise FrameError(f"{what} has {len(body)} bytes, not {layout.size}")
     return layout.unpack(body)
@@ -244,8 +245,9 @@ membrane_words, input_words, map_words, slopes
                 f"the board speaks version {body[4] if len(body) > 4 else '?'} of the protocol, "
                 f"this program version {PROTOCOL_VERSION}: rebuild the bitstream"
             )
-        _, *values = _unpack(cls.LAYOUT, "the identity", body)
-        values = dict(zip([field.name for field in dataclasses.fields(cls)], values, strict=True))
+        _, *unpacked = _unpack(cls.LAYOUT, "the identity", body)
+        names = [field.name for field in dataclasses.fields(cls)]
+        values: dict[str, Any] = dict(zip(names, unpacked, strict=True))
         try:
             values["weight_memory"] = cls.WEIGHT_MEMORIES[values["weight_memory"]]
             values["board"] = values["board"].rstrip(b"\0").decode("ascii")

@@ -289,13 +289,13 @@ def test_evaluate_counts_what_golden_does(network):
     model = Network.load(network)
     report = evaluation.evaluate(model, digits.x_test, digits.y_test)
     trace = golden.run(model, digits.x_test)
-    assert report["images"] == 450
-    assert report["accuracy"] == np.mean(np.argmax(trace.logits, 1) == digits.y_test)
-    assert report["events_input"] == np.count_nonzero(trace.input_codes) / 450
-    assert report["events_hidden"] == [np.count_nonzero(trace.codes[0]) / 450]
-    assert report["spikes_per_neuron"] == pytest.approx(report["events_hidden"][0] / 12)
+    assert report.images == 450
+    assert report.accuracy == np.mean(np.argmax(trace.logits, 1) == digits.y_test)
+    assert report.events_input == np.count_nonzero(trace.input_codes) / 450
+    assert report.events_hidden == [np.count_nonzero(trace.codes[0]) / 450]
+    assert report.spikes_per_neuron == pytest.approx(report.events_hidden[0] / 12)
     best = np.sort(trace.logits, axis=1)
-    assert report["ties"] == np.count_nonzero(best[:, -1] == best[:, -2])
+    assert report.ties == np.count_nonzero(best[:, -1] == best[:, -2])
 
 
 def test_accuracy_demanded(network, capsys):

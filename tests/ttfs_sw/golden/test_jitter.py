@@ -115,7 +115,7 @@ def test_gradients_pass_as_if_spikes_had_not_moved(digits):
 
 def test_accuracy(network, digits):
     images, labels = digits.x_test, digits.y_test
-    still = evaluation.evaluate(network, images, labels)["accuracy"]
+    still = evaluation.evaluate(network, images, labels).accuracy
     assert jitter.accuracy(network, images, labels, 0.0) == still
     one = jitter.accuracy(network, images, labels, 1.0, seed=1)
     assert one == jitter.accuracy(network, images, labels, 1.0, seed=1)

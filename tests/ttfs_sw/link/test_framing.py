@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from ttfs_sw.link.framing import (
     ESCAPE,
     FLAG,
+    INVERTED,
     FrameError,
     crc16,
     decode_frame,
@@ -46,6 +47,11 @@ def test_any_bytes_without_a_flag_are_unstuffed_or_refused(data):
         assert len(unstuff(data)) <= len(data)
     except FrameError:
         assert data.endswith(bytes([ESCAPE]))
+
+
+def test_the_byte_after_an_escape_may_be_any():
+    # A newline at the end is no end of a line.
+    assert unstuff(bytes([ESCAPE, 0x0A])) == bytes([0x0A ^ INVERTED])
 
 
 @given(DATA)

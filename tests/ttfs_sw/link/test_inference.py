@@ -53,11 +53,11 @@ def test_right_board(network, logits):
     report = infer(network, Board(network, logits=logits), progress=lambda *now: seen.append(now))
     digits = datasets.load("digits")
     winners = golden.run(network, digits.x_test[:30]).winners
-    assert report["images"] == 30
-    assert report["mismatched_images"] == 0
-    assert report["first_mismatch"] is None
-    assert report["accuracy"] == np.mean(winners == digits.y_test[:30])
-    assert report["cycles"] == {"min": 100, "median": 114.5, "mean": 114.5, "max": 129}
+    assert report.images == 30
+    assert report.mismatched_images == 0
+    assert report.first_mismatch is None
+    assert report.accuracy == np.mean(winners == digits.y_test[:30])
+    assert report.cycles.as_dict() == {"min": 100, "median": 114.5, "mean": 114.5, "max": 129}
     assert seen == [(done, 30) for done in range(1, 31)]
 
 
@@ -70,8 +70,8 @@ def test_one_wrong_logit_and_one_wrong_winner_are_found(network):
         return result
 
     report = infer(network, Board(network, spoil))
-    assert report["mismatched_images"] == 2
-    assert report["first_mismatch"].startswith("image 7: ")
+    assert report.mismatched_images == 2
+    assert report.first_mismatch.startswith("image 7: ")
 
 
 class Booting:

@@ -102,8 +102,8 @@ def test_integers_for_the_core(fitted, task, name, tmp_path):
     summary = evaluation.summary(
         golden.run(loaded, task.dataset.x_test), task.dataset.y_test
     )
-    assert found.spikes_per_neuron == pytest.approx(summary["spikes_per_neuron"])
-    assert found.spikes[:, 1:].mean(axis=0).tolist() == summary["events_hidden"]
+    assert found.spikes_per_neuron == pytest.approx(summary.spikes_per_neuron)
+    assert found.spikes[:, 1:].mean(axis=0).tolist() == summary.events_hidden
 
 
 @pytest.mark.parametrize("name", sorted(set(METHODS) - INTEGERS))

@@ -1,0 +1,37 @@
+"""What a command found, as a dataclass inside the program and as plain data in a JSON file."""
+
+import dataclasses
+from typing import Any
+
+__all__ = ["Report", "absent"]
+
+
+def absent() -> Any:
+    """Declare a field of a :class:`Report` that is left out of its plain data while it is ``None``.
+    """
+    return dataclasses.field(default=None, metadata={"absent": True})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """Base of all reports: the fields of the dataclass are the keys of its JSON, in their order."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as plain data, reports within it too; lists and mappings are copies."""
+        found = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is not None or not field.metadata.get("absent"):
+                found[field.name] = _plain(value)
+        return found
+
+
+def _plain(value: Any) -> Any:
+    """``value`` without the reports in it; a tuple becomes the list that JSON would make of it."""
+    if isinstance(value, Report):
+        return value.as_dict()
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
