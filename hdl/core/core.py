@@ -257,8 +257,9 @@ class Core(wiring.Component):
         else:
             wiring.connect(m, scanner.o, parts.queue.i)
             wiring.connect(m, parts.queue.o, sequencer.i)
+            m.d.comb += parts.queue.run.start.eq(half.start)
             m.d.comb += self._datapath.queue_inputs(parts.queue, half, parts.purge.o)
-            queued = self._datapath.queue_busy(parts.queue)
+            queued = parts.queue.run.busy
         # Registered, because many flags meet here; the start is one of them, so that a half that
         # has not begun does not look ended.
         m.d.sync += half.ended.eq(~(half.start | scanner.busy | queued | sequencer.run.busy))

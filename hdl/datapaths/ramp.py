@@ -108,17 +108,12 @@ class Ramp(Datapath):
         return OrderingQueue(config)
 
     def queue_inputs(self, queue: Any, accumulating: Any, purge: Any) -> list[Any]:
-        """The layer and its ticks; and a list for every code, which is emptied."""
+        """The ticks of the layer; and a list for every code, which is emptied."""
         return [
-            queue.run.start.eq(accumulating.start),
             queue.entry.source_ticks.eq(accumulating.entry.source_ticks),
             *(getattr(queue.purge, name).eq(getattr(purge, name))
               for name in ("start", "active", "word")),
         ]
-
-    def queue_busy(self, queue: Any) -> Any:
-        """It is told when a layer begins, and says so itself."""
-        return queue.run.busy
 
     def constants(self, config: CoreConfig) -> dict[str, int]:
         """Dense layers have no rows, windows, pools or runs of samples."""
