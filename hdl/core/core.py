@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from amaranth.hdl import Const, Module, Mux, ResetInserter
+from amaranth.hdl import Const, Module, ResetInserter
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -212,36 +212,18 @@ class Core(wiring.Component):
         """Samples into the input map; a layer's source map, event by event, to the sequencer."""
         controller, scanner, sequencer = parts.controller, parts.scanner, parts.sequencer
         half, source, encoder = controller.accumulating, parts.source, parts.encoder
-        entry, rows = self._entry(half.entry), controller.rows
         wiring.connect(m, wiring.flipped(self.i), encoder.i)
         wiring.connect(m, encoder.image, controller.image)
         wiring.connect(m, source.input, encoder.map)
         wiring.connect(m, source.layers, parts.map.scan)
+        wiring.connect(m, scanner.map, source.scan)
+        wiring.connect(m, scanner.wipe, parts.map.wipe)
+        wiring.connect(m, parts.final_rows.final, scanner.final)
+        wiring.connect(m, controller.scan, scanner.run)
+        wiring.connect(m, sequencer.row, controller.row, scanner.row)
+        connect_entry(m, self._entry(half.entry), scanner.entry)
         m.d.comb += [
-            encoder.restart.eq(self.restart),
-            source.from_input.eq(entry["source_input"]),
-            source.scan.address.eq(scanner.map_address),
-            source.scan.enable.eq(scanner.map_enable),
-            scanner.steal.eq(source.scan.stall),
-            scanner.map_data.eq(source.scan.data),
-            parts.map.wipe.valid.eq(scanner.wipe),
-            parts.map.wipe.word.eq(scanner.wipe_word),
-            scanner.wiped.eq(scanner.wipe & parts.map.wipe.ready),
-            scanner.start.eq(rows.scan),
-            scanner.last.eq(entry["source_last"]),
-            scanner.row_last.eq(entry["row_last"]),
-            scanner.chunk_last.eq(entry["chunk_last"]),
-            scanner.slot_shift.eq(entry["slot_shift"]),
-            scanner.clears.eq(entry["clears"]),
-            scanner.limited.eq(entry["follows"] & controller.firing.previous),
-            scanner.final.eq(parts.final_rows.final),
-            # Rows of two maps take turns in a layer with a residual, each where it says.
-            scanner.seek.eq(half.start | (sequencer.row.begins & entry["residual"])),
-            scanner.base.eq(Mux(entry["residual"], sequencer.row.map, entry["source_base"])),
-            scanner.single.eq(entry["residual"]),
-            rows.begins.eq(sequencer.row.begins),
-            rows.second.eq(sequencer.row.second),
-            rows.scanning.eq(scanner.busy),
+            encoder.restart.eq(self.restart), source.from_input.eq(half.entry.source_input),
         ]
         taken = scanner.o.valid & scanner.o.ready & ~scanner.o.p.end
         m.d.comb += [
@@ -262,7 +244,7 @@ class Core(wiring.Component):
             queued = parts.queue.run.busy
         # Registered, because many flags meet here; the start is one of them, so that a half that
         # has not begun does not look ended.
-        m.d.sync += half.ended.eq(~(half.start | scanner.busy | queued | sequencer.run.busy))
+        m.d.sync += half.ended.eq(~(half.start | scanner.run.busy | queued | sequencer.run.busy))
 
     def _update(self, m, parts):
         """Events, by the sequencer and the lanes, into the membrane memory."""
