@@ -31,6 +31,7 @@ from ttfs_fpga.hdl.datapaths.ramp import RampLanes
 from ttfs_fpga.hdl.datapaths.ramp_sequencer import RampSequencer
 from ttfs_fpga.hdl.datapaths.sequencer import Sequencer
 from ttfs_fpga.hdl.datapaths.serial import SerialLanes
+from ttfs_fpga.hdl.ports import connect_entry
 from ttfs_fpga.hdl.shapes import (
     Memory,
     load_shape,
@@ -40,7 +41,6 @@ from ttfs_fpga.hdl.shapes import (
     statistics_shape,
     time_shape,
 )
-from ttfs_fpga.hdl.table import Operation
 
 __all__ = ["Core"]
 
@@ -145,7 +145,7 @@ class Core(wiring.Component):
     def _make_parts(self, m):
         """All components, by the names that they have as submodules."""
         config, lanes = self._config, LANES[self._config.datapath]
-        requantiser = Requantiser(config, self._init(Memory.SLOPES))
+        purge, requantiser = Purge(config), Requantiser(config, self._init(Memory.SLOPES))
         restarted = {
             "controller": Controller(config, self._init(Memory.TABLE), self._late_bits),
             "scanner": Scanner(config),
@@ -157,7 +157,7 @@ class Core(wiring.Component):
             restarted["queue"] = (OrderingQueue if config.datapath == "ramp" else Pulses)(config)
         others = {
             "loader": Loader(config),
-            "purge": Purge(config),
+            "purge": purge,
             "guard": Guard(config),
             "encoder": Encoder(config, self._init(Memory.ENCODER)),
             "source": SourceMap(config),
@@ -174,7 +174,7 @@ class Core(wiring.Component):
         # Whatever may wait for something is brought back to where it began when memories change and
         # when an image is given up; the rest has nothing left to do a few cycles later.
         for name, part in restarted.items():
-            m.submodules[name] = ResetInserter(others["purge"].o.start)(part)
+            m.submodules[name] = ResetInserter(purge.o.start)(part)
         for name, part in others.items():
             m.submodules[name] = part
         return SimpleNamespace(**restarted, **others)
@@ -254,25 +254,22 @@ class Core(wiring.Component):
         else:
             # Rows of two maps take turns in a layer with a residual, each where it says.
             m.d.comb += [
-                scanner.seek.eq(half.start | (sequencer.begins & entry.residual)),
-                scanner.base.eq(Mux(entry.residual, sequencer.row_map, entry.source_base)),
+                scanner.seek.eq(half.start | (sequencer.row.begins & entry.residual)),
+                scanner.base.eq(Mux(entry.residual, sequencer.row.map, entry.source_base)),
                 scanner.single.eq(entry.residual),
-                controller.rows.begins.eq(sequencer.begins),
-                controller.rows.second.eq(sequencer.second),
+                controller.rows.begins.eq(sequencer.row.begins),
+                controller.rows.second.eq(sequencer.row.second),
                 controller.rows.scanning.eq(scanner.busy),
             ]
 
         events, queued = scanner.o, Const(0)
         if self._config.datapath != "mac":
             wiring.connect(m, scanner.o, parts.queue.i)
-            events, queued = parts.queue.o, parts.queue.busy
+            events, queued = parts.queue.o, parts.queue.run.busy if ramp else parts.queue.busy
         if ramp:
-            m.d.comb += [
-                parts.queue.start.eq(half.start),
-                parts.queue.ticks.eq(entry.source_ticks),
-                parts.queue.forget.eq(parts.purge.o.active),
-                parts.queue.forget_code.eq(parts.purge.o.word),
-            ]
+            wiring.connect(m, parts.purge.o, parts.queue.purge)
+            connect_entry(m, entry, parts.queue.entry)
+            m.d.comb += parts.queue.run.start.eq(half.start)
         wiring.connect(m, events, sequencer.i)
         taken = scanner.o.valid & scanner.o.ready & ~scanner.o.p.end
         m.d.comb += [
@@ -284,38 +281,31 @@ class Core(wiring.Component):
         ]
         # Registered, because many flags meet here; the start is one of them, so that a half that
         # has not begun does not look ended.
-        m.d.sync += half.ended.eq(~(half.start | scanner.busy | queued | sequencer.busy))
+        m.d.sync += half.ended.eq(~(half.start | scanner.busy | queued | sequencer.run.busy))
 
     def _update(self, m, parts):
         """Events, by the sequencer and the lanes, into the membrane memory."""
         controller, sequencer, arbiter = parts.controller, parts.sequencer, parts.arbiter
-        half, table = controller.accumulating, controller.descriptors
+        half, window = controller.accumulating, sequencer.window
+        wiring.connect(m, sequencer.table, controller.descriptors)
         wiring.connect(m, sequencer.o, arbiter.updates)
         wiring.connect(m, arbiter.weights, parts.weights.read)
         wiring.connect(m, arbiter.lanes, parts.lanes.i)
         wiring.connect(m, arbiter.membrane, parts.membrane.operation)
         wiring.connect(m, parts.membrane.lanes, parts.lanes.memory)
+        connect_entry(m, half.entry, sequencer.entry)
         m.d.comb += [
-            *(getattr(sequencer, name).eq(half.entry[name]) for name in sequencer.FIELDS),
-            sequencer.start.eq(half.start),
-            table.request.eq(sequencer.ask),
-            table.address.eq(sequencer.address),
-            sequencer.words.eq(table.data),
-            sequencer.hold.eq(parts.sweep.ask | parts.sweep.rapid),
-            parts.sweep.quiet.eq(~sequencer.walking),
+            sequencer.run.start.eq(half.start),
+            window.hold.eq(parts.sweep.ask | parts.sweep.rapid),
+            window.swept.eq(parts.sweep.left & controller.firing.same),
+            parts.sweep.quiet.eq(~window.pending),
             arbiter.busy.eq(controller.busy),
         ]
         if self._config.datapath == "ramp":
             m.d.comb += [
-                self.time.valid.eq(sequencer.ticked),
+                self.time.valid.eq(sequencer.time.valid),
                 self.time.p.layer.eq(half.layer),
-                self.time.p.tick.eq(sequencer.tick),
-            ]
-        else:
-            m.d.comb += [
-                sequencer.depthwise.eq(half.entry.operation == Operation.DEPTHWISE),
-                sequencer.stolen.eq(~table.grant),
-                sequencer.swept.eq(parts.sweep.left & controller.firing.same),
+                self.time.p.tick.eq(sequencer.time.p),
             ]
 
     def _fire(self, m, parts):
@@ -341,7 +331,7 @@ class Core(wiring.Component):
                 "last_word", "pitch", "pool_last", "across_last", "halves",
                 "destination_base", "destination_row", "spiking")),
             sweep.threshold.eq(half.entry.fire_threshold.as_signed()),
-            sweep.ready.eq(~half.same | (sweep.row != parts.sequencer.completed)),
+            sweep.ready.eq(~half.same | (sweep.row != parts.sequencer.window.completed)),
             arbiter.sweep.valid.eq(sweep.ask),
             arbiter.sweep.word.eq(sweep.word),
             arbiter.sweep.bias.eq(sweep.bias),
