@@ -5,9 +5,10 @@ from amaranth.lib import data, enum
 
 from ttfs_fpga.hdl.config import CoreConfig
 
-__all__ = ["Memory", "candidate_shape", "code_shape", "event_shape", "load_shape", "logit_shape",
-           "membrane_write_shape", "ordered_shape", "potential_shape", "ramp_update_shape",
-           "sample_shape", "spike_shape", "statistics_shape", "time_shape", "update_shape"]
+__all__ = ["Memory", "bias_shape", "candidate_shape", "code_operand_shape", "code_shape",
+           "event_shape", "load_shape", "logit_shape", "membrane_write_shape", "ordered_shape",
+           "potential_shape", "ramp_operand_shape", "ramp_update_shape", "sample_shape",
+           "spike_shape", "statistics_shape", "time_shape", "update_shape"]
 
 
 class Memory(enum.Enum, shape=3):
@@ -34,6 +35,15 @@ def membrane_write_shape() -> data.StructLayout:
     write with ``keep`` has read; that one changes nothing.
     """
     return data.StructLayout({"code": 8, "add": 1, "keep": 1})
+
+
+def bias_shape(config: CoreConfig) -> data.StructLayout:
+    """One write to :attr:`Memory.MEMBRANE`, with the addresses of its word and of its weights."""
+    return data.StructLayout({
+        "word": config.membrane_address_bits,
+        "weight": config.weight_address_bits,
+        "write": membrane_write_shape(),
+    })
 
 
 def load_shape() -> data.StructLayout:
@@ -133,6 +143,16 @@ def candidate_shape(config: CoreConfig) -> data.StructLayout:
 def potential_shape(config: CoreConfig) -> data.StructLayout:
     """The membrane potential of an output neuron on its way to the read-out."""
     return data.StructLayout({"potential": signed(config.accumulator_bits), "last": 1})
+
+
+def code_operand_shape(config: CoreConfig) -> data.StructLayout:
+    """How the lanes of ``mac`` and ``serial`` make what they add: weights times ``code``."""
+    return data.StructLayout({"code": config.tick_bits})
+
+
+def ramp_operand_shape() -> data.StructLayout:
+    """How the lanes of ``ramp`` make what they add; see :class:`hdl.datapaths.ramp.RampLanes`."""
+    return data.StructLayout({"event": 1, "zero": 1, "keep": 1})
 
 
 def update_shape(config: CoreConfig) -> data.StructLayout:

@@ -1,20 +1,27 @@
 """The core: one image in, spikes and logits out, driven by the layer table."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal
+from types import SimpleNamespace
+
+from amaranth.hdl import Const, Module, Mux, ResetInserter
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
 
 from ttfs_fpga.hdl.config import LAYER_CYCLES_BITS, CoreConfig
 from ttfs_fpga.hdl.core.controller import Controller
 from ttfs_fpga.hdl.core.encoder import Encoder
+from ttfs_fpga.hdl.core.final_rows import FinalRows
 from ttfs_fpga.hdl.core.first_spike import FirstSpike
 from ttfs_fpga.hdl.core.guard import CoreError, Guard
-from ttfs_fpga.hdl.core.maps import SpikeMap
+from ttfs_fpga.hdl.core.layer_map import LayerMap
+from ttfs_fpga.hdl.core.loader import Loader
+from ttfs_fpga.hdl.core.logit_gate import LogitGate
 from ttfs_fpga.hdl.core.membrane import Membrane
+from ttfs_fpga.hdl.core.membrane_arbiter import MembraneArbiter
+from ttfs_fpga.hdl.core.purge import Purge
 from ttfs_fpga.hdl.core.readout import Readout
 from ttfs_fpga.hdl.core.requantiser import Requantiser
 from ttfs_fpga.hdl.core.scanner import Scanner
+from ttfs_fpga.hdl.core.source_map import SourceMap
 from ttfs_fpga.hdl.core.sweep import Sweep
 from ttfs_fpga.hdl.core.weights import WeightMemory
 from ttfs_fpga.hdl.datapaths.mac import MacLanes
@@ -28,7 +35,6 @@ from ttfs_fpga.hdl.shapes import (
     Memory,
     load_shape,
     logit_shape,
-    membrane_write_shape,
     sample_shape,
     spike_shape,
     statistics_shape,
@@ -128,305 +134,236 @@ class Core(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        config = self._config
+        parts = self._make_parts(m)
+        self._load(m, parts)
+        self._accumulate(m, parts)
+        self._update(m, parts)
+        self._fire(m, parts)
+        self._answer(m, parts)
+        return m
 
-        def init(which):
-            return () if self._program is None else self._program.memory_words(which)
-
+    def _make_parts(self, m):
+        """All components, by the names that they have as submodules."""
+        config, lanes = self._config, LANES[self._config.datapath]
+        requantiser = Requantiser(config, self._init(Memory.SLOPES))
+        restarted = {
+            "controller": Controller(config, self._init(Memory.TABLE), self._late_bits),
+            "scanner": Scanner(config),
+            "sequencer": (RampSequencer if config.datapath == "ramp" else Sequencer)(config),
+            "sweep": Sweep(config),
+            "gate": LogitGate(config),
+        }
+        if config.datapath != "mac":
+            restarted["queue"] = (OrderingQueue if config.datapath == "ramp" else Pulses)(config)
+        others = {
+            "loader": Loader(config),
+            "purge": Purge(config),
+            "guard": Guard(config),
+            "encoder": Encoder(config, self._init(Memory.ENCODER)),
+            "source": SourceMap(config),
+            "map": LayerMap(config),
+            "arbiter": MembraneArbiter(config, lanes),
+            "weights": WeightMemory(config, self._init(Memory.WEIGHTS)),
+            "lanes": lanes(config),
+            "membrane": Membrane(config, self._init(Memory.MEMBRANE)),
+            "requantiser": requantiser,
+            "first_spike": FirstSpike(config),
+            "final_rows": FinalRows(config, requantiser.latency + 4),
+            "readout": Readout(config),
+        }
         # Whatever may wait for something is brought back to where it began when memories change and
         # when an image is given up; the rest has nothing left to do a few cycles later.
-        stop = Signal()
-        startable = ResetInserter(stop)
-        controller = Controller(config, init(Memory.TABLE), self._late_bits)
-        ramp = config.datapath == "ramp"
-        scanner, sweep = Scanner(config), Sweep(config)
-        sequencer = (RampSequencer if ramp else Sequencer)(config)
-        m.submodules.controller = startable(controller)
-        m.submodules.encoder = encoder = Encoder(config, init(Memory.ENCODER))
-        m.submodules.map = spike_map = SpikeMap(config, config.map_words)
-        m.submodules.scanner = startable(scanner)
-        m.submodules.sequencer = startable(sequencer)
-        m.submodules.weights = weights = WeightMemory(config, init(Memory.WEIGHTS))
-        m.submodules.lanes = lanes = LANES[config.datapath](config)
-        m.submodules.membrane = membrane = Membrane(config, init(Memory.MEMBRANE))
-        m.submodules.sweep = startable(sweep)
-        m.submodules.requantiser = requantiser = Requantiser(config, init(Memory.SLOPES))
-        m.submodules.first_spike = first_spike = FirstSpike(config)
-        m.submodules.readout = readout = Readout(config)
-        entry, firing = controller.entry, controller.firing
+        for name, part in restarted.items():
+            m.submodules[name] = ResetInserter(others["purge"].o.start)(part)
+        for name, part in others.items():
+            m.submodules[name] = part
+        return SimpleNamespace(**restarted, **others)
 
-        # Dense layers have no rows, windows or pools: what the table says of them is the same for
-        # all, and as constants it costs no logic.
-        flat = {
-            "chunk_last": -1, "slot_shift": config.slot_bits, "rows_last": 0, "pitch": 0,
+    def _init(self, which):
+        return () if self._program is None else self._program.memory_words(which)
+
+    def _follow(self, m, consumer, entry):
+        """Give a component the fields of the layer table that it works by.
+
+        Dense layers have no rows, windows or pools: what the table says of them is the same for
+        all, and as constants it costs no logic.
+        """
+        constants = {
+            "chunk_last": -1, "slot_shift": self._config.slot_bits, "rows_last": 0, "pitch": 0,
             "pool_last": 0, "across_last": 0, "halves": 0, "destination_row": 0,
-        } if ramp else {}
+        } if self._config.datapath == "ramp" else {}
+        for name in consumer.shape().members:
+            m.d.comb += consumer[name].eq(constants.get(name, entry[name]))
 
-        # Samples in, logits out.
-        wiring.connect(m, wiring.flipped(self.i), encoder.i)
-        wiring.connect(m, readout.o, wiring.flipped(self.o))
-        wiring.connect(m, controller.statistics, wiring.flipped(self.statistics))
+    def _load(self, m, parts):
+        """Memories are written, what was there is wiped, and the layer table is looked through."""
+        loader, purge, guard = parts.loader, parts.purge, parts.guard
+        controller, encoder = parts.controller, parts.encoder
+        wiring.connect(m, wiring.flipped(self.load), loader.i)
+        wiring.connect(m, loader.table, controller.write)
+        wiring.connect(m, loader.codes, encoder.table)
+        wiring.connect(m, loader.slopes, parts.requantiser.slopes)
+        wiring.connect(m, loader.weights, parts.weights.write)
+        wiring.connect(m, loader.biases, parts.arbiter.biases)
+        wiring.connect(m, purge.o, guard.purge, parts.membrane.purge, parts.map.purge)
+        wiring.connect(m, guard.table, controller.check)
+        wiring.connect(m, guard.layout, encoder.layout)
         m.d.comb += [
-            encoder.restart.eq(self.restart),
-            encoder.release.eq(controller.release),
-            self.busy.eq(controller.busy),
+            loader.busy.eq(controller.busy),
+            purge.changing.eq(loader.changing),
+            purge.late.eq(controller.late),
+            guard.forget.eq(loader.changing),
+            guard.late.eq(controller.late),
+            controller.forget.eq(loader.changing),
+            encoder.forget.eq(purge.forget),
+            parts.readout.forget.eq(purge.o.start),
+            self.error.eq(guard.error),
         ]
 
-        # Accumulate: the source map, event by event, into the membrane. Which map that is, is known
-        # long before its first word comes: a copy for the data alone is not far from them.
-        from_input = Signal()
-        m.d.sync += from_input.eq(entry.source_input)
-        taken = scanner.o.valid & scanner.o.ready & ~scanner.o.p.end
-        operation = sequencer.o
-        events, splitting = scanner.o, Const(0)
-        if config.datapath == "serial":
-            pulses = Pulses(config)
-            m.submodules.pulses = startable(pulses)
-            wiring.connect(m, events, pulses.i)
-            events, splitting = pulses.o, pulses.busy
-        elif ramp:
-            ordering = OrderingQueue(config)
-            m.submodules.ordering = startable(ordering)
-            wiring.connect(m, events, ordering.i)
-            events, splitting = ordering.o, ordering.busy
-        wiring.connect(m, events, sequencer.i)
+    def _accumulate(self, m, parts):
+        """Samples into the input map; a layer's source map, event by event, to the sequencer."""
+        controller, scanner, sequencer = parts.controller, parts.scanner, parts.sequencer
+        half, source, encoder = controller.accumulating, parts.source, parts.encoder
+        entry = half.entry
+        ramp = self._config.datapath == "ramp"
+        wiring.connect(m, wiring.flipped(self.i), encoder.i)
+        wiring.connect(m, encoder.image, controller.image)
+        wiring.connect(m, source.input, encoder.map)
+        wiring.connect(m, source.layers, parts.map.scan)
         m.d.comb += [
-            *(getattr(sequencer, name).eq(entry[name]) for name in sequencer.FIELDS),
-            scanner.start.eq(controller.scan),
+            encoder.restart.eq(self.restart),
+            source.from_input.eq(entry.source_input),
+            source.scan.address.eq(scanner.map_address),
+            source.scan.enable.eq(scanner.map_enable),
+            scanner.steal.eq(source.scan.stall),
+            scanner.map_data.eq(source.scan.data),
+            parts.map.wipe.valid.eq(scanner.wipe),
+            parts.map.wipe.word.eq(scanner.wipe_word),
+            scanner.wiped.eq(scanner.wipe & parts.map.wipe.ready),
+            scanner.start.eq(controller.rows.scan),
             scanner.last.eq(entry.source_last),
             scanner.row_last.eq(entry.row_last),
-            *(getattr(scanner, name).eq(flat.get(name, entry[name])) for name in (
-                "chunk_last", "slot_shift")),
+            scanner.chunk_last.eq(-1 if ramp else entry.chunk_last),
+            scanner.slot_shift.eq(self._config.slot_bits if ramp else entry.slot_shift),
             scanner.clears.eq(entry.clears),
-            scanner.limited.eq(entry.follows & controller.previous),
-            scanner.steal.eq(first_spike.steal & ~entry.source_input),
-            encoder.address.eq(scanner.map_address),
-            encoder.enable.eq(scanner.map_enable),
-            spike_map.address.eq(Mux(first_spike.steal, first_spike.word, scanner.map_address)),
-            spike_map.enable.eq(
-                first_spike.read | (scanner.map_enable & ~entry.source_input)),
-            scanner.map_data.eq(Mux(from_input, encoder.data, spike_map.data)),
-            controller.event.eq(taken),
-            sequencer.start.eq(controller.accumulate),
-            controller.ask.eq(sequencer.ask),
-            controller.address.eq(sequencer.address),
-            sequencer.words.eq(controller.words),
-            sequencer.hold.eq(sweep.ask | sweep.rapid),
-            sweep.quiet.eq(~sequencer.walking),
-            membrane.stall.eq(sweep.stall),
-            # The sweep's reads go between the updates, one each.
-            membrane.sums.eq(lanes.sums),
-            lanes.weights.eq(weights.data),
-            lanes.potentials.eq(membrane.potentials),
+            scanner.limited.eq(entry.follows & controller.firing.previous),
+            scanner.final.eq(parts.final_rows.final),
+        ]
+        if ramp:
+            m.d.comb += [scanner.seek.eq(half.start), scanner.base.eq(entry.source_base)]
+        else:
+            # Rows of two maps take turns in a layer with a residual, each where it says.
+            m.d.comb += [
+                scanner.seek.eq(half.start | (sequencer.begins & entry.residual)),
+                scanner.base.eq(Mux(entry.residual, sequencer.row_map, entry.source_base)),
+                scanner.single.eq(entry.residual),
+                controller.rows.begins.eq(sequencer.begins),
+                controller.rows.second.eq(sequencer.second),
+                controller.rows.scanning.eq(scanner.busy),
+            ]
+
+        events, queued = scanner.o, Const(0)
+        if self._config.datapath != "mac":
+            wiring.connect(m, scanner.o, parts.queue.i)
+            events, queued = parts.queue.o, parts.queue.busy
+        if ramp:
+            m.d.comb += [
+                parts.queue.start.eq(half.start),
+                parts.queue.ticks.eq(entry.source_ticks),
+                parts.queue.forget.eq(parts.purge.o.active),
+                parts.queue.forget_code.eq(parts.purge.o.word),
+            ]
+        wiring.connect(m, events, sequencer.i)
+        taken = scanner.o.valid & scanner.o.ready & ~scanner.o.p.end
+        m.d.comb += [
+            half.event.eq(taken),
             self.spikes.valid.eq(taken & ~entry.source_input),
-            self.spikes.p.layer.eq(controller.layer),
+            self.spikes.p.layer.eq(half.layer),
             self.spikes.p.place.eq(scanner.o.p.place),
             self.spikes.p.code.eq(scanner.o.p.code),
         ]
-        if ramp:
+        # Registered, because many flags meet here; the start is one of them, so that a half that
+        # has not begun does not look ended.
+        m.d.sync += half.ended.eq(~(half.start | scanner.busy | queued | sequencer.busy))
+
+    def _update(self, m, parts):
+        """Events, by the sequencer and the lanes, into the membrane memory."""
+        controller, sequencer, arbiter = parts.controller, parts.sequencer, parts.arbiter
+        half, table = controller.accumulating, controller.descriptors
+        wiring.connect(m, sequencer.o, arbiter.updates)
+        wiring.connect(m, arbiter.weights, parts.weights.read)
+        wiring.connect(m, arbiter.lanes, parts.lanes.i)
+        wiring.connect(m, arbiter.membrane, parts.membrane.operation)
+        wiring.connect(m, parts.membrane.lanes, parts.lanes.memory)
+        m.d.comb += [
+            *(getattr(sequencer, name).eq(half.entry[name]) for name in sequencer.FIELDS),
+            sequencer.start.eq(half.start),
+            table.request.eq(sequencer.ask),
+            table.address.eq(sequencer.address),
+            sequencer.words.eq(table.data),
+            sequencer.hold.eq(parts.sweep.ask | parts.sweep.rapid),
+            parts.sweep.quiet.eq(~sequencer.walking),
+            arbiter.busy.eq(controller.busy),
+        ]
+        if self._config.datapath == "ramp":
             m.d.comb += [
-                ordering.start.eq(controller.accumulate),
-                ordering.ticks.eq(entry.source_ticks),
-                membrane.sweep.eq(sweep.ask | (operation.valid & operation.p.sweep)),
-                scanner.seek.eq(controller.accumulate),
-                scanner.base.eq(entry.source_base),
                 self.time.valid.eq(sequencer.ticked),
-                self.time.p.layer.eq(controller.layer),
+                self.time.p.layer.eq(half.layer),
                 self.time.p.tick.eq(sequencer.tick),
             ]
         else:
             m.d.comb += [
-                # Rows of two maps take turns in a layer with a residual, each where it says.
-                scanner.seek.eq(controller.accumulate | (sequencer.begins & entry.residual)),
-                scanner.base.eq(Mux(entry.residual, sequencer.row_map, entry.source_base)),
-                scanner.single.eq(entry.residual),
-                controller.row.eq(sequencer.begins),
-                controller.second.eq(sequencer.second),
-                controller.scanning.eq(scanner.busy),
-                sequencer.depthwise.eq(entry.operation == Operation.DEPTHWISE),
-                sequencer.stolen.eq(controller.own),
-                sequencer.swept.eq(sweep.left & controller.same),
-                membrane.sweep.eq(sweep.ask),
-            ]
-        # Registered, because many flags meet here; the start is one of them, so that a half that
-        # has not begun does not look ended.
-        m.d.sync += controller.accumulated.eq(
-            ~(controller.accumulate | scanner.busy | splitting | sequencer.busy))
-
-        # Maps are silent before they are written, because whoever reads them last wipes them. After
-        # a load, a reset, or when an image was given up, all of the memory is wiped, and the flags
-        # of the membrane memory with it. Meanwhile the layer table is looked through.
-        slot_bits = config.slot_bits
-        purging = Signal(init=1)
-        purge_words = max(
-            config.map_words, config.membrane_words, config.table_words,
-            1 << config.tick_bits if ramp else 0)
-        purge_word = Signal(range(purge_words))
-        m.submodules.guard = guard = Guard(config, purge_words)
-        written = self.load.valid & ~controller.busy
-        m.d.sync += [
-            stop.eq(written | controller.late),
-            controller.full.eq(encoder.full & ~(controller.release | written | controller.late)),
-        ]
-        m.d.comb += [
-            controller.forget.eq(written),
-            controller.waits.eq(self.o.valid & ~self.o.ready),
-            controller.check.eq(guard.reading),
-            controller.check_address.eq(purge_word),
-            readout.forget.eq(stop),
-            membrane.forget.eq(purging),
-            membrane.forget_word.eq(purge_word),
-            guard.forget.eq(written),
-            guard.late.eq(controller.late),
-            guard.start.eq(stop),
-            guard.active.eq(purging),
-            guard.word.eq(purge_word),
-            guard.data.eq(controller.words),
-            encoder.forget.eq(written | controller.late),
-            encoder.allow.eq(guard.valid),
-            encoder.last.eq(guard.last_input),
-            encoder.run_last.eq(0 if ramp else guard.run_last),
-            encoder.gap.eq(0 if ramp else guard.gap),
-            self.error.eq(guard.error),
-        ]
-        if ramp:
-            m.d.comb += [ordering.forget.eq(purging), ordering.forget_code.eq(purge_word)]
-        with m.If(stop):
-            m.d.sync += [purging.eq(1), purge_word.eq(0)]
-        with m.Elif(purging):
-            m.d.sync += [
-                purge_word.eq(purge_word + 1), purging.eq(purge_word != purge_words - 1),
+                sequencer.depthwise.eq(half.entry.operation == Operation.DEPTHWISE),
+                sequencer.stolen.eq(~table.grant),
+                sequencer.swept.eq(parts.sweep.left & controller.firing.same),
             ]
 
-        # Fire: potentials to spike times in the layer's map, or to logits. These go through the
-        # requantiser's adder, and so are there a cycle later. The last one ends the image: it waits
-        # there for rows of the source that reach no output.
-        added, added_last, passes = Signal(), Signal(), Signal()
-        m.d.comb += passes.eq(readout.i.ready & (~added_last | controller.settled))
-        with m.If(passes):
-            m.d.sync += [
-                added.eq(sweep.o.valid & ~firing.spiking),
-                added_last.eq(sweep.o.valid & ~firing.spiking & sweep.o.p.last),
-            ]
-        with m.If(stop):
-            m.d.sync += [added.eq(0), added_last.eq(0)]
+    def _fire(self, m, parts):
+        """Potentials of rows that are complete: to spike times in the layer's map, or to logits."""
+        sweep, gate, requantiser = parts.sweep, parts.gate, parts.requantiser
+        half, arbiter, final_rows = parts.controller.firing, parts.arbiter, parts.final_rows
+        flat = {
+            "rows_last": 0, "pitch": 0, "pool_last": 0, "across_last": 0, "halves": 0,
+            "destination_row": 0,
+        } if self._config.datapath == "ramp" else {}
+        wiring.connect(m, half, final_rows.firing)
+        wiring.connect(m, sweep.o, gate.i)
+        wiring.connect(m, gate.candidates, requantiser.i)
+        wiring.connect(m, gate.adder, requantiser.adder)
+        wiring.connect(m, gate.o, parts.readout.i)
+        wiring.connect(m, requantiser.o, parts.first_spike.i)
+        wiring.connect(m, parts.first_spike.map, parts.map.update)
+        self._follow(m, requantiser.entry, half.entry)
         m.d.comb += [
-            sweep.start.eq(controller.fire),
-            *(getattr(sweep, name).eq(flat.get(name, firing[name])) for name in (
+            sweep.start.eq(half.start),
+            *(getattr(sweep, name).eq(flat.get(name, half.entry[name])) for name in (
                 "membrane_base", "membrane_last", "sweep_last", "rows_last", "bias_base",
                 "last_word", "pitch", "pool_last", "across_last", "halves",
                 "destination_base", "destination_row", "spiking")),
-            sweep.threshold.eq(firing.fire_threshold.as_signed()),
-            sweep.ready.eq(~controller.same | (sweep.row != sequencer.completed)),
-            sweep.potentials.eq(membrane.potentials),
-            sweep.coming.eq(membrane.coming),
-            sweep.sweeping.eq(membrane.sweeping),
-            requantiser.slope_base.eq(firing.slope_base),
-            requantiser.per_channel.eq(firing.per_channel),
-            requantiser.ticks.eq(firing.ticks),
-            requantiser.i.p.eq(sweep.o.p),
-            requantiser.i.valid.eq(sweep.o.valid & firing.spiking),
-            requantiser.threshold.eq(firing.fire_threshold),
-            requantiser.hold.eq(~firing.spiking & ~passes),
-            readout.i.p.potential.eq(requantiser.potential),
-            readout.i.p.last.eq(added_last),
-            readout.i.valid.eq(added & (~added_last | controller.settled)),
-            sweep.o.ready.eq(firing.spiking | readout.i.ready),
-            first_spike.pooled.eq(sweep.pooled),
-            first_spike.i.valid.eq(requantiser.o.valid),
-            first_spike.i.p.eq(requantiser.o.p),
-            first_spike.data.eq(spike_map.data),
-            spike_map.write.eq(first_spike.write),
-            scanner.wiped.eq(scanner.wipe & ~first_spike.busy),
-            spike_map.clear.eq(scanner.wiped | purging),
-            spike_map.code.eq(first_spike.o.code),
-            spike_map.neuron.eq(Mux(
-                purging, purge_word[:config.map_address_bits] << slot_bits,
-                Mux(first_spike.busy, first_spike.o.place, scanner.wipe_word << slot_bits))),
+            sweep.threshold.eq(half.entry.fire_threshold.as_signed()),
+            sweep.ready.eq(~half.same | (sweep.row != parts.sequencer.completed)),
+            arbiter.sweep.valid.eq(sweep.ask),
+            arbiter.sweep.word.eq(sweep.word),
+            arbiter.sweep.bias.eq(sweep.bias),
+            arbiter.sweep.stall.eq(sweep.stall),
+            sweep.potentials.eq(arbiter.sweep.potentials),
+            sweep.coming.eq(arbiter.sweep.coming),
+            sweep.sweeping.eq(arbiter.sweep.sweeping),
+            gate.spiking.eq(half.entry.spiking),
+            gate.settled.eq(half.settled),
+            parts.first_spike.pooled.eq(sweep.pooled),
+            final_rows.sweeping.eq(sweep.busy),
+            final_rows.written.eq(sweep.written),
+            final_rows.answered.eq(gate.answered),
         ]
 
-        # A row of the map is final when its last candidate has gone all the way.
-        way = Signal(requantiser.latency + 4)
-        m.d.sync += way.eq(Cat(sweep.written, way))
-        # Until its map is known none of it may be read.
-        with m.If(controller.attach):
-            m.d.sync += scanner.final.eq(0)
-        with m.Elif(controller.fire):
-            m.d.sync += scanner.final.eq(firing.destination_base)
-        with m.Elif(way[-1]):
-            m.d.sync += scanner.final.eq(scanner.final + firing.final_step)
-
-        answered = readout.i.valid & readout.i.ready & readout.i.p.last
-        quiet = Signal()
-        m.d.sync += quiet.eq(~(controller.fire | sweep.busy | way.any()))
+    def _answer(self, m, parts):
+        """Logits, and what is told of the image."""
+        controller = parts.controller
+        wiring.connect(m, parts.readout.o, wiring.flipped(self.o))
+        wiring.connect(m, controller.statistics, wiring.flipped(self.statistics))
         m.d.comb += [
-            controller.fired.eq(Mux(firing.spiking, quiet, answered)),
+            controller.stalled.eq(self.o.valid & ~self.o.ready),
+            self.busy.eq(controller.busy),
             self.cycles.eq(controller.statistics.p.clock),
         ]
-
-        self._elaborate_load(
-            m, controller, encoder, requantiser, membrane, weights, sequencer, sweep, lanes
-        )
-        return m
-
-    def _elaborate_load(
-        self, m, controller, encoder, requantiser, membrane, weights, sequencer, sweep, lanes
-    ):
-        config = self._config
-        load = self.load
-        write = load.p
-        # A write is taken in its second cycle. In its first one images are forgotten, so that none
-        # can begin.
-        wanted, second = Signal(), Signal()
-        m.d.comb += wanted.eq(load.valid & ~controller.busy)
-        m.d.sync += second.eq(wanted & ~second)
-        which = {memory: Signal(name=f"load_{memory.name.lower()}") for memory in Memory}
-        for memory, chosen in which.items():
-            meant = Signal(name=f"meant_{memory.name.lower()}")
-            m.d.sync += meant.eq(wanted & ~second & (load.p.memory == memory))
-            m.d.comb += chosen.eq(load.valid & meant)
-        part_bits = exact_log2(config.weight_parts)
-        making = which[Memory.MEMBRANE]
-        operation = sequencer.o
-        ramp = config.datapath == "ramp"
-        made = membrane_write_shape()(write.data[:membrane_write_shape().size])
-        keep = made.keep if ramp else 0
-        m.d.comb += [
-            load.ready.eq(second),
-            controller.load.eq(which[Memory.TABLE]),
-            controller.load_address.eq(write.address),
-            controller.load_data.eq(write.data),
-            encoder.load.eq(which[Memory.ENCODER]),
-            encoder.load_address.eq(write.address),
-            encoder.load_data.eq(write.data),
-            requantiser.load.eq(which[Memory.SLOPES]),
-            requantiser.load_address.eq(write.address),
-            requantiser.load_data.eq(write.data),
-            # Biases are made by updates, because a second way into the membrane memory would cost a
-            # multiplexer of its whole width.
-            membrane.valid.eq(making | sweep.ask | operation.valid),
-            membrane.load.eq(making),
-            membrane.word.eq(Mux(
-                making, write.address, Mux(sweep.ask, sweep.word, operation.p.word))),
-            membrane.bias.eq(Mux(
-                making, Mux(made.add | keep, write.address, 0),
-                Mux(sweep.ask, sweep.bias, operation.p.bias))),
-            weights.write.eq(which[Memory.WEIGHTS]),
-            weights.write_part.eq(write.address[:part_bits] if part_bits else 0),
-            weights.write_data.eq(write.data),
-            weights.address.eq(Mux(
-                controller.busy, operation.p.weight, write.address[part_bits:])),
-        ]
-        if ramp:
-            m.d.comb += membrane.peek.eq((making & keep) | (operation.valid & operation.p.peek))
-            begins = {
-                "event": Mux(making, made.code[0], operation.valid & operation.p.event),
-                "zero": Mux(making, keep, operation.valid & operation.p.zero),
-                "keep": Mux(making, keep, operation.valid & operation.p.keep),
-            }
-        else:
-            begins = {"code": Mux(making, made.code, operation.p.code)}
-        # In step with the weights, which may come a cycle later.
-        domain = m.d.comb if config.weight_latency == 1 else m.d.sync
-        for name, value in begins.items():
-            domain += getattr(lanes, name).eq(value)

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.core.maps import SpikeMap
+from ttfs_fpga.hdl.ports import ImageLayoutPort, ImagePort, MapReadPort, WritePort
 from ttfs_fpga.hdl.shapes import sample_shape
 
 __all__ = ["Encoder"]
@@ -29,47 +30,33 @@ class Encoder(wiring.Component):
 
     Members
     -------
-    allow : In(1)
-        There is a network to take samples for.
-    last : In
-        Place of an image's last sample in its bank.
-    run_last, gap : In
-        Samples lie in runs of ``run_last + 1``, and ``gap`` places stay silent behind each.
+    layout : In(ImageLayoutPort(config))
+        Where samples lie in their bank; and whether there is a network to take them for.
     restart : In(1)
         Forget the samples of an unfinished image.
     forget : In(1)
         Forget finished images too.
     i : In(stream.Signature(sample_shape(config)))
         Samples.
-    full : Out(1)
-        A whole image is there to be read.
-    release : In(1)
-        The image read is no longer needed.
-    address, enable, data
-        Read port of the input map, in the bank of the oldest image.
-    load, load_address, load_data
-        Writes one entry of the code table. Not while samples come.
+    image : Out(ImagePort())
+        The oldest image.
+    map : In(MapReadPort(config))
+        Reads the bank of it.
+    table : In(WritePort(...))
+        Writes one entry of the code table. No sample is taken meanwhile.
     """
 
     def __init__(self, config: CoreConfig, init=()):
         self._config = config
         self._init = list(init)
         super().__init__({
-            "allow": In(1),
-            "last": In(config.sample_bits),
-            "run_last": In(config.sample_bits),
-            "gap": In(config.slot_bits),
+            "layout": In(ImageLayoutPort(config)),
             "restart": In(1),
             "forget": In(1),
             "i": In(stream.Signature(sample_shape(config))),
-            "full": Out(1),
-            "release": In(1),
-            "address": In(config.map_address_bits),
-            "enable": In(1),
-            "data": Out(config.map_width),
-            "load": In(1),
-            "load_address": In(8),
-            "load_data": In(config.tick_bits),
+            "image": Out(ImagePort()),
+            "map": In(MapReadPort(config)),
+            "table": In(WritePort(8, config.tick_bits)),
         })
 
     def elaborate(self, platform):
@@ -86,8 +73,8 @@ class Encoder(wiring.Component):
 
         filled = Signal(2)  # banks that hold a whole image
         write_bank, read_bank = Signal(), Signal()
-        position = Signal.like(self.last)  # place of the next sample
-        run = Signal.like(self.run_last)  # number of the sample within its run
+        position = Signal.like(self.layout.last)  # place of the next sample
+        run = Signal.like(self.layout.run_last)  # number of the sample within its run
 
         # Of the last sample of a transfer: a pair begins at an even place, and so one bit differs.
         ends_at, ends_in_run, samples = position, run, 1
@@ -98,21 +85,22 @@ class Encoder(wiring.Component):
         take = Signal()
         last = Signal()  # the transfer offered is the last of its image
         m.d.comb += [
-            self.i.ready.eq(self.allow & ~filled.bit_select(write_bank, 1) & ~self.load),
+            self.i.ready.eq(
+                self.layout.valid & ~filled.bit_select(write_bank, 1) & ~self.table.enable),
             take.eq(self.i.valid & self.i.ready),
-            last.eq(ends_at == self.last),
+            last.eq(ends_at == self.layout.last),
             lookup.addr.eq(self.i.p.value),
             lookup.en.eq(take),
-            write.addr.eq(self.load_address),
-            write.data.eq(self.load_data),
-            write.en.eq(self.load),
-            self.full.eq(filled.bit_select(read_bank, 1)),
+            write.addr.eq(self.table.address),
+            write.data.eq(self.table.data),
+            write.en.eq(self.table.enable),
+            self.image.full.eq(filled.bit_select(read_bank, 1)),
         ]
 
         # The code leaves the table one cycle after its sample: so does everything beside it.
         taken, taken_last, raw = Signal(), Signal(), Signal()
         code = Signal(config.tick_bits)
-        place = Signal(len(spikes.neuron))
+        place = Signal(len(spikes.write.place))
         bank_width = len(place) - 1
         m.d.sync += [
             taken.eq(take & ~self.restart & ~self.forget),
@@ -122,14 +110,14 @@ class Encoder(wiring.Component):
             place.eq(Cat(position[:bank_width], write_bank)),
         ]
         m.d.comb += [
-            spikes.write.eq(taken),
+            spikes.write.enable.eq(taken),
             # Nothing of an earlier, larger image stays behind the last sample.
-            spikes.alone.eq(place[:config.slot_bits] == 0),
-            spikes.neuron.eq(place),
-            spikes.code.eq(Mux(raw, code, lookup.data)),
-            spikes.address.eq(Cat(self.address[:bank_bits], read_bank)),
-            spikes.enable.eq(self.enable),
-            self.data.eq(spikes.data),
+            spikes.write.alone.eq(place[:config.slot_bits] == 0),
+            spikes.write.place.eq(place),
+            spikes.write.code.eq(Mux(raw, code, lookup.data)),
+            spikes.read.address.eq(Cat(self.map.address[:bank_bits], read_bank)),
+            spikes.read.enable.eq(self.map.enable),
+            self.map.data.eq(spikes.read.data),
         ]
 
         if pairs:
@@ -138,14 +126,14 @@ class Encoder(wiring.Component):
             m.d.comb += [
                 second.addr.eq(self.i.p.second),
                 second.en.eq(take),
-                spikes.second.eq(Mux(raw, second_code, second.data)),
+                spikes.write.second.eq(Mux(raw, second_code, second.data)),
             ]
-            m.d.sync += [second_code.eq(self.i.p.second), spikes.pair.eq(pair)]
+            m.d.sync += [second_code.eq(self.i.p.second), spikes.write.pair.eq(pair)]
 
         with m.If(take):
-            run_ends = ends_in_run == self.run_last
+            run_ends = ends_in_run == self.layout.run_last
             m.d.sync += [
-                position.eq(position + samples + Mux(run_ends, self.gap, 0)),
+                position.eq(position + samples + Mux(run_ends, self.layout.gap, 0)),
                 run.eq(Mux(run_ends, 0, run + samples)),
             ]
             with m.If(last):
@@ -154,7 +142,7 @@ class Encoder(wiring.Component):
             m.d.sync += filled.bit_select(place[-1], 1).eq(1)
         with m.If(take & last & ~self.restart):
             m.d.sync += write_bank.eq(~write_bank)
-        with m.If(self.release):
+        with m.If(self.image.release):
             m.d.sync += [filled.bit_select(read_bank, 1).eq(0), read_bank.eq(~read_bank)]
         with m.If(self.restart | self.forget):
             m.d.sync += [position.eq(0), run.eq(0)]

@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.ports import MapUpdatePort
 from ttfs_fpga.hdl.shapes import code_shape
 
 __all__ = ["FirstSpike"]
@@ -31,12 +32,8 @@ class FirstSpike(wiring.Component):
         Places may come more than once.
     i : In(stream.Signature(code_shape(config), always_ready=True))
         Codes and their places, counted from the start of the map memory.
-    steal : Out(1)
-        Nobody else may read the map in this cycle.
-    read, word, data
-        Read port of the map: data one cycle later, held.
-    busy : Out(1), write : Out(1), o : Out(code_shape(config))
-        Something may be written in this cycle; it is; what.
+    map : Out(MapUpdatePort(config))
+        Reads the map, and writes it.
     """
 
     def __init__(self, config: CoreConfig):
@@ -44,13 +41,7 @@ class FirstSpike(wiring.Component):
         super().__init__({
             "pooled": In(1),
             "i": In(stream.Signature(code_shape(config), always_ready=True)),
-            "steal": Out(1),
-            "read": Out(1),
-            "word": Out(config.map_address_bits),
-            "data": In(config.map_width),
-            "busy": Out(1),
-            "write": Out(1),
-            "o": Out(code_shape(config)),
+            "map": Out(MapUpdatePort(config)),
         })
 
     def elaborate(self, platform):
@@ -61,10 +52,11 @@ class FirstSpike(wiring.Component):
         arrived, pooled = Signal(), Signal()
         here = Signal.like(self.i.p)
         m.d.comb += [
-            self.word.eq(self.i.p.place[slot_bits:]),
-            self.steal.eq((self.i.valid | arrived) & self.pooled),
-            self.read.eq(self.i.valid & self.pooled
-                         & ~((arrived | self.busy) & (here.place[slot_bits:] == self.word))),
+            self.map.address.eq(self.i.p.place[slot_bits:]),
+            self.map.claim.eq((self.i.valid | arrived) & self.pooled),
+            self.map.enable.eq(
+                self.i.valid & self.pooled
+                & ~((arrived | self.map.pending) & (here.place[slot_bits:] == self.map.address))),
         ]
         m.d.sync += [arrived.eq(self.i.valid), pooled.eq(self.pooled)]
         with m.If(self.i.valid):
@@ -76,14 +68,16 @@ class FirstSpike(wiring.Component):
         held, stays = Signal(config.tick_bits), Signal(config.tick_bits)
         m.d.comb += [
             held.eq(Mux(
-                same, stays, self.data.word_select(here.place[:slot_bits], config.tick_bits))),
+                same, stays,
+                self.map.data.word_select(here.place[:slot_bits], config.tick_bits))),
             larger.eq(~pooled | (here.code > held)),
         ]
         m.d.sync += [
-            self.busy.eq(arrived),
-            self.o.eq(here),
+            self.map.pending.eq(arrived),
+            self.map.place.eq(here.place),
+            self.map.code.eq(here.code),
             same.eq(arrived & (self.i.p.place == here.place)),
             stays.eq(Mux(larger, here.code, held)),
-            self.write.eq(arrived & larger),
+            self.map.write.eq(arrived & larger),
         ]
         return m

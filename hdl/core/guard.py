@@ -7,6 +7,7 @@ from amaranth.utils import exact_log2
 
 from ttfs_fpga.hdl import signature
 from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.ports import ImageLayoutPort, PurgePort, TableReadPort
 from ttfs_fpga.hdl.table import (
     ENTRY_WORDS,
     FIELDS,
@@ -42,7 +43,7 @@ class CoreError(enum.Enum, shape=4):
 class Guard(wiring.Component):
     """Looks through the layer table before images are taken, and keeps its header.
 
-    Whoever makes the maps silent counts words meanwhile; the table's words come in the same order.
+    The table's words are read as memories are purged, in the same order.
     All of them go through a signature register (:mod:`hdl.signature`): any one wrong word is found
     for certain, several at random but for one chance in 2^32, also if words have changed places;
     and it costs one LUT a bit, which a CRC of 32 bits a cycle does not. One word of the header
@@ -56,8 +57,6 @@ class Guard(wiring.Component):
     ----------
     config : :class:`hdl.CoreConfig`
         Sizes.
-    words : :class:`int`
-        How far ``word`` counts, at least the depth of the table.
 
     Members
     -------
@@ -65,57 +64,80 @@ class Guard(wiring.Component):
         Memories change: the next table is another one. ``error`` is cleared.
     late : In(1)
         An image is given up: ``TIMEOUT``. None is taken any more until ``forget``.
-    start : In(1)
-        Begin with word 0 in the next cycle.
-    active, word : In
-        Words of the table are read one after another, this one in this cycle.
-    reading : Out(1)
-        It is, because it is there.
-    data : In(32)
-        What was read in the cycle before.
-    valid : Out(1)
-        The table is good. Falls with the cycle after ``forget`` or ``late``.
-    last_input, run_last, gap : Out
-        How an image lies in the input map; see :data:`hdl.table.HEADER_FIELDS`.
+    purge : In(PurgePort(config))
+        Counts the words.
+    table : Out(TableReadPort(config))
+        Reads each of them that is there; nobody else reads meanwhile.
+    layout : Out(ImageLayoutPort(config))
+        How an image lies in the input map, if the table is good: ``valid`` falls with the cycle
+        after ``forget`` or ``late``.
     error : Out(CoreError)
         What is wrong, when it is known. A table whose header is 0 is none, and no error.
     """
 
-    def __init__(self, config: CoreConfig, words: int):
+    def __init__(self, config: CoreConfig):
         self._config = config
         super().__init__({
             "forget": In(1),
             "late": In(1),
-            "start": In(1),
-            "active": In(1),
-            "word": In(range(words)),
-            "reading": Out(1),
-            "data": In(32),
-            "valid": Out(1),
-            "last_input": Out(config.sample_bits),
-            "run_last": Out(config.sample_bits),
-            "gap": Out(config.slot_bits),
+            "purge": In(PurgePort(config)),
+            "table": Out(TableReadPort(config)),
+            "layout": Out(ImageLayoutPort(config)),
             "error": Out(CoreError),
         })
 
     def elaborate(self, platform):
         m = Module()
-        config, data = self._config, self.data
+        table, purge = self.table, self.purge
         coming = Signal()  # a word of the table is at `data`
-        address = Signal(config.table_address_bits)  # which one
-        m.d.comb += self.reading.eq(self.active & ~self.start & (self.word < config.table_words))
-        m.d.sync += [coming.eq(self.reading), address.eq(self.word)]
+        address = Signal(self._config.table_address_bits)  # which one
+        m.d.comb += [
+            table.request.eq(
+                purge.active & ~purge.start & (purge.word < self._config.table_words)),
+            table.address.eq(purge.word),
+        ]
+        m.d.sync += [coming.eq(table.request), address.eq(table.address)]
 
         cells = Signal(signature.BITS, init=signature.INIT)
         with m.If(coming):
-            m.d.sync += cells.eq(signature.step(cells, data))
+            m.d.sync += cells.eq(signature.step(cells, table.data))
+        with m.If(purge.start):
+            m.d.sync += cells.eq(signature.INIT)
 
-        # The header.
-        word_bits = exact_log2(ENTRY_WORDS)
-        number, entry = address[:word_bits], address[word_bits:]
-        widths = header_widths(config)
-        header = {name: Signal(width, name=name) for name, width in widths.items()}
-        there = Signal()  # there is a header
+        there, layers = self._keep_header(m, coming, address)
+        foreign, senseless, beyond = self._check_word(m, coming, address, layers)
+
+        # The verdict, when the last word has gone through.
+        pending = Signal(init=1)
+        damaged, came = Signal(), Signal()
+        m.d.sync += [damaged.eq(cells.any()), came.eq(coming)]
+        with m.If(pending & ~purge.active & ~coming & ~came):
+            m.d.sync += pending.eq(0)
+            with m.If(there & (self.error == CoreError.NONE)):
+                with m.If(foreign):
+                    m.d.sync += self.error.eq(CoreError.TABLE_VERSION)
+                with m.Elif(damaged):
+                    m.d.sync += self.error.eq(CoreError.CHECKSUM)
+                with m.Elif(senseless):
+                    m.d.sync += self.error.eq(CoreError.LAYER)
+                with m.Elif(beyond):
+                    m.d.sync += self.error.eq(CoreError.RANGE)
+                with m.Else():
+                    m.d.sync += self.layout.valid.eq(1)
+        with m.If(purge.start):
+            m.d.sync += pending.eq(1)
+        with m.If(self.late):
+            m.d.sync += [self.layout.valid.eq(0), self.error.eq(CoreError.TIMEOUT)]
+        with m.If(self.forget):
+            m.d.sync += [self.layout.valid.eq(0), self.error.eq(CoreError.NONE)]
+        return m
+
+    def _keep_header(self, m, coming, address):
+        """Keep the header; whether there is one, and its ``layers``."""
+        data = self.table.data
+        header = {name: Signal(width, name=name)
+                  for name, width in header_widths(self._config).items()}
+        there = Signal()
         for index in range(HEADER_WORDS):
             with m.If(coming & (address == index)):
                 if index == HEADER_FIELDS["magic"].word:
@@ -124,15 +146,23 @@ class Guard(wiring.Component):
                     kept.eq(_part(data, HEADER_FIELDS[name]))
                     for name, kept in header.items() if HEADER_FIELDS[name].word == index
                 ]
-        m.d.comb += [
-            self.last_input.eq(header["last_input"]),
-            self.run_last.eq(header["run_last"]),
-            self.gap.eq(header["gap"]),
-        ]
+        m.d.comb += self.layout.last.eq(header["last_input"])
+        if self._config.datapath != "ramp":
+            # Dense layers have no rows, and so no runs.
+            m.d.comb += [
+                self.layout.run_last.eq(header["run_last"]), self.layout.gap.eq(header["gap"]),
+            ]
+        return there, header["layers"]
 
-        # Whatever is checked of a word is checked in one cycle.
+    def _check_word(self, m, coming, address, layers):
+        """What is wrong with any word so far: of another version, senseless, out of range.
+
+        Whatever is checked of a word is checked in one cycle.
+        """
+        data = self.table.data
+        word_bits = exact_log2(ENTRY_WORDS)
+        number, entry = address[:word_bits], address[word_bits:]
         foreign, senseless, beyond = Signal(), Signal(), Signal()
-        layers = header["layers"]
         is_header, is_entry = Signal(), Signal()
         from_input = Signal()  # this entry's events come from there
         m.d.comb += [
@@ -155,34 +185,9 @@ class Guard(wiring.Component):
                 m.d.sync += from_input.eq(_part(data, FIELDS["source_input"]))
             with m.If(self._beyond(m, data, number, is_entry, from_input)):
                 m.d.sync += beyond.eq(1)
-
-        # The verdict, when the last word has gone through.
-        pending = Signal(init=1)
-        damaged, came = Signal(), Signal()
-        m.d.sync += [damaged.eq(cells.any()), came.eq(coming)]
-        with m.If(pending & ~self.active & ~coming & ~came):
-            m.d.sync += pending.eq(0)
-            with m.If(there & (self.error == CoreError.NONE)):
-                with m.If(foreign):
-                    m.d.sync += self.error.eq(CoreError.TABLE_VERSION)
-                with m.Elif(damaged):
-                    m.d.sync += self.error.eq(CoreError.CHECKSUM)
-                with m.Elif(senseless):
-                    m.d.sync += self.error.eq(CoreError.LAYER)
-                with m.Elif(beyond):
-                    m.d.sync += self.error.eq(CoreError.RANGE)
-                with m.Else():
-                    m.d.sync += self.valid.eq(1)
-        with m.If(self.start):
-            m.d.sync += [
-                cells.eq(signature.INIT), foreign.eq(0), senseless.eq(0), beyond.eq(0),
-                pending.eq(1),
-            ]
-        with m.If(self.late):
-            m.d.sync += [self.valid.eq(0), self.error.eq(CoreError.TIMEOUT)]
-        with m.If(self.forget):
-            m.d.sync += [self.valid.eq(0), self.error.eq(CoreError.NONE)]
-        return m
+        with m.If(self.purge.start):
+            m.d.sync += [foreign.eq(0), senseless.eq(0), beyond.eq(0)]
+        return foreign, senseless, beyond
 
     def _beyond(self, m, data, number, is_entry, from_input):
         """Whether the word says an address beyond a memory, or a size that cannot be."""

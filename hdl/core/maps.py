@@ -2,10 +2,11 @@
 
 from amaranth.hdl import Cat, Module, Mux
 from amaranth.lib import memory, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In
 from amaranth.utils import exact_log2
 
 from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.ports import MapReadPort, MapWritePort
 
 __all__ = ["SpikeMap"]
 
@@ -30,21 +31,10 @@ class SpikeMap(wiring.Component):
 
     Members
     -------
-    address, enable, data
-        Read port.
-    write : In(1)
-        Write ``code`` at ``neuron``.
-    alone : In(1)
-        With ``write`` to the first slot of a word: silence to its other slots, but for a second
-        code.
-    clear : In(1)
-        Write silence to the whole word that holds ``neuron``. Not together with ``write``.
-    neuron : In
-        Number of the code, counted from the start of the memory.
-    code : In(config.tick_bits)
-        Activation code, ``T - k``.
-    pair : In(1), second : In(config.tick_bits)
-        Only with ``pairs``: write ``second`` behind ``code``, which is for an even slot then.
+    read : In(MapReadPort(config))
+        Reads a word.
+    write : In(MapWritePort(config, pairs=pairs))
+        Writes codes. Places are counted from the start of the memory.
     """
 
     def __init__(self, config: CoreConfig, depth: int, *, pairs: bool = False):
@@ -54,15 +44,8 @@ class SpikeMap(wiring.Component):
         address_bits = max(1, (depth - 1).bit_length())
         slot_bits = exact_log2(config.codes_per_word)
         super().__init__({
-            "address": In(address_bits),
-            "enable": In(1),
-            "data": Out(config.map_width),
-            "write": In(1),
-            "alone": In(1),
-            "clear": In(1),
-            "neuron": In(address_bits + slot_bits),
-            "code": In(config.tick_bits),
-            **({"pair": In(1), "second": In(config.tick_bits)} if pairs else {}),
+            "read": In(MapReadPort(config, address_bits)),
+            "write": In(MapWritePort(config, address_bits + slot_bits, pairs=pairs)),
         })
 
     def elaborate(self, platform):
@@ -74,30 +57,31 @@ class SpikeMap(wiring.Component):
         )
         read = storage.read_port()
         write = storage.write_port(granularity=self._config.tick_bits)
+        port = self.write
         m.d.comb += [
-            read.addr.eq(self.address),
-            read.en.eq(self.enable),
-            self.data.eq(read.data),
-            write.addr.eq(self.neuron[slot_bits:]),
+            read.addr.eq(self.read.address),
+            read.en.eq(self.read.enable),
+            self.read.data.eq(read.data),
+            write.addr.eq(port.place[slot_bits:]),
         ]
-        slot = self.neuron[:slot_bits]
+        slot = port.place[:slot_bits]
         # Every slot is offered the code; the enables choose. Silence is code 0.
-        first = Mux(self.clear, 0, self.code)
-        other = Mux(self.clear | self.alone, 0, self.code)
+        first = Mux(port.clear, 0, port.code)
+        other = Mux(port.clear | port.alone, 0, port.code)
         if self._pairs:
             # Odd ones are offered the second code. It goes beside the first one even if that is
             # alone in its word otherwise.
-            either = Mux(self.pair, self.second, self.code)
-            beside = Mux(self.clear | (self.alone & ~self.pair), 0, either)
-            odd = Mux(self.clear | self.alone, 0, either)
+            either = Mux(port.pair, port.second, port.code)
+            beside = Mux(port.clear | (port.alone & ~port.pair), 0, either)
+            odd = Mux(port.clear | port.alone, 0, either)
             m.d.comb += write.data.eq(Cat(first, beside, Cat(other, odd).replicate(slots // 2 - 1)))
             chosen = Cat(
-                (slot[1:] == n >> 1) & (self.pair | (slot[0] == n & 1)) for n in range(slots))
+                (slot[1:] == n >> 1) & (port.pair | (slot[0] == n & 1)) for n in range(slots))
         else:
             m.d.comb += write.data.eq(Cat(first, other.replicate(slots - 1)))
             chosen = 1 << slot
-        with m.If(self.clear | (self.write & self.alone)):
+        with m.If(port.clear | (port.enable & port.alone)):
             m.d.comb += write.en.eq(~0)
-        with m.Elif(self.write):
+        with m.Elif(port.enable):
             m.d.comb += write.en.eq(chosen)
         return m

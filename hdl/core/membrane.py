@@ -1,10 +1,11 @@
 """The membrane memory: ``lanes`` potentials a word, biases beside them."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.ports import LanesPort, MembranePort, PurgePort
 
 __all__ = ["Membrane"]
 
@@ -34,26 +35,12 @@ class Membrane(wiring.Component):
 
     Members
     -------
-    valid, sweep, load, word, bias : In
-        One operation: update ``word``, or sweep it; ``bias`` is read if it is untouched. With
-        ``load``, ``word`` becomes what is at ``bias``, updated, and stays untouched: that is how
-        biases themselves are made.
-    peek : In(1)
-        With ``valid``: only read the word, which stays as it is; with ``sweep`` as well it counts
-        as swept. ``sweeping`` does not show it, nor does ``updating``.
-    forget, forget_word : In
-        Clears one word's flag; only while nothing is under way.
-    potentials : Out
-        Array of ``lanes`` signed values, ``latency`` cycles later. They hold until the next ones
-        come.
-    updating, sweeping : Out(1)
-        What ``potentials`` were read for.
-    coming : Out(1)
-        In the next cycle, ``sweeping``.
-    stall : In(1)
-        Everything stays as it is; only while there are no updates under way.
-    sums : In
-        The updated potentials, in the same cycle.
+    operation : In(MembranePort(config))
+        Operations, and what they have read.
+    lanes : Out(LanesPort(config))
+        What an update has read; its sums are written.
+    purge : In(PurgePort(config))
+        Clears flags; only while nothing is under way.
     busy : Out(1)
         An operation is between its first and its last cycle.
     """
@@ -63,22 +50,10 @@ class Membrane(wiring.Component):
         #: Cycles from an operation to its ``potentials``.
         self.latency = config.weight_latency + 1
         self._init = list(init)
-        lanes = data.ArrayLayout(signed(config.accumulator_bits), config.lanes)
         super().__init__({
-            "valid": In(1),
-            "sweep": In(1),
-            "load": In(1),
-            "peek": In(1),
-            "word": In(config.membrane_address_bits),
-            "bias": In(config.membrane_address_bits),
-            "forget": In(1),
-            "forget_word": In(config.membrane_address_bits),
-            "potentials": Out(lanes),
-            "updating": Out(1),
-            "sweeping": Out(1),
-            "coming": Out(1),
-            "stall": In(1),
-            "sums": In(lanes),
+            "operation": In(MembranePort(config)),
+            "lanes": Out(LanesPort(config)),
+            "purge": In(PurgePort(config)),
             "busy": Out(1),
         })
 
@@ -101,23 +76,25 @@ class Membrane(wiring.Component):
         flag, mark = touched.read_port(), touched.write_port()
 
         # 0: the flag.
+        operation = self.operation
         reading, sweep, load, peek = Signal(), Signal(), Signal(), Signal()
-        word, bias = Signal.like(self.word), Signal.like(self.bias)
-        moves = ~self.stall
-        m.d.comb += [flag.addr.eq(self.word), flag.en.eq(self.valid & moves)]
+        word, bias = Signal.like(operation.word), Signal.like(operation.bias)
+        moves = ~operation.stall
+        m.d.comb += [flag.addr.eq(operation.word), flag.en.eq(operation.valid & moves)]
         with m.If(moves):
             m.d.sync += [
-                reading.eq(self.valid), sweep.eq(self.sweep), load.eq(self.load),
-                peek.eq(self.peek), word.eq(self.word), bias.eq(self.bias),
+                reading.eq(operation.valid), sweep.eq(operation.sweep), load.eq(operation.load),
+                peek.eq(operation.peek), word.eq(operation.word), bias.eq(operation.bias),
             ]
 
         # 1: which word.
         chosen = Signal.like(word)
+        purge = self.purge
         m.d.comb += [
             chosen.eq(Mux(flag.data & ~load, word, bias)),
-            mark.addr.eq(Mux(self.forget, self.forget_word, word)),
-            mark.data.eq(~(sweep | load | self.forget)),
-            mark.en.eq((reading & (sweep | ~peek)) | self.forget),
+            mark.addr.eq(Mux(purge.active, purge.word, word)),
+            mark.data.eq(~(sweep | load | purge.active)),
+            mark.en.eq((reading & (sweep | ~peek)) | purge.active),
         ]
         bits = len(word)
         comes = data.StructLayout(
@@ -138,11 +115,15 @@ class Membrane(wiring.Component):
         # The word is read, and then there are potentials, and sums.
         updated = Signal.like(word)
         writing = Signal()
-        m.d.comb += [self.coming.eq(stage.sweep), self.busy.eq(busy | self.updating)]
+        m.d.comb += [
+            operation.coming.eq(stage.sweep),
+            operation.potentials.eq(self.lanes.potentials),
+            self.busy.eq(busy | operation.updating),
+        ]
         with m.If(moves):
             m.d.sync += [
                 writing.eq(stage.update & stage.word.any()),
-                self.updating.eq(stage.update), self.sweeping.eq(stage.sweep),
+                operation.updating.eq(stage.update), operation.sweeping.eq(stage.sweep),
                 updated.eq(stage.word),
             ]
         for number, some in enumerate(storage):
@@ -151,9 +132,9 @@ class Membrane(wiring.Component):
             m.d.comb += [
                 read.addr.eq(stage.address),
                 read.en.eq(stage.read & moves),
-                Cat(self.potentials[lane] for lane in lanes).eq(read.data),
+                Cat(self.lanes.potentials[lane] for lane in lanes).eq(read.data),
                 write.addr.eq(updated),
-                write.data.eq(Cat(self.sums[lane] for lane in lanes)),
+                write.data.eq(Cat(self.lanes.sums[lane] for lane in lanes)),
                 write.en.eq(writing),
             ]
         return m

@@ -1,10 +1,11 @@
 """The requantiser: from a membrane potential to the activation code of its spike time."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.ports import AdderPort, WritePort, entry_layout
 from ttfs_fpga.hdl.shapes import candidate_shape, code_shape
 
 __all__ = ["Requantiser"]
@@ -30,20 +31,18 @@ class Requantiser(wiring.Component):
 
     Members
     -------
-    slope_base, per_channel, ticks : In
-        Fields of the layer table: where the slope lies, whether each channel has its own, and T.
-    threshold : In
-        What candidates are above of: at least 1, because a potential of 0 never fires.
-    potential : Out(signed(config.accumulator_bits)), hold : In(1)
-        That of the candidate at ``i`` in the cycle before, valid or not, or with ``hold`` the one
-        that it was; not while potentials come at ``i``.
+    entry : In(...)
+        Of the layer table: where the slope lies, whether each channel has its own, T, and the
+        threshold that candidates are above of: at least 1, because a potential of 0 never fires.
+    adder : In(AdderPort(config))
+        The potential of the candidate at ``i``.
     i : In(stream.Signature(candidate_shape(config), always_ready=True))
         Candidates.
     o : Out(stream.Signature(code_shape(config), always_ready=True))
         Neurons that fire, in the order of ``i``.
     busy : Out(1)
         A potential is under way.
-    load, load_address, load_data
+    slopes : In(WritePort(...))
         Writes one slope.
     """
 
@@ -53,18 +52,13 @@ class Requantiser(wiring.Component):
         self.latency = 7 if config.split_product else 6
         self._init = list(init)
         super().__init__({
-            "slope_base": In(config.slope_address_bits),
-            "per_channel": In(1),
-            "ticks": In(config.tick_bits),
-            "threshold": In(config.accumulator_bits),
+            "entry": In(entry_layout(
+                config, ("slope_base", "per_channel", "ticks", "fire_threshold"))),
             "i": In(stream.Signature(candidate_shape(config), always_ready=True)),
-            "potential": Out(signed(config.accumulator_bits)),
-            "hold": In(1),
+            "adder": In(AdderPort(config)),
             "o": Out(stream.Signature(code_shape(config), always_ready=True)),
             "busy": Out(1),
-            "load": In(1),
-            "load_address": In(config.slope_address_bits),
-            "load_data": In(21),
+            "slopes": In(WritePort(config.slope_address_bits, 21)),
         })
 
     def elaborate(self, platform):
@@ -75,11 +69,12 @@ class Requantiser(wiring.Component):
         )
         read, write = storage.read_port(), storage.write_port()
         m.d.comb += [
-            write.addr.eq(self.load_address),
-            write.data.eq(self.load_data),
-            write.en.eq(self.load),
+            write.addr.eq(self.slopes.address),
+            write.data.eq(self.slopes.data),
+            write.en.eq(self.slopes.enable),
             read.en.eq(self.i.valid),
-            read.addr.eq(self.slope_base + Mux(self.per_channel, self.i.p.channel, 0)),
+            read.addr.eq(
+                self.entry.slope_base + Mux(self.entry.per_channel, self.i.p.channel, 0)),
         ]
 
         valid = [self.i.valid, *(Signal(name=f"valid{n}") for n in range(1, self.latency))]
@@ -96,15 +91,16 @@ class Requantiser(wiring.Component):
 
         # 1: the slope comes out of its memory. A candidate's potential is positive.
         potential_bits = config.accumulator_bits - 1
-        with m.If(~self.hold):
-            m.d.sync += self.potential.eq(self.i.p.above + self.threshold)
+        potential = self.adder.potential
+        with m.If(~self.adder.hold):
+            m.d.sync += potential.eq(self.i.p.above + self.entry.fire_threshold)
 
         # 2: registers at the multiplier's inputs, which DSP blocks have inside, as they have the
         # product's: not with a reset.
         factor = Signal(potential_bits, reset_less=True)
         slope = Signal(16, reset_less=True)
         shift = Signal(5)
-        m.d.sync += [factor.eq(self.potential), slope.eq(read.data[:16]), shift.eq(read.data[16:])]
+        m.d.sync += [factor.eq(potential), slope.eq(read.data[:16]), shift.eq(read.data[16:])]
 
         # 3: the product, in two steps if that is too much for one.
         multiplied = Signal(potential_bits + 16, reset_less=True)
@@ -145,11 +141,12 @@ class Requantiser(wiring.Component):
 
         # 6: rounding and the clamp to the window. A result of 0 is silence.
         rounded = Signal(result_bits)
+        ticks = self.entry.ticks
         m.d.comb += rounded.eq((result + 1) >> 1)
         m.d.sync += [
             self.o.valid.eq(valid[-1] & (over_result | rounded.any())),
             self.o.p.place.eq(leave.data),
-            self.o.p.code.eq(Mux(over_result | (rounded > self.ticks), self.ticks, rounded)),
+            self.o.p.code.eq(Mux(over_result | (rounded > ticks), ticks, rounded)),
         ]
         m.d.comb += self.busy.eq(self.o.valid)
         for flag in valid[1:]:

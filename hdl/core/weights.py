@@ -2,10 +2,11 @@
 
 from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal
 from amaranth.lib import memory, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In
 from amaranth.utils import ceil_log2
 
 from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.ports import WeightReadPort, WritePort
 
 __all__ = ["WeightMemory"]
 
@@ -13,8 +14,8 @@ __all__ = ["WeightMemory"]
 class WeightMemory(wiring.Component):
     """Single-port memory of weight words, written in parts of 32 bits.
 
-    Latency: ``data`` belongs to the ``address`` of ``config.weight_latency`` cycles before. A write
-    takes the port: what is read in that cycle is undefined. With ``weight_memory="spram"`` on an
+    There is one address, that of ``read``, for both. A write takes the port: what is read in that
+    cycle is undefined. With ``weight_memory="spram"`` on an
     iCE40 UP5K the four single-port RAMs of the device are used; they wake up undefined. Everywhere
     else, simulators included, the same behaviour comes from an inferred memory.
 
@@ -27,16 +28,10 @@ class WeightMemory(wiring.Component):
 
     Members
     -------
-    address : In(config.weight_address_bits)
-        Word to read, or to write when ``write`` is set.
-    data : Out(config.weight_width)
-        Word at that address; lane 0 in the low bits.
-    write : In(1)
-        Write one part of the word.
-    write_part : In
-        Which 32 bits of the word, 0 the lowest.
-    write_data : In(32)
-        The part's new value.
+    read : In(WeightReadPort(config))
+        Reads a word.
+    write : In(WritePort(...))
+        Writes 32 bits of it; their ``address`` says which, 0 the lowest.
     """
 
     def __init__(self, config: CoreConfig, init=()):
@@ -45,11 +40,8 @@ class WeightMemory(wiring.Component):
         if config.weight_memory == "spram" and self._init:
             raise ValueError("SPRAM has no initial contents: load the weights at run time")
         super().__init__({
-            "address": In(config.weight_address_bits),
-            "data": Out(config.weight_width),
-            "write": In(1),
-            "write_part": In(max(1, ceil_log2(config.weight_parts))),
-            "write_data": In(32),
+            "read": In(WeightReadPort(config)),
+            "write": In(WritePort(max(1, ceil_log2(config.weight_parts)), 32)),
         })
 
     def elaborate(self, platform):
@@ -68,11 +60,11 @@ class WeightMemory(wiring.Component):
         read = storage.read_port()
         write = storage.write_port(granularity=part_width)
         m.d.comb += [
-            read.addr.eq(self.address),
-            read.en.eq(~self.write),
-            write.addr.eq(self.address),
-            write.data.eq(self.write_data[:part_width].replicate(config.weight_parts)),
-            write.en.eq(self.write << self.write_part),
+            read.addr.eq(self.read.address),
+            read.en.eq(~self.write.enable),
+            write.addr.eq(self.read.address),
+            write.data.eq(self.write.data[:part_width].replicate(config.weight_parts)),
+            write.en.eq(self.write.enable << self.write.address),
         ]
         word = read.data
         for _ in range(config.weight_latency - 1):
@@ -80,7 +72,7 @@ class WeightMemory(wiring.Component):
             behind = Signal(config.weight_width, reset_less=True)
             m.d.sync += behind.eq(word)
             word = behind
-        m.d.comb += self.data.eq(word)
+        m.d.comb += self.read.data.eq(word)
         return m
 
     def _elaborate_spram(self):
@@ -89,10 +81,10 @@ class WeightMemory(wiring.Component):
         for n, output in enumerate(outputs):
             m.submodules[f"spram{n}"] = Instance(
                 "SB_SPRAM256KA",
-                i_ADDRESS=self.address,
-                i_DATAIN=self.write_data.word_select(n % 2, 16),
+                i_ADDRESS=self.read.address,
+                i_DATAIN=self.write.data.word_select(n % 2, 16),
                 i_MASKWREN=Const(0xF, 4),
-                i_WREN=self.write & (self.write_part == n // 2),
+                i_WREN=self.write.enable & (self.write.address == n // 2),
                 i_CHIPSELECT=Const(1),
                 i_CLOCK=ClockSignal(),
                 i_STANDBY=Const(0),
@@ -101,5 +93,5 @@ class WeightMemory(wiring.Component):
                 i_POWEROFF=Const(1),
                 o_DATAOUT=output,
             )
-        m.d.comb += self.data.eq(Cat(outputs))
+        m.d.comb += self.read.data.eq(Cat(outputs))
         return m

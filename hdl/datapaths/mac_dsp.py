@@ -1,10 +1,12 @@
 """Two lanes of the ``mac`` datapath in one DSP block of the iCE40 UP5K."""
 
 from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal, signed
-from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
 
 from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.ports import LanesPort, OperandPort
+from ttfs_fpga.hdl.shapes import code_operand_shape
 
 __all__ = ["AFTER_SYNTHESIS", "BEFORE_SYNTHESIS", "MacPair"]
 
@@ -49,12 +51,10 @@ class MacPair(wiring.Component):
 
     Members
     -------
-    weights, code : In
-        Two weights, and the code that both are multiplied by.
-    potentials : In
-        Two membrane potentials.
-    sums : Out
-        Their new values.
+    i : In(OperandPort(config, code_operand_shape(config), 2))
+        Two weights, and the code that both are multiplied by in the same cycle.
+    memory : In(LanesPort(config, 2))
+        Two membrane potentials, and their new values.
 
     Raises
     ------
@@ -77,12 +77,9 @@ class MacPair(wiring.Component):
             if value > limit:
                 raise ValueError(f"a DSP block takes {name} of at most {limit}, not {value}")
         self._config = config
-        pair = data.ArrayLayout(signed(config.accumulator_bits), 2)
         super().__init__({
-            "weights": In(data.ArrayLayout(signed(config.weight_bits), 2)),
-            "code": In(config.tick_bits),
-            "potentials": In(pair),
-            "sums": Out(pair),
+            "i": In(OperandPort(config, code_operand_shape(config), 2)),
+            "memory": In(LanesPort(config, 2)),
         })
 
     def elaborate(self, platform):
@@ -97,8 +94,8 @@ class MacPair(wiring.Component):
             # The register in a DSP block has no reset either: it is loaded in every cycle.
             product = Signal(signed(config.weight_bits + config.tick_bits),
                              name=f"product{lane}", reset_less=True)
-            m.d.sync += product.eq(self.weights[lane] * self.code)
-            m.d.comb += self.sums[lane].eq(self.potentials[lane] + product)
+            m.d.sync += product.eq(self.i.weights[lane] * self.i.operand.code)
+            m.d.comb += self.memory.sums[lane].eq(self.memory.potentials[lane] + product)
         return m
 
     def _elaborate_dsp(self):
@@ -108,12 +105,12 @@ class MacPair(wiring.Component):
         potentials = [Signal(signed(16), name=f"potential{lane}") for lane in range(2)]
         sums = [Signal(signed(16), name=f"sum{lane}") for lane in range(2)]
         code = Signal(8)
-        m.d.comb += code.eq(self.code)
+        m.d.comb += code.eq(self.i.operand.code)
         for lane in low, high:
             m.d.comb += [
-                weights[lane].eq(self.weights[lane]),
-                potentials[lane].eq(self.potentials[lane]),
-                self.sums[lane].eq(sums[lane]),
+                weights[lane].eq(self.i.weights[lane]),
+                potentials[lane].eq(self.memory.potentials[lane]),
+                self.memory.sums[lane].eq(sums[lane]),
             ]
 
         # The upper half of the block is the top one. Each half: the product of its 8 bits of A and

@@ -32,14 +32,15 @@ def drive(bench, program, delays, images=2, cycles=600):
         left_accumulate = left_fire = None
         done = 0
         for _ in range(cycles):
-            ctx.set(controller.full, int(done < images))
-            ctx.set(controller.accumulated, int(left_accumulate == 0))
-            ctx.set(controller.fired, int(left_fire == 0))
+            ctx.set(controller.image.full, int(done < images))
+            ctx.set(controller.accumulating.ended, int(left_accumulate == 0))
+            ctx.set(controller.firing.ended, int(left_fire == 0))
             (_, _, accumulate, fire, layer, entry, firing, statistics, valid, release,
              busy) = await ctx.tick().sample(
-                controller.accumulate, controller.fire, controller.layer, controller.entry,
-                controller.firing, controller.statistics.p, controller.statistics.valid,
-                controller.release, controller.busy)
+                controller.accumulating.start, controller.firing.start,
+                controller.accumulating.layer, controller.accumulating.entry,
+                controller.firing.entry, controller.statistics.p, controller.statistics.valid,
+                controller.image.release, controller.busy)
             left_accumulate = left_accumulate and left_accumulate - 1
             left_fire = left_fire and left_fire - 1
             if accumulate:
@@ -106,11 +107,11 @@ def test_a_layer_without_an_end_is_late(bench, program, waits, earliest, latest,
         for _ in range(idle):
             await ctx.tick()
             assert not ctx.get(controller.late)
-        ctx.set(controller.full, 1)
-        await ctx.tick().until(controller.accumulate)
+        ctx.set(controller.image.full, 1)
+        await ctx.tick().until(controller.accumulating.start)
         for _ in range(900):
             cycle = ctx.get(controller.clock)
-            ctx.set(controller.waits, int(waits(cycle)))
+            ctx.set(controller.stalled, int(waits(cycle)))
             late.extend([cycle] * ctx.get(controller.late))
             await ctx.tick()
 

@@ -51,20 +51,20 @@ async def send_transfers(ctx, dut, payloads, *, pause=0.0, rng=None):
 
 async def receive(ctx, dut, config, size):
     """Wait for an image, read it word by word and release it."""
-    while not ctx.get(dut.full):
+    while not ctx.get(dut.image.full):
         await ctx.tick()
     codes = []
     for word in range(-(-size // config.codes_per_word)):
-        ctx.set(dut.address, word)
-        ctx.set(dut.enable, 1)
+        ctx.set(dut.map.address, word)
+        ctx.set(dut.map.enable, 1)
         await ctx.tick()
-        ctx.set(dut.enable, 0)
-        data = ctx.get(dut.data)
+        ctx.set(dut.map.enable, 0)
+        data = ctx.get(dut.map.data)
         codes += [data >> (n * config.tick_bits) & config.max_ticks
                   for n in range(config.codes_per_word)]
-    ctx.set(dut.release, 1)
+    ctx.set(dut.image.release, 1)
     await ctx.tick()
-    ctx.set(dut.release, 0)
+    ctx.set(dut.image.release, 0)
     return codes[:size]
 
 
@@ -75,15 +75,15 @@ def rtl_encode(bench, config, table, images, *, pause=0.0, hold=0, load=False):
     found = []
 
     async def driver(ctx):
-        ctx.set(dut.allow, 1)
-        ctx.set(dut.last, len(images[0]) - 1)
+        ctx.set(dut.layout.valid, 1)
+        ctx.set(dut.layout.last, len(images[0]) - 1)
         if load:
-            ctx.set(dut.load, 1)
+            ctx.set(dut.table.enable, 1)
             for address, value in enumerate(table):
-                ctx.set(dut.load_address, address)
-                ctx.set(dut.load_data, value)
+                ctx.set(dut.table.address, address)
+                ctx.set(dut.table.data, value)
                 await ctx.tick()
-            ctx.set(dut.load, 0)
+            ctx.set(dut.table.enable, 0)
         for image in images:
             await send(ctx, dut, image, pause=pause, rng=rng)
 
@@ -140,12 +140,12 @@ def test_gaps_behind_runs_stay_silent(bench, run, gap, count):
 
     async def driver(ctx):
         # Both banks are full of codes before, from images without gaps.
-        ctx.set(dut.allow, 1)
+        ctx.set(dut.layout.valid, 1)
         for number, image in enumerate([[(1, 0)] * 40] * 2 + images):
             old = number < 2
-            ctx.set(dut.last, 39 if old else size - 1)
-            ctx.set(dut.run_last, 39 if old else run - 1)
-            ctx.set(dut.gap, 0 if old else gap)
+            ctx.set(dut.layout.last, 39 if old else size - 1)
+            ctx.set(dut.layout.run_last, 39 if old else run - 1)
+            ctx.set(dut.layout.gap, 0 if old else gap)
             await send(ctx, dut, image)
             await ctx.tick()
             codes = await receive(ctx, dut, CONFIG, 40 if old else size)
@@ -167,11 +167,11 @@ def test_one_sample_a_cycle_and_full_two_cycles_after_the_last(bench):
     full = []
 
     async def watch(ctx):
-        ctx.set(dut.allow, 1)
-        ctx.set(dut.last, size - 1)
+        ctx.set(dut.layout.valid, 1)
+        ctx.set(dut.layout.last, size - 1)
         for cycle in range(5 * size):
-            ctx.set(dut.release, int(cycle == 3 * size))
-            _, _, value, ready = await ctx.tick().sample(dut.full, dut.i.ready)
+            ctx.set(dut.image.release, int(cycle == 3 * size))
+            _, _, value, ready = await ctx.tick().sample(dut.image.full, dut.i.ready)
             full.append(value)
             # Two images fill both banks: the third has to wait for the release.
             assert ready == (cycle < 2 * size or 3 * size < cycle <= 4 * size)
@@ -193,11 +193,11 @@ def test_two_samples_a_cycle_and_full_two_cycles_after_the_last(bench, size):
     full = []
 
     async def watch(ctx):
-        ctx.set(dut.allow, 1)
-        ctx.set(dut.last, size - 1)
-        ctx.set(dut.run_last, size - 1)
+        ctx.set(dut.layout.valid, 1)
+        ctx.set(dut.layout.last, size - 1)
+        ctx.set(dut.layout.run_last, size - 1)
         for _ in range(2 * size):
-            _, _, value = await ctx.tick().sample(dut.full)
+            _, _, value = await ctx.tick().sample(dut.image.full)
             full.append(value)
         assert await receive(ctx, dut, CONFIG, size) == [1] * size
 
@@ -224,10 +224,10 @@ def test_singles_and_pairs_mixed_equal_look_up(bench, seed, tick_bits, run, gap,
     found = []
 
     async def driver(ctx):
-        ctx.set(dut.allow, 1)
-        ctx.set(dut.last, size - 1)
-        ctx.set(dut.run_last, run - 1)
-        ctx.set(dut.gap, gap)
+        ctx.set(dut.layout.valid, 1)
+        ctx.set(dut.layout.last, size - 1)
+        ctx.set(dut.layout.run_last, run - 1)
+        ctx.set(dut.layout.gap, gap)
         for image in images:
             while rng.random() < 0.4:
                 # Part of an image, forgotten; the last transfer of it, if any, with the order to.
@@ -260,19 +260,19 @@ def test_takes_nothing_that_is_not_allowed(bench):
     dut = Encoder(CONFIG, [3] * 256)
 
     async def testbench(ctx):
-        ctx.set(dut.last, 0)
+        ctx.set(dut.layout.last, 0)
         ctx.set(dut.i.valid, 1)
         for _ in range(5):
             assert not ctx.get(dut.i.ready)
             await ctx.tick()
-        assert not ctx.get(dut.full)
-        ctx.set(dut.allow, 1)
+        assert not ctx.get(dut.image.full)
+        ctx.set(dut.layout.valid, 1)
         # Nor while the table is written.
-        ctx.set(dut.load_address, 9)
-        ctx.set(dut.load, 1)
+        ctx.set(dut.table.address, 9)
+        ctx.set(dut.table.enable, 1)
         assert not ctx.get(dut.i.ready)
         await ctx.tick()
-        ctx.set(dut.load, 0)
+        ctx.set(dut.table.enable, 0)
         assert ctx.get(dut.i.ready)
         await ctx.tick()
         ctx.set(dut.i.valid, 0)
@@ -291,15 +291,15 @@ def test_samples_of_an_unfinished_image_are_forgotten(bench, name, received):
     found = []
 
     async def testbench(ctx):
-        ctx.set(dut.allow, 1)
-        ctx.set(dut.last, 19)
+        ctx.set(dut.layout.valid, 1)
+        ctx.set(dut.layout.last, 19)
         for image in images:
             await send(ctx, dut, lost[:received])
             ctx.set(getattr(dut, name), 1)
             await ctx.tick()
             ctx.set(getattr(dut, name), 0)
             await ctx.tick().repeat(2)
-            assert not ctx.get(dut.full)
+            assert not ctx.get(dut.image.full)
             await send(ctx, dut, image)
             found.append(await receive(ctx, dut, CONFIG, 20))
 
@@ -318,8 +318,8 @@ def test_a_sample_that_comes_with_the_order_to_forget_is_forgotten_too(bench, na
     dut = Encoder(CONFIG, table)
 
     async def testbench(ctx):
-        ctx.set(dut.allow, 1)
-        ctx.set(dut.last, 19)
+        ctx.set(dut.layout.valid, 1)
+        ctx.set(dut.layout.last, 19)
         await send(ctx, dut, lost[:position])
         ctx.set(getattr(dut, name), 1)
         await send(ctx, dut, lost[position:position + 1])
@@ -327,7 +327,7 @@ def test_a_sample_that_comes_with_the_order_to_forget_is_forgotten_too(bench, na
         await send(ctx, dut, image)
         found = await receive(ctx, dut, CONFIG, 20)
         assert [found] == reference_encode(CONFIG, table, [image])
-        assert not ctx.get(dut.full)
+        assert not ctx.get(dut.image.full)
 
     bench.run(dut, testbench)
 
@@ -341,8 +341,8 @@ def test_finished_images_outlive_a_restart_only(bench, name, finished):
     dut = Encoder(CONFIG, table)
 
     async def testbench(ctx):
-        ctx.set(dut.allow, 1)
-        ctx.set(dut.last, 11)
+        ctx.set(dut.layout.valid, 1)
+        ctx.set(dut.layout.last, 11)
         # An image that was used before, so that the second bank is the next one.
         await send(ctx, dut, images[2])
         await receive(ctx, dut, CONFIG, 12)
@@ -353,7 +353,7 @@ def test_finished_images_outlive_a_restart_only(bench, name, finished):
         await ctx.tick()
         ctx.set(getattr(dut, name), 0)
         kept = images[:finished] if name == "restart" else []
-        assert ctx.get(dut.full) == bool(kept)
+        assert ctx.get(dut.image.full) == bool(kept)
         found = [await receive(ctx, dut, CONFIG, 12) for _ in kept]
         await send(ctx, dut, images[2])
         found.append(await receive(ctx, dut, CONFIG, 12))

@@ -29,12 +29,12 @@ class Harness(wiring.Component):
         m = Module()
         m.submodules.writer, m.submodules.map = writer, spikes = self.writer, self.map
         m.d.comb += [
-            spikes.address.eq(Mux(writer.steal, writer.word, self.other)),
-            spikes.enable.eq(writer.read | ~writer.steal),
-            writer.data.eq(spikes.data),
-            spikes.write.eq(writer.write),
-            spikes.neuron.eq(writer.o.place),
-            spikes.code.eq(writer.o.code),
+            spikes.read.address.eq(Mux(writer.map.claim, writer.map.address, self.other)),
+            spikes.read.enable.eq(writer.map.enable | ~writer.map.claim),
+            writer.map.data.eq(spikes.read.data),
+            spikes.write.enable.eq(writer.map.write),
+            spikes.write.place.eq(writer.map.place),
+            spikes.write.code.eq(writer.map.code),
         ]
         return m
 
@@ -53,20 +53,20 @@ def rtl_writes(bench, codes, *, pooled):
             place, value = code or (WRITTEN - 1, CONFIG.max_ticks)
             ctx.set(writer.i.p, {"place": place, "code": value})
             ctx.set(dut.other, 4 + cycle % 4)
-            if ctx.get(writer.read):
-                reads.append((cycle, ctx.get(writer.word)))
-            if ctx.get(writer.write):
-                assert ctx.get(writer.busy)
-                writes.append((cycle, ctx.get(writer.o.place), ctx.get(writer.o.code)))
+            if ctx.get(writer.map.enable):
+                reads.append((cycle, ctx.get(writer.map.address)))
+            if ctx.get(writer.map.write):
+                assert ctx.get(writer.map.pending)
+                writes.append((cycle, ctx.get(writer.map.place), ctx.get(writer.map.code)))
             await ctx.tick()
         for _ in range(3):
             ctx.set(writer.i.valid, 0)
-            assert not ctx.get(writer.busy)
+            assert not ctx.get(writer.map.pending)
             await ctx.tick()
         for word in range(4):
             ctx.set(dut.other, word)
             await ctx.tick()
-            data = ctx.get(dut.map.data)
+            data = ctx.get(dut.map.read.data)
             for slot in range(CONFIG.codes_per_word):
                 final[word * CONFIG.codes_per_word + slot] = data >> 4 * slot & 15
 

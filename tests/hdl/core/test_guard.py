@@ -9,6 +9,7 @@ from tests.support.integer_networks import make_network
 from ttfs_fpga.hdl.compiler import compile_network, minimal_config
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.core.guard import CoreError, Guard
+from ttfs_fpga.hdl.ports import purge_words
 from ttfs_fpga.hdl.shapes import Memory
 from ttfs_fpga.hdl.table import ENTRY_WORDS, FIELDS, MAGIC, forbidden_bits
 from ttfs_sw.link import protocol
@@ -28,39 +29,39 @@ def program(request):
 
 def verdict(bench, config, words, *, pause=0, before=()):
     """What the guard says of a table, and the header that it keeps."""
-    count = 1 + max(config.table_words, config.membrane_words)
-    guard = Guard(config, count)
+    guard = Guard(config)
+    count = purge_words(config)
     found = []
 
     async def testbench(ctx):
         async def give(table, length):
-            ctx.set(guard.start, 1)
+            ctx.set(guard.purge.start, 1)
             await ctx.tick()
-            ctx.set(guard.start, 0)
-            ctx.set(guard.active, 1)
+            ctx.set(guard.purge.start, 0)
+            ctx.set(guard.purge.active, 1)
             for word in range(length):
-                ctx.set(guard.word, word)
-                reading = ctx.get(guard.reading)
+                ctx.set(guard.purge.word, word)
+                reading = ctx.get(guard.table.request)
                 assert reading == (word < config.table_words)
                 await ctx.tick()
-                ctx.set(guard.data, table.get(word, 0) if reading else 0x5A5A5A5A)
-                assert not ctx.get(guard.valid)
+                ctx.set(guard.table.data, table.get(word, 0) if reading else 0x5A5A5A5A)
+                assert not ctx.get(guard.layout.valid)
 
         await give(dict(enumerate(before)), len(before))
         await give(words, count)
-        ctx.set(guard.active, 0)
+        ctx.set(guard.purge.active, 0)
         await ctx.tick().repeat(3)
-        found.append((ctx.get(guard.error), ctx.get(guard.valid)))
-        found.append([ctx.get(getattr(guard, name)) for name in ("last_input", "run_last", "gap")])
+        found.append((ctx.get(guard.error), ctx.get(guard.layout.valid)))
+        found.append([ctx.get(getattr(guard.layout, name)) for name in ("last", "run_last", "gap")])
         await ctx.tick().repeat(5)
-        assert found[0] == (ctx.get(guard.error), ctx.get(guard.valid))
+        assert found[0] == (ctx.get(guard.error), ctx.get(guard.layout.valid))
         ctx.set(guard.late, 1)
         await ctx.tick()
         ctx.set(guard.late, 0)
-        assert (ctx.get(guard.error), ctx.get(guard.valid)) == (CoreError.TIMEOUT, 0)
+        assert (ctx.get(guard.error), ctx.get(guard.layout.valid)) == (CoreError.TIMEOUT, 0)
         ctx.set(guard.forget, 1)
         await ctx.tick()
-        assert (ctx.get(guard.error), ctx.get(guard.valid)) == (CoreError.NONE, 0)
+        assert (ctx.get(guard.error), ctx.get(guard.layout.valid)) == (CoreError.NONE, 0)
 
     bench.run(guard, testbench)
     return found

@@ -38,19 +38,19 @@ def rtl_map(bench, config, depth, operations, *, pairs=False):
 
     async def testbench(ctx):
         for operation, neuron, code, word in operations:
-            ctx.set(dut.write, operation not in ("", "clear"))
-            ctx.set(dut.clear, operation == "clear")
-            ctx.set(dut.alone, "alone" in operation)
+            ctx.set(dut.write.enable, operation not in ("", "clear"))
+            ctx.set(dut.write.clear, operation == "clear")
+            ctx.set(dut.write.alone, "alone" in operation)
             if pairs:
-                ctx.set(dut.pair, "pair" in operation)
-                ctx.set(dut.second, second_of(config, code))
-            ctx.set(dut.neuron, neuron)
-            ctx.set(dut.code, code)
-            ctx.set(dut.enable, word is not None)
+                ctx.set(dut.write.pair, "pair" in operation)
+                ctx.set(dut.write.second, second_of(config, code))
+            ctx.set(dut.write.place, neuron)
+            ctx.set(dut.write.code, code)
+            ctx.set(dut.read.enable, word is not None)
             # While not enabled, the address must not matter.
-            ctx.set(dut.address, depth - 1 if word is None else word)
+            ctx.set(dut.read.address, depth - 1 if word is None else word)
             await ctx.tick()
-            data = ctx.get(dut.data)
+            data = ctx.get(dut.read.data)
             seen.append([
                 data >> (n * config.tick_bits) & config.max_ticks
                 for n in range(config.codes_per_word)

@@ -13,27 +13,28 @@ def rtl_membrane(bench, config, init, operations):
     An operation is (kind, word, bias, added); ``added`` goes to what was read, as lanes do.
     """
     dut = Membrane(config, init)
+    kinds = dut.operation.updating, dut.operation.sweeping
     seen, half = [], 1 << (config.accumulator_bits - 1)
 
     async def testbench(ctx):
         # Sums belong to the operation of so many cycles before.
         for cycle, operation in enumerate([*operations, *[None] * dut.latency]):
-            ctx.set(dut.valid, operation is not None)
+            ctx.set(dut.operation.valid, operation is not None)
             kind, word, bias, _ = operation or ("", 0, 0, 0)
-            ctx.set(dut.sweep, kind in ("sweep", "last peek"))
-            ctx.set(dut.peek, kind in ("peek", "last peek"))
-            ctx.set(dut.load, kind == "load")
-            ctx.set(dut.word, word)
-            ctx.set(dut.bias, bias)
+            ctx.set(dut.operation.sweep, kind in ("sweep", "last peek"))
+            ctx.set(dut.operation.peek, kind in ("peek", "last peek"))
+            ctx.set(dut.operation.load, kind == "load")
+            ctx.set(dut.operation.word, word)
+            ctx.set(dut.operation.bias, bias)
             if cycle >= dut.latency and operations[cycle - dut.latency]:
-                found = [ctx.get(dut.potentials[n]) for n in range(config.lanes)]
+                found = [ctx.get(dut.lanes.potentials[n]) for n in range(config.lanes)]
                 added = operations[cycle - dut.latency][3]
                 sums = [(value + added + half) % (2 * half) - half
                         for value in found]
-                ctx.set(dut.sums, sums)
-                seen.append((ctx.get(dut.updating), ctx.get(dut.sweeping), found))
+                ctx.set(dut.lanes.sums, sums)
+                seen.append((*(ctx.get(flag) for flag in kinds), found))
             else:
-                assert not ctx.get(dut.updating) and not ctx.get(dut.sweeping)
+                assert not any(ctx.get(flag) for flag in kinds)
             await ctx.tick()
         assert not ctx.get(dut.busy)
 
@@ -106,29 +107,29 @@ def test_stall_keeps_a_sweep_and_what_comes_behind_it(bench, weights):
     dut = Membrane(config, [pack(word, 16) for word in words])
 
     def found(ctx):
-        return [ctx.get(dut.potentials[n]) for n in range(16)]
+        return [ctx.get(dut.lanes.potentials[n]) for n in range(16)]
 
     async def testbench(ctx):
-        ctx.set(dut.sweep, 1)
-        ctx.set(dut.valid, 1)
+        ctx.set(dut.operation.sweep, 1)
+        ctx.set(dut.operation.valid, 1)
         for word in range(1, 1 + dut.latency):
-            ctx.set(dut.word, word)
-            ctx.set(dut.bias, word)
+            ctx.set(dut.operation.word, word)
+            ctx.set(dut.operation.bias, word)
             await ctx.tick()
-        ctx.set(dut.word, 1 + dut.latency)
-        ctx.set(dut.bias, 1 + dut.latency)
-        ctx.set(dut.stall, 1)
+        ctx.set(dut.operation.word, 1 + dut.latency)
+        ctx.set(dut.operation.bias, 1 + dut.latency)
+        ctx.set(dut.operation.stall, 1)
         for _ in range(4):
-            assert ctx.get(dut.sweeping) and ctx.get(dut.coming)
+            assert ctx.get(dut.operation.sweeping) and ctx.get(dut.operation.coming)
             assert found(ctx) == words[1]
             await ctx.tick()
-        ctx.set(dut.stall, 0)
+        ctx.set(dut.operation.stall, 0)
         for word in words[2:2 + dut.latency]:
             await ctx.tick()
             assert found(ctx) == word
-            ctx.set(dut.valid, 0)
+            ctx.set(dut.operation.valid, 0)
         await ctx.tick()
-        assert not ctx.get(dut.sweeping)
+        assert not ctx.get(dut.operation.sweeping)
 
     bench.run(dut, testbench)
 

@@ -38,21 +38,21 @@ def rtl_fire(bench, config, layers, *, pause=0.0, load=True):
 
     async def testbench(ctx):
         if load:
-            ctx.set(dut.load, 1)
+            ctx.set(dut.slopes.enable, 1)
             for address, value in enumerate(slopes):
-                ctx.set(dut.load_address, address)
-                ctx.set(dut.load_data, value)
+                ctx.set(dut.slopes.address, address)
+                ctx.set(dut.slopes.data, value)
                 await ctx.tick()
-            ctx.set(dut.load, 0)
+            ctx.set(dut.slopes.enable, 0)
         base = cycle = 0
         for number, (ticks, ms, _, potentials) in enumerate(layers):
-            ctx.set(dut.slope_base, base)
-            ctx.set(dut.per_channel, int(len(ms) > 1))
-            ctx.set(dut.ticks, ticks)
+            ctx.set(dut.entry.slope_base, base)
+            ctx.set(dut.entry.per_channel, int(len(ms) > 1))
+            ctx.set(dut.entry.ticks, ticks)
             base += len(ms)
             lowest = min((v for v in potentials if v > 0), default=1)
             threshold = int(rng.choice([1, lowest, rng.integers(1, lowest + 1)]))
-            ctx.set(dut.threshold, threshold)
+            ctx.set(dut.entry.fire_threshold, threshold)
             position = 0
             while position < len(potentials) or ctx.get(dut.busy):
                 if position < len(potentials) and potentials[position] <= 0:
@@ -180,8 +180,8 @@ def test_one_potential_a_cycle_and_busy_until_it_is_out(bench):
     busy = []
 
     async def watch(ctx):
-        ctx.set(dut.ticks, 15)
-        ctx.set(dut.threshold, 1)
+        ctx.set(dut.entry.ticks, 15)
+        ctx.set(dut.entry.fire_threshold, 1)
         for _ in range(5 + dut.latency + 1):
             _, _, value = await ctx.tick().sample(dut.busy)
             busy.append(value)

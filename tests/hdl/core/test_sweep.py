@@ -90,14 +90,14 @@ class Harness(wiring.Component):
         m = Module()
         m.submodules.sweep, m.submodules.membrane = sweep, membrane = self.sweep, self.membrane
         m.d.comb += [
-            membrane.valid.eq(sweep.ask),
-            membrane.sweep.eq(1),
-            membrane.word.eq(sweep.word),
-            membrane.bias.eq(sweep.word),
-            membrane.stall.eq(sweep.stall),
-            sweep.coming.eq(membrane.coming),
-            sweep.sweeping.eq(membrane.sweeping),
-            sweep.potentials.eq(membrane.potentials),
+            membrane.operation.valid.eq(sweep.ask),
+            membrane.operation.sweep.eq(1),
+            membrane.operation.word.eq(sweep.word),
+            membrane.operation.bias.eq(sweep.word),
+            membrane.operation.stall.eq(sweep.stall),
+            sweep.coming.eq(membrane.operation.coming),
+            sweep.sweeping.eq(membrane.operation.sweeping),
+            sweep.potentials.eq(membrane.operation.potentials),
         ]
         return m
 

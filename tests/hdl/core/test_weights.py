@@ -59,16 +59,16 @@ def rtl_weights(bench, config, operations, *, init=(), platform=None):
     async def testbench(ctx):
         reads = []
         for name, address, *rest in [*operations, *[("none", 0)] * (config.weight_latency - 1)]:
-            ctx.set(dut.address, address)
-            ctx.set(dut.write, name == "write")
+            ctx.set(dut.read.address, address)
+            ctx.set(dut.write.enable, name == "write")
             if name == "write":
                 part, value = rest
-                ctx.set(dut.write_part, part)
-                ctx.set(dut.write_data, value)
+                ctx.set(dut.write.address, part)
+                ctx.set(dut.write.data, value)
             await ctx.tick()
             reads.append(name == "read")
             if reads[-config.weight_latency:][0] and len(reads) >= config.weight_latency:
-                words.append(ctx.get(dut.data))
+                words.append(ctx.get(dut.read.data.as_value()))
 
     # The simulator itself would elaborate without a platform.
     bench.run(Fragment.get(dut, platform), testbench)

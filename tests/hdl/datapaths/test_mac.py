@@ -42,12 +42,12 @@ def rtl_sums(bench, config, codes, weights, potentials, lanes=MacLanes):
     async def testbench(ctx):
         for cycle in range(count + 2):
             # What belongs to no update is as far off as it can be.
-            ctx.set(dut.code, int(codes[cycle]) if cycle < count else config.max_ticks)
+            ctx.set(dut.i.operand.code, int(codes[cycle]) if cycle < count else config.max_ticks)
             if 1 <= cycle <= count:
-                ctx.set(dut.weights, weights[cycle - 1].tolist())
+                ctx.set(dut.i.weights, weights[cycle - 1].tolist())
             if cycle >= 2:
-                ctx.set(dut.potentials, potentials[cycle - 2].tolist())
-            _, _, sums = await ctx.tick().sample(dut.sums)
+                ctx.set(dut.memory.potentials, potentials[cycle - 2].tolist())
+            _, _, sums = await ctx.tick().sample(dut.memory.sums)
             found.append(list(sums))
 
     bench.run(dut, testbench)

@@ -9,6 +9,7 @@ import pytest
 from amaranth.back import rtlil
 from amaranth.hdl import Value
 
+from ttfs_fpga.boards.families import ICE40
 from ttfs_fpga.boards.process import run_tool
 from ttfs_fpga.boards.toolchain import find_program, find_toolchain
 from ttfs_fpga.hdl.config import CoreConfig
@@ -98,10 +99,10 @@ def rtl_sums(bench, config, inputs):
 
     async def testbench(ctx):
         for first, second, code, *potentials in inputs.tolist():
-            ctx.set(dut.weights, [first, second])
-            ctx.set(dut.code, code)
-            ctx.set(dut.potentials, potentials)
-            _, _, sums = await ctx.tick().sample(dut.sums)
+            ctx.set(dut.i.weights, [first, second])
+            ctx.set(dut.i.operand.code, code)
+            ctx.set(dut.memory.potentials, potentials)
+            _, _, sums = await ctx.tick().sample(dut.memory.sums)
             found.append(list(sums))
 
     bench.run(dut, testbench)
@@ -111,13 +112,14 @@ def rtl_sums(bench, config, inputs):
 def synthesise(config, folder, script=SCRIPT):
     """Make the netlist of a pair for an iCE40 UP5K, and lay the cells' models beside it."""
     dut = MacPair(config)
-    ports = {name: (Value.cast(getattr(dut, name)), None)
-             for name in ("weights", "code", "potentials", "sums")}
+    members = {"weights": dut.i.weights, "code": dut.i.operand,
+               "potentials": dut.memory.potentials, "sums": dut.memory.sums}
+    ports = {name: (Value.cast(member), None) for name, member in members.items()}
     (folder / "pair.il").write_text(rtlil.convert(
         dut, name="pair", platform=SimpleNamespace(device="iCE40UP5K"), ports=ports,
         emit_src=False))
     (folder / "pair.ys").write_text(script)
-    toolchain = find_toolchain("ice40")
+    toolchain = find_toolchain(ICE40)
     run_tool([toolchain.path("yosys"), "-q", "-s", "pair.ys"], folder=folder)
     (folder / "cells_sim.v").write_text(_cell_models(toolchain))
 

@@ -37,14 +37,14 @@ def test_lanes_add_weights_or_what_they_have_kept(bench, lanes, weight_bits, acc
 
     async def testbench(ctx):
         for cycle in range(len(kinds) + 2):
-            ctx.set(dut.event, cycle < len(kinds) and kinds[cycle] == "event")
-            ctx.set(dut.zero, cycle < len(kinds) and kinds[cycle] == "zero")
-            ctx.set(dut.keep, cycle < len(kinds) and keeps[cycle])
+            ctx.set(dut.i.operand.event, cycle < len(kinds) and kinds[cycle] == "event")
+            ctx.set(dut.i.operand.zero, cycle < len(kinds) and kinds[cycle] == "zero")
+            ctx.set(dut.i.operand.keep, cycle < len(kinds) and keeps[cycle])
             if 1 <= cycle <= len(kinds):
-                ctx.set(dut.weights, weights[cycle - 1].tolist())
+                ctx.set(dut.i.weights, weights[cycle - 1].tolist())
             if cycle >= 2:
-                ctx.set(dut.potentials, potentials[cycle - 2].tolist())
-            _, _, sums = await ctx.tick().sample(dut.sums)
+                ctx.set(dut.memory.potentials, potentials[cycle - 2].tolist())
+            _, _, sums = await ctx.tick().sample(dut.memory.sums)
             found.append(list(sums))
 
     bench.run(dut, testbench)
