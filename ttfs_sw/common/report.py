@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-__all__ = ["Report", "absent"]
+__all__ = ["Report", "Spread", "absent"]
 
 
 def absent() -> Any:
@@ -24,6 +24,16 @@ class Report:
             if value is not None or not field.metadata.get("absent"):
                 found[field.name] = _plain(value)
         return found
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Spread(Report):
+    """Least, median, mean and most of some numbers."""
+
+    min: float
+    median: float
+    mean: float
+    max: float
 
 
 def _plain(value: Any) -> Any:
