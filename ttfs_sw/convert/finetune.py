@@ -49,7 +49,7 @@ def finetune(
     best = Run(dataclasses.replace(config, training=training), data, progress).quantised(network)
     return Finetuning(
         epochs=epochs,
-        epoch=best["epoch"],
+        epoch=best.epoch,
         accuracy_heldout_before=before,
-        accuracy_heldout=best["accuracy_heldout"],
+        accuracy_heldout=best.accuracy_heldout,
     )

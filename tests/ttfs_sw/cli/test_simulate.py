@@ -12,6 +12,7 @@ from ttfs_fpga.sim.reports import OverLimit
 from ttfs_sw.artifact.network import dense_network
 from ttfs_sw.cli import main
 
+
 @pytest.fixture
 def cosim(tmp_path, monkeypatch, capsys):
     """Run the verb on a simulation that found what is given: the exit code, its words, its data."""
