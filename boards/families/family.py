@@ -62,11 +62,6 @@ class Chip:
         samples, and block RAM that feeds many lanes does too.
     before_synthesis, after_synthesis : :class:`str`
         Yosys commands around synthesis.
-    slow_hz : :class:`int`, optional
-        Fastest clock with datapaths other than ``mac``, where that is below the boards' own.
-    ramp_registers : tuple of pairs of :class:`str`
-        Memories that become registers, as :attr:`boards.registry.Board.in_registers` says, where
-        the datapath ``ramp`` takes the block RAM that is left.
     """
 
     device: str
@@ -76,8 +71,6 @@ class Chip:
     samples: int = 2
     before_synthesis: str = ""
     after_synthesis: str = ""
-    slow_hz: int | None = None
-    ramp_registers: tuple[tuple[str, str], ...] = ()
 
     @property
     def name(self) -> str:

@@ -210,7 +210,9 @@ class Client:
             "cable, or a lower baud rate"
         )
 
-    def _load_once(self, image, progress) -> StatusReport:
+    def _load_once(
+        self, image: bytes, progress: Callable[[int, int], None] | None
+    ) -> StatusReport:
         """One attempt to load; the board's report at its end, or when it went wrong."""
         report = self.ask(Command.LOAD_BEGIN)
         for number, start in enumerate(range(0, len(image), _CHUNK_BYTES)):
