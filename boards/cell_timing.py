@@ -19,7 +19,7 @@ __all__ = ["CellTable", "Completion", "cell_parameters"]
 Completion = Callable[[str, Cell, Collection[str], Mapping[str, Mapping[str, int]]], Cell]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class CellTable:
     """A device's table.
 

@@ -71,7 +71,7 @@ _SPRAM = {
 CONFIGURATIONS: dict[str, Configuration] = {
     configuration.name: configuration
     for configuration in (
-        _configuration("iCE40UP5K", 16, 4, DATAPATHS, **_SPRAM),
+        _configuration("iCE40UP5K", 16, 4, tuple(DATAPATHS), **_SPRAM),
         _configuration("iCE40UP5K", 8, 8, **_SPRAM),
         # 32 block RAMs: 20 of weights, 6 of potentials, 2 each of input map and layer table, one
         # each of code table and recorder. The map, the slopes and the potentials of two lanes are

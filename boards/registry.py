@@ -7,8 +7,9 @@ from collections.abc import Callable
 from amaranth.build import Platform
 
 from ttfs_fpga.boards.configurations import CONFIGURATIONS
-from ttfs_fpga.boards.families import ECP5, ICE40, Family, find_chip
+from ttfs_fpga.boards.families import ECP5, ICE40, Family
 from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.datapaths import datapath_named
 from ttfs_sw.common.errors import InputError
 
 __all__ = ["BOARDS", "Board", "Programmer", "find_board"]
@@ -115,18 +116,17 @@ class Board:
         """The same board whose core has another datapath, and with it another bitstream."""
         if datapath == self.config.datapath:
             return self
-        changes: dict = {"config": dataclasses.replace(self.config, datapath=datapath)}
-        chip = find_chip(self.device)
-        if chip and chip.slow_hz and datapath != "mac":
-            changes["clock_hz"] = min(self.clock_hz, chip.slow_hz)
-        if datapath == "ramp":
-            # The ordering queue has room for the largest map, and dense layers fire small ones.
-            changes["config"] = dataclasses.replace(
-                changes["config"], map_words=min(self.config.map_words, self.config.input_words))
-            if chip:
-                changes["in_registers"] = (*self.in_registers, *chip.ramp_registers)
+        other = datapath_named(datapath)
+        needs = other.needs(self.device)
         return dataclasses.replace(
-            self, name=f"{self.name}-{datapath}", seeds=(), **changes)
+            self,
+            name=f"{self.name}-{datapath}",
+            seeds=(),
+            config=dataclasses.replace(
+                self.config, datapath=datapath, **other.sizes(self.config)),
+            clock_hz=min(self.clock_hz, needs.most_hz or self.clock_hz),
+            in_registers=(*self.in_registers, *needs.in_registers),
+        )
 
 
 def _platform(module: str, name: str) -> Callable[[], Platform]:
@@ -189,7 +189,7 @@ _HX8K_EVN = Board(
     ),
     nextpnr_opts=("--placer-heap-timingweight", "20"),
     in_registers=(
-        ("map", "memory"), ("membrane", "lanes6"), ("requantiser", "places"),
+        ("map.memory", "memory"), ("membrane", "lanes6"), ("requantiser", "places"),
     ),
     notes="Its jumpers must be set for programming the flash, as its manual shows; the second port "
     "of its USB chip is the serial line.",
@@ -205,7 +205,7 @@ _ULX3S_25F = Board(
     # The weights and the potentials leave few blocks.
     in_lut_ram=(
         ("core.requantiser", "places"), ("core.requantiser", "slopes"), ("core.encoder", "table"),
-        ("core.controller", "table"), ("recorder", "storage"),
+        ("core.controller.table", "memory"), ("recorder", "storage"),
     ),
     clock_hz=50_000_000,
     baud=1_000_000,
@@ -239,8 +239,8 @@ _LANES_IN_LUTS = {"in_luts": ("lanes",)}
 
 #: All memories but that of weights, which takes all block RAMs of the ECP5-25F.
 _SMALL_MEMORIES = (
-    ("core.controller", "table"), ("core.encoder", "table"), ("core.encoder.map", "memory"),
-    ("core.map", "memory"), ("core.membrane", "*"), ("core.requantiser", "slopes"),
+    ("core.controller.table", "memory"), ("core.encoder", "table"), ("core.encoder.map", "memory"),
+    ("core.map.memory", "memory"), ("core.membrane", "*"), ("core.requantiser", "slopes"),
     ("recorder", "storage"),
 )
 

@@ -12,13 +12,14 @@ from amaranth.hdl import ShapeLike, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.config import DATAPATHS, CoreConfig
 from ttfs_fpga.hdl.table import ACCUMULATE_FIELDS, FIRE_FIELDS, field_widths
 
 __all__ = ["AccumulatingPort", "AdderPort", "FetchPort", "FiringPort", "ImagePort",
-           "ImageLayoutPort", "LanesPort", "MapReadPort", "MapWritePort", "MembranePort",
-           "OperandPort", "PurgePort", "RowPort", "TableReadPort", "WeightReadPort", "WipePort",
-           "WritePort", "entry_layout", "lanes_layout", "purge_words", "weights_layout"]
+           "ImageLayoutPort", "LanesPort", "MapReadPort", "MapUpdatePort", "MapWritePort",
+           "MembranePort", "OperandPort", "PurgePort", "RowPort", "TableReadPort",
+           "WeightReadPort", "WipePort", "WritePort", "entry_layout", "lanes_layout",
+           "purge_words", "weights_layout"]
 
 
 def lanes_layout(config: CoreConfig, lanes: int | None = None) -> data.ArrayLayout:
@@ -69,15 +70,38 @@ class TableReadPort(wiring.Signature):
 class MapReadPort(wiring.Signature):
     """Reads a word of a map.
 
-    ``data`` is what was at ``address`` in the last cycle with ``enable``. The address is as wide as
-    that of the largest map, unless ``address_bits`` says otherwise.
+    ``data`` is what was at ``address`` in the last cycle with ``enable``, which must be low in a
+    cycle with ``stall``: somebody else reads then. The address is as wide as that of the largest
+    map, unless ``address_bits`` says otherwise.
     """
 
     def __init__(self, config: CoreConfig, address_bits: int | None = None):
         super().__init__({
             "address": Out(config.map_address_bits if address_bits is None else address_bits),
             "enable": Out(1),
+            "stall": In(1),
             "data": In(config.map_width),
+        })
+
+
+class MapUpdatePort(wiring.Signature):
+    """Writes codes to a map, some of them only when they were compared with what is there.
+
+    ``enable`` reads the word at ``address``, whose ``data`` comes in the next cycle and holds.
+    While it is needed nobody else may read: ``claim``. With ``write``, ``code`` is written to
+    ``place``; nothing else may be while it is ``pending`` whether it will be.
+    """
+
+    def __init__(self, config: CoreConfig):
+        super().__init__({
+            "claim": Out(1),
+            "enable": Out(1),
+            "address": Out(config.map_address_bits),
+            "data": In(config.map_width),
+            "pending": Out(1),
+            "write": Out(1),
+            "place": Out(config.neuron_bits),
+            "code": Out(config.tick_bits),
         })
 
 
@@ -114,17 +138,20 @@ def purge_words(config: CoreConfig) -> int:
     """How many words are counted while memories are purged: as many as the deepest of them has."""
     return max(
         config.map_words, config.membrane_words, config.table_words,
-        1 << config.tick_bits if config.datapath == "ramp" else 0)
+        DATAPATHS[config.datapath].purge_words(config))
 
 
 class PurgePort(wiring.Signature):
     """Word by word, while ``active``: what each memory has at ``word`` is to be forgotten.
 
-    Words beyond the end of a memory are counted too, if another one is deeper.
+    Words beyond the end of a memory are counted too, if another one is deeper. In the cycle after
+    ``start``, word 0 is the first one, whichever was there before.
     """
 
     def __init__(self, config: CoreConfig):
-        super().__init__({"active": Out(1), "word": Out(range(purge_words(config)))})
+        super().__init__({
+            "start": Out(1), "active": Out(1), "word": Out(range(purge_words(config))),
+        })
 
 
 class ImagePort(wiring.Signature):

@@ -43,7 +43,7 @@ class PLL(Protocol):
         ...
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Chip:
     """One device of a family: where it is not like the others.
 
@@ -62,11 +62,6 @@ class Chip:
         samples, and block RAM that feeds many lanes does too.
     before_synthesis, after_synthesis : :class:`str`
         Yosys commands around synthesis.
-    slow_hz : :class:`int`, optional
-        Fastest clock with datapaths other than ``mac``, where that is below the boards' own.
-    ramp_registers : tuple of pairs of :class:`str`
-        Memories that become registers, as :attr:`boards.registry.Board.in_registers` says, where
-        the datapath ``ramp`` takes the block RAM that is left.
     """
 
     device: str
@@ -76,8 +71,6 @@ class Chip:
     samples: int = 2
     before_synthesis: str = ""
     after_synthesis: str = ""
-    slow_hz: int | None = None
-    ramp_registers: tuple[tuple[str, str], ...] = ()
 
     @property
     def name(self) -> str:
@@ -85,9 +78,9 @@ class Chip:
         return self.device + self.speed
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Family:
-    """A family of devices that the same tools build for.
+    """A family of devices that the same tools build for. There is one record of each.
 
     Parameters
     ----------

@@ -144,8 +144,6 @@ ICE40 = Family(
             before_synthesis=BEFORE_SYNTHESIS,
             after_synthesis=AFTER_SYNTHESIS,
             # Reached with one seed: 37.3 MHz with serial, 36.8 MHz with ramp.
-            slow_hz=36_000_000,
-            ramp_registers=(("requantiser", "places"),),
         ),
         Chip(
             device="iCE40HX8K",

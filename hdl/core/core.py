@@ -1,6 +1,8 @@
 """The core: one image in, spikes and logits out, driven by the layer table."""
 
-from amaranth.hdl import Const, Module, Mux, ResetInserter, Signal
+from types import SimpleNamespace
+
+from amaranth.hdl import Const, Module, Mux, ResetInserter
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -132,185 +134,214 @@ class Core(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        config = self._config
-        ramp = config.datapath == "ramp"
+        parts = self._make_parts(m)
+        self._load(m, parts)
+        self._accumulate(m, parts)
+        self._update(m, parts)
+        self._fire(m, parts)
+        self._answer(m, parts)
+        return m
 
-        def init(which):
-            return () if self._program is None else self._program.memory_words(which)
-
+    def _make_parts(self, m):
+        """All components, by the names that they have as submodules."""
+        config, lanes = self._config, LANES[self._config.datapath]
+        requantiser = Requantiser(config, self._init(Memory.SLOPES))
+        restarted = {
+            "controller": Controller(config, self._init(Memory.TABLE), self._late_bits),
+            "scanner": Scanner(config),
+            "sequencer": (RampSequencer if config.datapath == "ramp" else Sequencer)(config),
+            "sweep": Sweep(config),
+            "gate": LogitGate(config),
+        }
+        if config.datapath != "mac":
+            restarted["queue"] = (OrderingQueue if config.datapath == "ramp" else Pulses)(config)
+        others = {
+            "loader": Loader(config),
+            "purge": Purge(config),
+            "guard": Guard(config),
+            "encoder": Encoder(config, self._init(Memory.ENCODER)),
+            "source": SourceMap(config),
+            "map": LayerMap(config),
+            "arbiter": MembraneArbiter(config, lanes),
+            "weights": WeightMemory(config, self._init(Memory.WEIGHTS)),
+            "lanes": lanes(config),
+            "membrane": Membrane(config, self._init(Memory.MEMBRANE)),
+            "requantiser": requantiser,
+            "first_spike": FirstSpike(config),
+            "final_rows": FinalRows(config, requantiser.latency + 4),
+            "readout": Readout(config),
+        }
         # Whatever may wait for something is brought back to where it began when memories change and
         # when an image is given up; the rest has nothing left to do a few cycles later.
-        stop = Signal()
-        startable = ResetInserter(stop)
+        for name, part in restarted.items():
+            m.submodules[name] = ResetInserter(others["purge"].o.start)(part)
+        for name, part in others.items():
+            m.submodules[name] = part
+        return SimpleNamespace(**restarted, **others)
 
-        def submodule(name, component, restarted=False):
-            m.submodules[name] = startable(component) if restarted else component
-            return component
+    def _init(self, which):
+        return () if self._program is None else self._program.memory_words(which)
 
-        lanes_class = LANES[config.datapath]
-        loader = submodule("loader", Loader(config))
-        purge = submodule("purge", Purge(config))
-        guard = submodule("guard", Guard(config))
-        controller = submodule("controller", Controller(
-            config, init(Memory.TABLE), self._late_bits), restarted=True)
-        encoder = submodule("encoder", Encoder(config, init(Memory.ENCODER)))
-        source = submodule("source", SourceMap(config))
-        layer_map = submodule("map", LayerMap(config))
-        scanner = submodule("scanner", Scanner(config), restarted=True)
-        sequencer = submodule(
-            "sequencer", (RampSequencer if ramp else Sequencer)(config), restarted=True)
-        weights = submodule("weights", WeightMemory(config, init(Memory.WEIGHTS)))
-        lanes = submodule("lanes", lanes_class(config))
-        membrane = submodule("membrane", Membrane(config, init(Memory.MEMBRANE)))
-        arbiter = submodule("arbiter", MembraneArbiter(config, lanes_class))
-        sweep = submodule("sweep", Sweep(config), restarted=True)
-        gate = submodule("gate", LogitGate(config))
-        requantiser = submodule("requantiser", Requantiser(config, init(Memory.SLOPES)))
-        first_spike = submodule("first_spike", FirstSpike(config))
-        final_rows = submodule("final_rows", FinalRows(config, requantiser.latency + 4))
-        readout = submodule("readout", Readout(config))
-        accumulating, firing = controller.accumulating, controller.firing
-        entry = accumulating.entry
+    def _follow(self, m, consumer, entry):
+        """Give a component the fields of the layer table that it works by.
 
-        # Dense layers have no rows, windows or pools: what the table says of them is the same for
-        # all, and as constants it costs no logic.
-        flat = {
-            "chunk_last": -1, "slot_shift": config.slot_bits, "rows_last": 0, "pitch": 0,
+        Dense layers have no rows, windows or pools: what the table says of them is the same for
+        all, and as constants it costs no logic.
+        """
+        constants = {
+            "chunk_last": -1, "slot_shift": self._config.slot_bits, "rows_last": 0, "pitch": 0,
             "pool_last": 0, "across_last": 0, "halves": 0, "destination_row": 0,
-        } if ramp else {}
+        } if self._config.datapath == "ramp" else {}
+        for name in consumer.shape().members:
+            m.d.comb += consumer[name].eq(constants.get(name, entry[name]))
 
-        def follow(consumer, fields):
-            """Give a component the fields of the layer table that it works by."""
-            for name in consumer.shape().members:
-                m.d.comb += consumer[name].eq(flat.get(name, fields[name]))
-
-        # Loading, and wiping what was there.
+    def _load(self, m, parts):
+        """Memories are written, what was there is wiped, and the layer table is looked through."""
+        loader, purge, guard = parts.loader, parts.purge, parts.guard
+        controller, encoder = parts.controller, parts.encoder
         wiring.connect(m, wiring.flipped(self.load), loader.i)
         wiring.connect(m, loader.table, controller.write)
         wiring.connect(m, loader.codes, encoder.table)
-        wiring.connect(m, loader.slopes, requantiser.slopes)
-        wiring.connect(m, loader.weights, weights.write)
-        wiring.connect(m, loader.biases, arbiter.biases)
-        wiring.connect(m, purge.o, guard.purge, membrane.purge, layer_map.purge)
+        wiring.connect(m, loader.slopes, parts.requantiser.slopes)
+        wiring.connect(m, loader.weights, parts.weights.write)
+        wiring.connect(m, loader.biases, parts.arbiter.biases)
+        wiring.connect(m, purge.o, guard.purge, parts.membrane.purge, parts.map.purge)
         wiring.connect(m, guard.table, controller.check)
         wiring.connect(m, guard.layout, encoder.layout)
         m.d.comb += [
             loader.busy.eq(controller.busy),
-            purge.changed.eq(loader.changing),
+            purge.changing.eq(loader.changing),
             purge.late.eq(controller.late),
-            stop.eq(purge.stop),
-            controller.forget.eq(loader.changing),
-            encoder.forget.eq(purge.forget),
             guard.forget.eq(loader.changing),
             guard.late.eq(controller.late),
-            guard.start.eq(stop),
-            gate.forget.eq(stop),
-            readout.forget.eq(stop),
+            controller.forget.eq(loader.changing),
+            encoder.forget.eq(purge.forget),
+            parts.readout.forget.eq(purge.o.start),
             self.error.eq(guard.error),
         ]
 
-        # Samples in.
+    def _accumulate(self, m, parts):
+        """Samples into the input map; a layer's source map, event by event, to the sequencer."""
+        controller, scanner, sequencer = parts.controller, parts.scanner, parts.sequencer
+        half, source, encoder = controller.accumulating, parts.source, parts.encoder
+        entry = half.entry
+        ramp = self._config.datapath == "ramp"
         wiring.connect(m, wiring.flipped(self.i), encoder.i)
         wiring.connect(m, encoder.image, controller.image)
-        m.d.comb += encoder.restart.eq(self.restart)
-
-        # Accumulate: the source map, event by event, into the membrane.
         wiring.connect(m, source.input, encoder.map)
-        wiring.connect(m, source.layers, layer_map.scan)
-        wiring.connect(m, arbiter.membrane, membrane.operation)
-        wiring.connect(m, arbiter.weights, weights.read)
-        wiring.connect(m, arbiter.lanes, lanes.i)
-        wiring.connect(m, membrane.lanes, lanes.memory)
-        wiring.connect(m, sequencer.o, arbiter.updates)
-        taken = scanner.o.valid & scanner.o.ready & ~scanner.o.p.end
-        events, splitting = scanner.o, Const(0)
-        if config.datapath == "serial":
-            pulses = submodule("pulses", Pulses(config), restarted=True)
-            wiring.connect(m, events, pulses.i)
-            events, splitting = pulses.o, pulses.busy
-        elif ramp:
-            ordering = submodule("ordering", OrderingQueue(config), restarted=True)
-            wiring.connect(m, events, ordering.i)
-            events, splitting = ordering.o, ordering.busy
-        wiring.connect(m, events, sequencer.i)
+        wiring.connect(m, source.layers, parts.map.scan)
         m.d.comb += [
-            *(getattr(sequencer, name).eq(entry[name]) for name in sequencer.FIELDS),
-            scanner.start.eq(controller.rows.scan),
-            scanner.last.eq(entry.source_last),
-            scanner.row_last.eq(entry.row_last),
-            *(getattr(scanner, name).eq(flat.get(name, entry[name])) for name in (
-                "chunk_last", "slot_shift")),
-            scanner.clears.eq(entry.clears),
-            scanner.limited.eq(entry.follows & firing.previous),
-            scanner.final.eq(final_rows.final),
-            scanner.steal.eq(first_spike.claim & ~entry.source_input),
+            encoder.restart.eq(self.restart),
             source.from_input.eq(entry.source_input),
             source.scan.address.eq(scanner.map_address),
             source.scan.enable.eq(scanner.map_enable),
+            scanner.steal.eq(source.scan.stall),
             scanner.map_data.eq(source.scan.data),
-            layer_map.wipe.valid.eq(scanner.wipe),
-            layer_map.wipe.word.eq(scanner.wipe_word),
-            scanner.wiped.eq(layer_map.wipe.ready & scanner.wipe),
-            accumulating.event.eq(taken),
-            sequencer.start.eq(accumulating.start),
-            controller.descriptors.request.eq(sequencer.ask),
-            controller.descriptors.address.eq(sequencer.address),
-            sequencer.words.eq(controller.descriptors.data),
-            sequencer.hold.eq(sweep.ask | sweep.rapid),
-            sweep.quiet.eq(~sequencer.walking),
-            arbiter.busy.eq(controller.busy),
-            self.spikes.valid.eq(taken & ~entry.source_input),
-            self.spikes.p.layer.eq(accumulating.layer),
-            self.spikes.p.place.eq(scanner.o.p.place),
-            self.spikes.p.code.eq(scanner.o.p.code),
+            parts.map.wipe.valid.eq(scanner.wipe),
+            parts.map.wipe.word.eq(scanner.wipe_word),
+            scanner.wiped.eq(scanner.wipe & parts.map.wipe.ready),
+            scanner.start.eq(controller.rows.scan),
+            scanner.last.eq(entry.source_last),
+            scanner.row_last.eq(entry.row_last),
+            scanner.chunk_last.eq(-1 if ramp else entry.chunk_last),
+            scanner.slot_shift.eq(self._config.slot_bits if ramp else entry.slot_shift),
+            scanner.clears.eq(entry.clears),
+            scanner.limited.eq(entry.follows & controller.firing.previous),
+            scanner.final.eq(parts.final_rows.final),
         ]
         if ramp:
-            m.d.comb += [
-                ordering.start.eq(accumulating.start),
-                ordering.ticks.eq(entry.source_ticks),
-                ordering.forget.eq(purge.o.active),
-                ordering.forget_code.eq(purge.o.word),
-                scanner.seek.eq(accumulating.start),
-                scanner.base.eq(entry.source_base),
-                self.time.valid.eq(sequencer.ticked),
-                self.time.p.layer.eq(accumulating.layer),
-                self.time.p.tick.eq(sequencer.tick),
-            ]
+            m.d.comb += [scanner.seek.eq(half.start), scanner.base.eq(entry.source_base)]
         else:
+            # Rows of two maps take turns in a layer with a residual, each where it says.
             m.d.comb += [
-                # Rows of two maps take turns in a layer with a residual, each where it says.
-                scanner.seek.eq(accumulating.start | (sequencer.begins & entry.residual)),
+                scanner.seek.eq(half.start | (sequencer.begins & entry.residual)),
                 scanner.base.eq(Mux(entry.residual, sequencer.row_map, entry.source_base)),
                 scanner.single.eq(entry.residual),
                 controller.rows.begins.eq(sequencer.begins),
                 controller.rows.second.eq(sequencer.second),
                 controller.rows.scanning.eq(scanner.busy),
-                sequencer.depthwise.eq(entry.operation == Operation.DEPTHWISE),
-                sequencer.stolen.eq(~controller.descriptors.grant),
-                sequencer.swept.eq(sweep.left & firing.same),
             ]
+
+        events, queued = scanner.o, Const(0)
+        if self._config.datapath != "mac":
+            wiring.connect(m, scanner.o, parts.queue.i)
+            events, queued = parts.queue.o, parts.queue.busy
+        if ramp:
+            m.d.comb += [
+                parts.queue.start.eq(half.start),
+                parts.queue.ticks.eq(entry.source_ticks),
+                parts.queue.forget.eq(parts.purge.o.active),
+                parts.queue.forget_code.eq(parts.purge.o.word),
+            ]
+        wiring.connect(m, events, sequencer.i)
+        taken = scanner.o.valid & scanner.o.ready & ~scanner.o.p.end
+        m.d.comb += [
+            half.event.eq(taken),
+            self.spikes.valid.eq(taken & ~entry.source_input),
+            self.spikes.p.layer.eq(half.layer),
+            self.spikes.p.place.eq(scanner.o.p.place),
+            self.spikes.p.code.eq(scanner.o.p.code),
+        ]
         # Registered, because many flags meet here; the start is one of them, so that a half that
         # has not begun does not look ended.
-        m.d.sync += accumulating.ended.eq(
-            ~(accumulating.start | scanner.busy | splitting | sequencer.busy))
+        m.d.sync += half.ended.eq(~(half.start | scanner.busy | queued | sequencer.busy))
 
-        # Fire: potentials to spike times in the layer's map, or to logits.
-        wiring.connect(m, firing, final_rows.firing)
+    def _update(self, m, parts):
+        """Events, by the sequencer and the lanes, into the membrane memory."""
+        controller, sequencer, arbiter = parts.controller, parts.sequencer, parts.arbiter
+        half, table = controller.accumulating, controller.descriptors
+        wiring.connect(m, sequencer.o, arbiter.updates)
+        wiring.connect(m, arbiter.weights, parts.weights.read)
+        wiring.connect(m, arbiter.lanes, parts.lanes.i)
+        wiring.connect(m, arbiter.membrane, parts.membrane.operation)
+        wiring.connect(m, parts.membrane.lanes, parts.lanes.memory)
+        m.d.comb += [
+            *(getattr(sequencer, name).eq(half.entry[name]) for name in sequencer.FIELDS),
+            sequencer.start.eq(half.start),
+            table.request.eq(sequencer.ask),
+            table.address.eq(sequencer.address),
+            sequencer.words.eq(table.data),
+            sequencer.hold.eq(parts.sweep.ask | parts.sweep.rapid),
+            parts.sweep.quiet.eq(~sequencer.walking),
+            arbiter.busy.eq(controller.busy),
+        ]
+        if self._config.datapath == "ramp":
+            m.d.comb += [
+                self.time.valid.eq(sequencer.ticked),
+                self.time.p.layer.eq(half.layer),
+                self.time.p.tick.eq(sequencer.tick),
+            ]
+        else:
+            m.d.comb += [
+                sequencer.depthwise.eq(half.entry.operation == Operation.DEPTHWISE),
+                sequencer.stolen.eq(~table.grant),
+                sequencer.swept.eq(parts.sweep.left & controller.firing.same),
+            ]
+
+    def _fire(self, m, parts):
+        """Potentials of rows that are complete: to spike times in the layer's map, or to logits."""
+        sweep, gate, requantiser = parts.sweep, parts.gate, parts.requantiser
+        half, arbiter, final_rows = parts.controller.firing, parts.arbiter, parts.final_rows
+        flat = {
+            "rows_last": 0, "pitch": 0, "pool_last": 0, "across_last": 0, "halves": 0,
+            "destination_row": 0,
+        } if self._config.datapath == "ramp" else {}
+        wiring.connect(m, half, final_rows.firing)
         wiring.connect(m, sweep.o, gate.i)
         wiring.connect(m, gate.candidates, requantiser.i)
         wiring.connect(m, gate.adder, requantiser.adder)
-        wiring.connect(m, requantiser.o, first_spike.i)
-        wiring.connect(m, first_spike.map, layer_map.compare)
-        wiring.connect(m, first_spike.o, layer_map.codes)
-        follow(requantiser.entry, firing.entry)
+        wiring.connect(m, gate.o, parts.readout.i)
+        wiring.connect(m, requantiser.o, parts.first_spike.i)
+        wiring.connect(m, parts.first_spike.map, parts.map.update)
+        self._follow(m, requantiser.entry, half.entry)
         m.d.comb += [
-            sweep.start.eq(firing.start),
-            *(getattr(sweep, name).eq(flat.get(name, firing.entry[name])) for name in (
+            sweep.start.eq(half.start),
+            *(getattr(sweep, name).eq(flat.get(name, half.entry[name])) for name in (
                 "membrane_base", "membrane_last", "sweep_last", "rows_last", "bias_base",
                 "last_word", "pitch", "pool_last", "across_last", "halves",
                 "destination_base", "destination_row", "spiking")),
-            sweep.threshold.eq(firing.entry.fire_threshold.as_signed()),
-            sweep.ready.eq(~firing.same | (sweep.row != sequencer.completed)),
+            sweep.threshold.eq(half.entry.fire_threshold.as_signed()),
+            sweep.ready.eq(~half.same | (sweep.row != parts.sequencer.completed)),
             arbiter.sweep.valid.eq(sweep.ask),
             arbiter.sweep.word.eq(sweep.word),
             arbiter.sweep.bias.eq(sweep.bias),
@@ -318,23 +349,21 @@ class Core(wiring.Component):
             sweep.potentials.eq(arbiter.sweep.potentials),
             sweep.coming.eq(arbiter.sweep.coming),
             sweep.sweeping.eq(arbiter.sweep.sweeping),
-            gate.spiking.eq(firing.entry.spiking),
-            gate.settled.eq(firing.settled),
-            first_spike.pooled.eq(sweep.pooled),
-            layer_map.claim.eq(first_spike.claim),
-            layer_map.pending.eq(first_spike.pending),
+            gate.spiking.eq(half.entry.spiking),
+            gate.settled.eq(half.settled),
+            parts.first_spike.pooled.eq(sweep.pooled),
             final_rows.sweeping.eq(sweep.busy),
             final_rows.written.eq(sweep.written),
             final_rows.answered.eq(gate.answered),
         ]
 
-        # Logits out.
-        wiring.connect(m, gate.o, readout.i)
-        wiring.connect(m, readout.o, wiring.flipped(self.o))
+    def _answer(self, m, parts):
+        """Logits, and what is told of the image."""
+        controller = parts.controller
+        wiring.connect(m, parts.readout.o, wiring.flipped(self.o))
         wiring.connect(m, controller.statistics, wiring.flipped(self.statistics))
         m.d.comb += [
             controller.stalled.eq(self.o.valid & ~self.o.ready),
             self.busy.eq(controller.busy),
             self.cycles.eq(controller.statistics.p.clock),
         ]
-        return m

@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_fpga.hdl.ports import MapReadPort
+from ttfs_fpga.hdl.ports import MapUpdatePort
 from ttfs_fpga.hdl.shapes import code_shape
 
 __all__ = ["FirstSpike"]
@@ -32,14 +32,8 @@ class FirstSpike(wiring.Component):
         Places may come more than once.
     i : In(stream.Signature(code_shape(config), always_ready=True))
         Codes and their places, counted from the start of the map memory.
-    claim : Out(1)
-        Nobody else may read the map in this cycle.
-    map : Out(MapReadPort(config))
-        Reads it.
-    o : Out(stream.Signature(code_shape(config), always_ready=True))
-        What is written.
-    pending : Out(1)
-        Something may be written in this cycle.
+    map : Out(MapUpdatePort(config))
+        Reads the map, and writes it.
     """
 
     def __init__(self, config: CoreConfig):
@@ -47,10 +41,7 @@ class FirstSpike(wiring.Component):
         super().__init__({
             "pooled": In(1),
             "i": In(stream.Signature(code_shape(config), always_ready=True)),
-            "claim": Out(1),
-            "map": Out(MapReadPort(config)),
-            "o": Out(stream.Signature(code_shape(config), always_ready=True)),
-            "pending": Out(1),
+            "map": Out(MapUpdatePort(config)),
         })
 
     def elaborate(self, platform):
@@ -62,10 +53,10 @@ class FirstSpike(wiring.Component):
         here = Signal.like(self.i.p)
         m.d.comb += [
             self.map.address.eq(self.i.p.place[slot_bits:]),
-            self.claim.eq((self.i.valid | arrived) & self.pooled),
+            self.map.claim.eq((self.i.valid | arrived) & self.pooled),
             self.map.enable.eq(
                 self.i.valid & self.pooled
-                & ~((arrived | self.pending) & (here.place[slot_bits:] == self.map.address))),
+                & ~((arrived | self.map.pending) & (here.place[slot_bits:] == self.map.address))),
         ]
         m.d.sync += [arrived.eq(self.i.valid), pooled.eq(self.pooled)]
         with m.If(self.i.valid):
@@ -82,10 +73,11 @@ class FirstSpike(wiring.Component):
             larger.eq(~pooled | (here.code > held)),
         ]
         m.d.sync += [
-            self.pending.eq(arrived),
-            self.o.p.eq(here),
+            self.map.pending.eq(arrived),
+            self.map.place.eq(here.place),
+            self.map.code.eq(here.code),
             same.eq(arrived & (self.i.p.place == here.place)),
             stays.eq(Mux(larger, here.code, held)),
-            self.o.valid.eq(arrived & larger),
+            self.map.write.eq(arrived & larger),
         ]
         return m

@@ -64,8 +64,6 @@ class Guard(wiring.Component):
         Memories change: the next table is another one. ``error`` is cleared.
     late : In(1)
         An image is given up: ``TIMEOUT``. None is taken any more until ``forget``.
-    start : In(1)
-        Begin with word 0 in the next cycle.
     purge : In(PurgePort(config))
         Counts the words.
     table : Out(TableReadPort(config))
@@ -82,7 +80,6 @@ class Guard(wiring.Component):
         super().__init__({
             "forget": In(1),
             "late": In(1),
-            "start": In(1),
             "purge": In(PurgePort(config)),
             "table": Out(TableReadPort(config)),
             "layout": Out(ImageLayoutPort(config)),
@@ -91,20 +88,20 @@ class Guard(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        table = self.table
+        table, purge = self.table, self.purge
         coming = Signal()  # a word of the table is at `data`
         address = Signal(self._config.table_address_bits)  # which one
         m.d.comb += [
             table.request.eq(
-                self.purge.active & ~self.start & (self.purge.word < self._config.table_words)),
-            table.address.eq(self.purge.word),
+                purge.active & ~purge.start & (purge.word < self._config.table_words)),
+            table.address.eq(purge.word),
         ]
         m.d.sync += [coming.eq(table.request), address.eq(table.address)]
 
         cells = Signal(signature.BITS, init=signature.INIT)
         with m.If(coming):
             m.d.sync += cells.eq(signature.step(cells, table.data))
-        with m.If(self.start):
+        with m.If(purge.start):
             m.d.sync += cells.eq(signature.INIT)
 
         there, layers = self._keep_header(m, coming, address)
@@ -114,7 +111,7 @@ class Guard(wiring.Component):
         pending = Signal(init=1)
         damaged, came = Signal(), Signal()
         m.d.sync += [damaged.eq(cells.any()), came.eq(coming)]
-        with m.If(pending & ~self.purge.active & ~coming & ~came):
+        with m.If(pending & ~purge.active & ~coming & ~came):
             m.d.sync += pending.eq(0)
             with m.If(there & (self.error == CoreError.NONE)):
                 with m.If(foreign):
@@ -127,7 +124,7 @@ class Guard(wiring.Component):
                     m.d.sync += self.error.eq(CoreError.RANGE)
                 with m.Else():
                     m.d.sync += self.layout.valid.eq(1)
-        with m.If(self.start):
+        with m.If(purge.start):
             m.d.sync += pending.eq(1)
         with m.If(self.late):
             m.d.sync += [self.layout.valid.eq(0), self.error.eq(CoreError.TIMEOUT)]
@@ -188,7 +185,7 @@ class Guard(wiring.Component):
                 m.d.sync += from_input.eq(_part(data, FIELDS["source_input"]))
             with m.If(self._beyond(m, data, number, is_entry, from_input)):
                 m.d.sync += beyond.eq(1)
-        with m.If(self.start):
+        with m.If(self.purge.start):
             m.d.sync += [foreign.eq(0), senseless.eq(0), beyond.eq(0)]
         return foreign, senseless, beyond
 

@@ -1,13 +1,12 @@
 """The maps of hidden layers: one memory, and who reads, writes and wipes it."""
 
 from amaranth.hdl import Module, Mux
-from amaranth.lib import stream, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.core.maps import SpikeMap
-from ttfs_fpga.hdl.ports import MapReadPort, PurgePort, WipePort
-from ttfs_fpga.hdl.shapes import code_shape
+from ttfs_fpga.hdl.ports import MapReadPort, MapUpdatePort, PurgePort, WipePort
 
 __all__ = ["LayerMap"]
 
@@ -15,8 +14,8 @@ __all__ = ["LayerMap"]
 class LayerMap(wiring.Component):
     """The map memory between layers, of one read port and one write port.
 
-    It is read by the scanner, and by pooled codes, which come first: while they ``claim`` the port
-    the scanner does not ask. It is written by codes, which come first, and wiped by the scanner
+    It is read by the scanner, and by pooled codes, which come first: it stalls while they claim
+    the port. It is written by codes, which come first, and wiped by the scanner
     behind itself: it waits while a code is ``pending``. The purge comes when nobody else does.
 
     Latency and hazards are those of :class:`hdl.core.maps.SpikeMap`.
@@ -30,10 +29,8 @@ class LayerMap(wiring.Component):
     -------
     scan : In(MapReadPort(config))
         From the scanner.
-    compare : In(MapReadPort(config)), claim : In(1)
-        From pooled codes; they have the port.
-    codes : In(stream.Signature(code_shape(config), always_ready=True)), pending : In(1)
-        Codes to write; there may be one in this cycle.
+    update : In(MapUpdatePort(config))
+        Codes, of which pooled ones are compared with what is there.
     wipe : In(WipePort(config))
         Words that the scanner has read for the last time.
     purge : In(PurgePort(config))
@@ -44,10 +41,7 @@ class LayerMap(wiring.Component):
         self._config = config
         super().__init__({
             "scan": In(MapReadPort(config)),
-            "compare": In(MapReadPort(config)),
-            "claim": In(1),
-            "codes": In(stream.Signature(code_shape(config), always_ready=True)),
-            "pending": In(1),
+            "update": In(MapUpdatePort(config)),
             "wipe": In(WipePort(config)),
             "purge": In(PurgePort(config)),
         })
@@ -56,19 +50,20 @@ class LayerMap(wiring.Component):
         m = Module()
         config = self._config
         m.submodules.memory = spikes = SpikeMap(config, config.map_words)
-        slot_bits = config.slot_bits
+        slot_bits, update = config.slot_bits, self.update
         purge_word = self.purge.word[:config.map_address_bits]
         m.d.comb += [
-            spikes.read.address.eq(Mux(self.claim, self.compare.address, self.scan.address)),
-            spikes.read.enable.eq(self.compare.enable | self.scan.enable),
+            self.scan.stall.eq(update.claim),
+            spikes.read.address.eq(Mux(update.claim, update.address, self.scan.address)),
+            spikes.read.enable.eq(update.enable | self.scan.enable),
             self.scan.data.eq(spikes.read.data),
-            self.compare.data.eq(spikes.read.data),
-            self.wipe.ready.eq(~self.pending),
-            spikes.write.enable.eq(self.codes.valid),
-            spikes.write.code.eq(self.codes.p.code),
+            update.data.eq(spikes.read.data),
+            self.wipe.ready.eq(~update.pending),
+            spikes.write.enable.eq(update.write),
+            spikes.write.code.eq(update.code),
             spikes.write.clear.eq((self.wipe.valid & self.wipe.ready) | self.purge.active),
             spikes.write.place.eq(Mux(
                 self.purge.active, purge_word << slot_bits,
-                Mux(self.pending, self.codes.p.place, self.wipe.word << slot_bits))),
+                Mux(update.pending, update.place, self.wipe.word << slot_bits))),
         ]
         return m

@@ -31,8 +31,6 @@ class LogitGate(wiring.Component):
         The layer that fires is a hidden one.
     settled : In(1)
         It has accumulated; see :class:`hdl.ports.FiringPort`.
-    forget : In(1)
-        The image is given up: what waits here is dropped.
     i : In(stream.Signature(candidate_shape(config)))
         Candidates.
     candidates : Out(stream.Signature(candidate_shape(config), always_ready=True))
@@ -49,7 +47,6 @@ class LogitGate(wiring.Component):
         super().__init__({
             "spiking": In(1),
             "settled": In(1),
-            "forget": In(1),
             "i": In(stream.Signature(candidate_shape(config))),
             "candidates": Out(stream.Signature(candidate_shape(config), always_ready=True)),
             "adder": Out(AdderPort(config)),
@@ -69,8 +66,6 @@ class LogitGate(wiring.Component):
         ]
         with m.If(moves):
             m.d.sync += [added.eq(arrives), last.eq(arrives & self.i.p.last)]
-        with m.If(self.forget):
-            m.d.sync += [added.eq(0), last.eq(0)]
         m.d.comb += [
             self.i.ready.eq(self.spiking | self.o.ready),
             self.candidates.valid.eq(self.i.valid & self.spiking),

@@ -18,7 +18,7 @@ class Purge(wiring.Component):
     after a reset nobody knows: then they are wiped, word by word. Meanwhile the layer table is
     looked through.
 
-    Latency: begins two cycles after ``changed`` or ``late``, in the first cycle after a reset; as
+    Latency: begins two cycles after ``changing`` or ``late``, in the first cycle after a reset; as
     long as either lasts it begins again. Takes ``purge_words(config)`` cycles.
 
     Parameters
@@ -28,35 +28,33 @@ class Purge(wiring.Component):
 
     Members
     -------
-    changed : In(1)
+    changing : In(1)
         Memories of the network are about to change.
     late : In(1)
         An image is given up.
     forget : Out(1)
         Either of them, in this cycle: images that were received are forgotten.
-    stop : Out(1)
-        Either of them, in the cycle before: what may wait for something begins anew.
     o : Out(PurgePort(config))
-        The words.
+        The words. The ``start`` comes a cycle after either of them: whatever may wait for something
+        is reset then.
     """
 
     def __init__(self, config: CoreConfig):
         self._config = config
         super().__init__({
-            "changed": In(1),
+            "changing": In(1),
             "late": In(1),
             "forget": Out(1),
-            "stop": Out(1),
             "o": Out(PurgePort(config)),
         })
 
     def elaborate(self, platform):
         m = Module()
-        m.d.comb += self.forget.eq(self.changed | self.late)
-        m.d.sync += self.stop.eq(self.forget)
+        m.d.comb += self.forget.eq(self.changing | self.late)
+        m.d.sync += self.o.start.eq(self.forget)
         active = Signal(init=1)
         word = Signal.like(self.o.word)
-        with m.If(self.stop):
+        with m.If(self.o.start):
             m.d.sync += [active.eq(1), word.eq(0)]
         with m.Elif(active):
             m.d.sync += [

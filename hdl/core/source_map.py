@@ -50,6 +50,8 @@ class SourceMap(wiring.Component):
             self.input.enable.eq(self.scan.enable),
             self.layers.address.eq(self.scan.address),
             self.layers.enable.eq(self.scan.enable & ~self.from_input),
+            # Only of the memory between layers is there another reader.
+            self.scan.stall.eq(self.layers.stall & ~self.from_input),
             self.scan.data.eq(Mux(chosen, self.input.data, self.layers.data)),
         ]
         return m

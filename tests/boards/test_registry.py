@@ -1,14 +1,17 @@
 """The table of boards: what its entries must agree on, and that pin-outs are imported late."""
 
 import dataclasses
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from amaranth.back import rtlil
 
 from ttfs_fpga.boards.registry import BOARDS, find_board
 from ttfs_fpga.hdl.config import DATAPATHS
+from ttfs_fpga.hdl.core import Core
 from ttfs_sw.common.errors import InputError
 
 
@@ -26,6 +29,27 @@ def test_platform_is_the_board(board):
     assert board.device.startswith(platform.device)
     assert platform is not board.platform_factory()  # A platform builds only once.
     assert board.clock_hz >= platform.default_clk_frequency
+
+
+@pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
+@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
+def test_memories_that_are_named_are_in_the_core(board):
+    # Yosys would set an attribute of nothing without a word.
+    modules = dict(re.findall(
+        r"^module \\(\S+)\n(.*?)^end$", rtlil.convert(Core(board.config), name="core", ports=[]),
+        re.MULTILINE | re.DOTALL))
+    names = [(f"core.{part}", memory) for part, memory in board.in_registers]
+    names += [(part, memory) for part, memory in board.in_lut_ram if part.startswith("core.")]
+    for part, memory in names:
+        wanted = memory.replace("*", ".*")
+        assert re.search(rf"^  memory .*\\{wanted}$", modules[part], re.MULTILINE), (part, memory)
+    for part in board.in_luts:
+        assert "cell $mul" in modules[f"core.{part}"]
+
+
+def test_boards_are_told_apart():
+    # What is made of a board is kept under it.
+    assert len(set(BOARDS.values())) == len(BOARDS)
 
 
 @pytest.mark.parametrize("datapath", DATAPATHS)

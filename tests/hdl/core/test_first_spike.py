@@ -29,12 +29,12 @@ class Harness(wiring.Component):
         m = Module()
         m.submodules.writer, m.submodules.map = writer, spikes = self.writer, self.map
         m.d.comb += [
-            spikes.read.address.eq(Mux(writer.claim, writer.map.address, self.other)),
-            spikes.read.enable.eq(writer.map.enable | ~writer.claim),
+            spikes.read.address.eq(Mux(writer.map.claim, writer.map.address, self.other)),
+            spikes.read.enable.eq(writer.map.enable | ~writer.map.claim),
             writer.map.data.eq(spikes.read.data),
-            spikes.write.enable.eq(writer.o.valid),
-            spikes.write.place.eq(writer.o.p.place),
-            spikes.write.code.eq(writer.o.p.code),
+            spikes.write.enable.eq(writer.map.write),
+            spikes.write.place.eq(writer.map.place),
+            spikes.write.code.eq(writer.map.code),
         ]
         return m
 
@@ -55,13 +55,13 @@ def rtl_writes(bench, codes, *, pooled):
             ctx.set(dut.other, 4 + cycle % 4)
             if ctx.get(writer.map.enable):
                 reads.append((cycle, ctx.get(writer.map.address)))
-            if ctx.get(writer.o.valid):
-                assert ctx.get(writer.pending)
-                writes.append((cycle, ctx.get(writer.o.p.place), ctx.get(writer.o.p.code)))
+            if ctx.get(writer.map.write):
+                assert ctx.get(writer.map.pending)
+                writes.append((cycle, ctx.get(writer.map.place), ctx.get(writer.map.code)))
             await ctx.tick()
         for _ in range(3):
             ctx.set(writer.i.valid, 0)
-            assert not ctx.get(writer.pending)
+            assert not ctx.get(writer.map.pending)
             await ctx.tick()
         for word in range(4):
             ctx.set(dut.other, word)

@@ -35,9 +35,9 @@ def verdict(bench, config, words, *, pause=0, before=()):
 
     async def testbench(ctx):
         async def give(table, length):
-            ctx.set(guard.start, 1)
+            ctx.set(guard.purge.start, 1)
             await ctx.tick()
-            ctx.set(guard.start, 0)
+            ctx.set(guard.purge.start, 0)
             ctx.set(guard.purge.active, 1)
             for word in range(length):
                 ctx.set(guard.purge.word, word)

@@ -32,23 +32,25 @@ def rtl_map(bench, config, cycles):
         for writes, place, code, reads, word in cycles:
             here = place // config.codes_per_word
             pending = writes in ("code", "no code", "held wipe")
-            ctx.set(dut.pending, pending)
+            ctx.set(dut.update.pending, pending)
             # While a wipe is held, a code is written.
-            ctx.set(dut.codes.valid, writes in ("code", "held wipe"))
-            ctx.set(dut.codes.p, {"place": place, "code": code})
+            ctx.set(dut.update.write, writes in ("code", "held wipe"))
+            ctx.set(dut.update.place, place)
+            ctx.set(dut.update.code, code)
             ctx.set(dut.wipe.valid, "wipe" in writes)
             ctx.set(dut.wipe.word, (here + 1) % config.map_words if pending else here)
             ctx.set(dut.purge.active, writes == "purge")
             ctx.set(dut.purge.word, here)
             ctx.set(dut.scan.enable, reads == "scan")
-            ctx.set(dut.compare.enable, reads == "compare")
-            ctx.set(dut.claim, reads in ("compare", "claim"))
+            ctx.set(dut.update.enable, reads == "compare")
+            ctx.set(dut.update.claim, reads in ("compare", "claim"))
+            assert ctx.get(dut.scan.stall) == (reads in ("compare", "claim"))
             ctx.set(dut.scan.address, word if reads == "scan" else 0)
-            ctx.set(dut.compare.address, word if reads == "compare" else 0)
+            ctx.set(dut.update.address, word if reads == "compare" else 0)
             taken = ctx.get(dut.wipe.valid) & ctx.get(dut.wipe.ready)
             await ctx.tick()
             data = ctx.get(dut.scan.data)
-            assert ctx.get(dut.compare.data) == data
+            assert ctx.get(dut.update.data) == data
             seen.append(([data >> 4 * n & 15 for n in range(config.codes_per_word)], taken))
 
     bench.run(dut, testbench)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module
+from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib import wiring
 
 from ttfs_fpga.hdl.config import CoreConfig
@@ -89,16 +89,16 @@ def test_candidates_of_hidden_layers_go_by(bench):
     assert source.cycles == [0, 1, 2]
 
 
-def test_what_waits_is_dropped(bench):
-    dut = Harness()
+def test_what_waits_is_dropped_by_a_reset(bench):
+    dut, reset = Harness(), Signal()
     gate = dut.gate
 
     async def testbench(ctx):
         await bench.Source(gate.i, candidates([5])).run(ctx)
         assert not ctx.get(gate.o.valid)
-        ctx.set(gate.forget, 1)
+        ctx.set(reset, 1)
         await ctx.tick()
-        ctx.set(gate.forget, 0)
+        ctx.set(reset, 0)
         ctx.set(gate.settled, 1)
         ctx.set(gate.o.ready, 1)
         for _ in range(4):
@@ -109,4 +109,4 @@ def test_what_waits_is_dropped(bench):
         # So that it comes out of the adder, where it waits for the layer to be settled.
         ctx.set(gate.o.ready, 1)
 
-    bench.run(dut, open_once, testbench)
+    bench.run(ResetInserter(reset)(dut), open_once, testbench)

@@ -9,16 +9,16 @@ from ttfs_fpga.hdl.ports import purge_words
 
 
 def rtl_purge(bench, config, causes):
-    """(forget, stop, the word that is wiped or None) of each cycle; ``causes`` (changed, late)."""
+    """(forget, start, the word that is wiped or None) a cycle; ``causes``: (changing, late)."""
     dut = Purge(config)
     seen = []
 
     async def testbench(ctx):
-        for changed, late in causes:
-            ctx.set(dut.changed, changed)
+        for changing, late in causes:
+            ctx.set(dut.changing, changing)
             ctx.set(dut.late, late)
             word = ctx.get(dut.o.word) if ctx.get(dut.o.active) else None
-            seen.append((ctx.get(dut.forget), ctx.get(dut.stop), word))
+            seen.append((ctx.get(dut.forget), ctx.get(dut.o.start), word))
             await ctx.tick()
 
     bench.run(dut, testbench)
@@ -27,10 +27,10 @@ def rtl_purge(bench, config, causes):
 
 def reference_purge(words, causes):
     seen, left, before = [], list(range(words)), 0
-    for changed, late in causes:
-        seen.append((int(changed or late), before, left[0] if left else None))
+    for changing, late in causes:
+        seen.append((int(changing or late), before, left[0] if left else None))
         left = list(range(words)) if before else left[1:]
-        before = int(changed or late)
+        before = int(changing or late)
     return seen
 
 

@@ -26,6 +26,9 @@ def test_reads_the_map_that_the_layer_reads(bench):
                     assert ctx.get(port.address) == address
                 assert ctx.get(dut.layers.enable) == (enable and not from_input)
                 assert ctx.get(dut.input.enable) >= (enable and from_input)
+                stall = int(rng.integers(2))
+                ctx.set(dut.layers.stall, stall)
+                assert ctx.get(dut.scan.stall) == (stall and not from_input)
                 assert ctx.get(dut.scan.data) == data[from_input]
                 await ctx.tick()
 
