@@ -126,7 +126,7 @@ def measure(
     keys = ("images", "accuracy_float", "accuracy_network", "agreement", "spikes_per_neuron",
             "accumulator_bits", "seconds")
     given = {"weight_bits": bits, "ticks": ticks, "per_channel": per_channel}
-    return {**given, **{key: report[key] for key in keys}}
+    return {**given, **{key: getattr(report, key) for key in keys}}
 
 
 @answered

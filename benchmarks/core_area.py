@@ -19,6 +19,7 @@ from amaranth.hdl import Signal, Value
 
 from ttfs_fpga.boards.bitstream import NO_COLLISIONS
 from ttfs_fpga.boards.configurations import CONFIGURATIONS
+from ttfs_fpga.boards.families import ICE40
 from ttfs_fpga.boards.process import run_tool
 from ttfs_fpga.boards.registry import find_board
 from ttfs_fpga.boards.toolchain import Toolchain, find_toolchain
@@ -72,7 +73,7 @@ def main() -> int:
     if options.configuration not in CONFIGURATIONS:
         parser.error(f"unknown configuration: choose one of {', '.join(CONFIGURATIONS)}")
     config = CONFIGURATIONS[options.configuration].core
-    toolchain = find_toolchain("ice40")
+    toolchain = find_toolchain(ICE40)
     with tempfile.TemporaryDirectory() as folder:
         cells = pack(config, toolchain, Path(folder))
     used = cells["ICESTORM_LC"]["used"]

@@ -23,6 +23,7 @@ from table import put_table
 from ttfs_fpga.boards.registry import BOARDS
 from ttfs_fpga.hdl.compiler import DoesNotFit
 from ttfs_fpga.hdl.config import DATAPATHS
+from ttfs_fpga.hdl.datapaths import datapath_named
 from ttfs_fpga.sim import cosim
 from ttfs_sw.artifact.network import Network
 from ttfs_sw.cli.tables import count
@@ -61,7 +62,7 @@ def markdown(found: Sequence[dict]) -> str:
         runs = [row["networks"][name] for name in NETWORKS]
         lines.append("| " + " | ".join([
             f"`{row['datapath']}`",
-            {"mac": "one a lane", "serial": "none", "ramp": "none"}[row["datapath"]],
+            datapath_named(row["datapath"]).multipliers,
             count(cells["ICESTORM_LC"]), count(cells["ICESTORM_RAM"]),
             count(cells.get("ICESTORM_DSP", 0)), f"{max(speeds):.1f}",
             *(f"{run['cycles']['median']:,.0f} ({run['roofline_cycles']['median']:,.0f})"

@@ -90,8 +90,9 @@ def measure(preset: str, seed: int, dataset: Dataset, lanes: int) -> dict[str, A
         _, *trained = open_run(Path(folder), Options(dataset))
     trace = golden.run(network, dataset.x_test)
     exact = compare_run(*trained)
+    reached = report.as_dict()
     return {
-        **{key: report[key] for key in KEYS},
+        **{key: reached[key] for key in KEYS},
         "cpu_seconds": worked,
         "b1_changed": exact["changed"],
         "b1_logits": exact["logits"],

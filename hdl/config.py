@@ -4,17 +4,16 @@ import dataclasses
 import json
 import zlib
 from collections.abc import Sequence
+from typing import Protocol
 
 from amaranth.utils import ceil_log2, exact_log2
 
-__all__ = ["DATAPATHS", "LAYER_CYCLES_BITS", "LAYOUT_VERSION", "MAX_WEIGHT_BITS", "CoreConfig"]
+__all__ = ["DATAPATHS", "LAYER_CYCLES_BITS", "LAYOUT_VERSION", "MAX_WEIGHT_BITS", "CoreConfig",
+           "DatapathSizes"]
 
 #: Changes whenever the layout of the layer table or of a memory changes, so that an image made for
 #: another layout is refused by its fingerprint.
 LAYOUT_VERSION = 3
-
-#: Ways from an event to the potentials; all give the same spikes and logits.
-DATAPATHS = ("mac", "serial", "ramp")
 
 #: Widest weight of any core.
 MAX_WEIGHT_BITS = 8
@@ -22,6 +21,19 @@ MAX_WEIGHT_BITS = 8
 #: A layer that has come to no end after ``2 ** LAYER_CYCLES_BITS`` cycles is given up: a network in
 #: which one might take so long is not compiled. Half of what the core's counters of cycles hold.
 LAYER_CYCLES_BITS = 23
+
+
+class DatapathSizes(Protocol):
+    """What sizes of the core depend on, of a datapath."""
+
+    def purge_words(self, config: "CoreConfig") -> int:
+        """Words of its own memory that are forgotten with those of other memories."""
+        ...
+
+
+#: Ways from an event to the potentials, by name; all give the same spikes and logits.
+#: :mod:`hdl.datapaths` puts them here, and says the rest of them.
+DATAPATHS: dict[str, DatapathSizes] = {}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,14 +12,15 @@ from amaranth.hdl import Module, ShapeLike, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.config import DATAPATHS, CoreConfig
 from ttfs_fpga.hdl.table import ACCUMULATE_FIELDS, FIRE_FIELDS, field_widths
 
-__all__ = ["AccumulatingPort", "AdderPort", "FetchPort", "FinalPort", "FiringPort", "ImagePort",
-           "ImageLayoutPort", "LanesPort", "MapReadPort", "MapUpdatePort", "MapWritePort",
-           "MembranePort", "OperandPort", "PurgePort", "RowPort", "RunPort", "SourceRowPort",
-           "TableReadPort", "WeightReadPort", "WindowPort", "WipePort", "WritePort",
-           "connect_entry", "entry_layout", "lanes_layout", "purge_words", "weights_layout"]
+__all__ = ["AccumulatingPort", "AdderPort", "FetchPort", "FinalPort", "FiringPort",
+           "ImageLayoutPort", "ImagePort", "LanesPort", "MapReadPort", "MapUpdatePort",
+           "MapWritePort", "MembranePort", "OperandPort", "PurgePort", "RowPort", "RunPort",
+           "SourceRowPort", "TableReadPort", "WeightReadPort", "WindowPort", "WipePort",
+           "WritePort", "connect_entry", "entry_layout", "lanes_layout", "purge_words",
+           "weights_layout"]
 
 
 def lanes_layout(config: CoreConfig, lanes: int | None = None) -> data.ArrayLayout:
@@ -154,7 +155,7 @@ def purge_words(config: CoreConfig) -> int:
     """How many words are counted while memories are purged: as many as the deepest of them has."""
     return max(
         config.map_words, config.membrane_words, config.table_words,
-        1 << config.tick_bits if config.datapath == "ramp" else 0)
+        DATAPATHS[config.datapath].purge_words(config))
 
 
 class PurgePort(wiring.Signature):

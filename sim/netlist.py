@@ -15,6 +15,7 @@ from amaranth.back import rtlil
 from amaranth.hdl import Signal, ValueCastable
 
 from ttfs_fpga.boards.bitstream import NO_COLLISIONS
+from ttfs_fpga.boards.families import ICE40
 from ttfs_fpga.boards.process import run_tool
 from ttfs_fpga.boards.toolchain import Toolchain, find_toolchain
 from ttfs_fpga.boards.verilog import core_ports, plain_verilog
@@ -60,7 +61,7 @@ def emit_netlist(config: CoreConfig) -> Sources:
     :exc:`ttfs_sw.common.errors.ToolError`, :exc:`ttfs_sw.common.errors.FailureError`
         If Yosys is missing, or fails.
     """
-    toolchain = find_toolchain("ice40")
+    toolchain = find_toolchain(ICE40)
     core = Core(config)
     ports = _ports(core)
     log.info("synthesising the core")
@@ -93,7 +94,7 @@ def emit_cells(config: CoreConfig) -> Sources:
     verilog = plain_verilog(core, _ports(core), name="core", platform=_UP5K())
     # The name only keeps synthesis from touching the block.
     verilog = verilog.replace("TTFS_MAC16", "SB_MAC16")
-    return _with_cells(config, core, verilog, find_toolchain("ice40"))
+    return _with_cells(config, core, verilog, find_toolchain(ICE40))
 
 
 def _ports(core: Core) -> list[tuple[str, Signal, None]]:

@@ -62,6 +62,12 @@ def test_every_file_is_installed(wheel):
     assert ours <= there
 
 
+def test_types_are_there_for_users(wheel):
+    for folder in (*(wheel / "ttfs_fpga" / name for name in ("hdl", "sim", "boards")),
+                   wheel / "ttfs_sw"):
+        assert (folder / "py.typed").is_file()
+
+
 def test_a_project_with_folders_of_these_names(wheel, tmp_path):
     for name in ("hdl", "sim", "boards"):
         (tmp_path / name).mkdir()

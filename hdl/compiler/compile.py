@@ -18,6 +18,7 @@ from ttfs_fpga.hdl.compiler.layout import Axis, MapPlan, axis_of, plan_map
 from ttfs_fpga.hdl.compiler.program import LayerPlan, Program
 from ttfs_fpga.hdl.compiler.residual import largest_shift, plan_residual, reads
 from ttfs_fpga.hdl.config import LAYER_CYCLES_BITS, MAX_WEIGHT_BITS, CoreConfig
+from ttfs_fpga.hdl.datapaths import datapath_of
 from ttfs_fpga.hdl.shapes import Memory
 from ttfs_fpga.hdl.table import ENTRY_WORDS, MAX_KERNEL, ROW_WORDS, TooWide
 
@@ -224,7 +225,7 @@ def _window(layer, own, config) -> _Window:
     if layer.kind == "dense":
         axis = axis_of(1, 1, 1, 1, 0)
         return _Window(1, pixel_words, pixel_words, pixel_words, 1, 1, axis, axis, axis.taps,
-                       slope_words=pixel_words if config.datapath == "ramp" else 0)
+                       slope_words=datapath_of(config).slope_words(pixel_words))
     packed = _packed(layer, own, columns, config)
     row_axis, plain_axis, column_axis = (
         axis_of(layer.in_shape[n], size // pixels, packed_kernel(layer, n, pixels),
@@ -318,17 +319,9 @@ def _check_layers(network, config, bounds):
         )
     for layer, (low, high) in zip(network.layers, bounds, strict=True):
         where = f"layer {layer.name}"
-        if config.datapath == "ramp" and layer.kind != "dense":
-            raise DoesNotFit(
-                f"{where} is a convolution ({layer.kind}), and the ramp datapath runs dense layers "
-                f"only, because it needs events in the order of time and a convolution needs them "
-                f"in that of rows; choose the datapath mac or serial"
-            )
-        if config.datapath == "ramp" and layer.second_source is not None:
-            raise DoesNotFit(
-                f"{where} has a residual input, and the ramp datapath adds none; choose the "
-                f"datapath mac or serial"
-            )
+        refusal = datapath_of(config).refusal(layer)
+        if refusal:
+            raise DoesNotFit(f"{where} {refusal}")
         shift = largest_shift(config.weight_bits)
         if layer.residual_shift > shift:
             wider = largest_shift(MAX_WEIGHT_BITS) >= layer.residual_shift

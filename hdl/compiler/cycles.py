@@ -11,11 +11,12 @@ import numpy as np
 
 from ttfs_fpga.hdl.compiler.layout import MapPlan
 from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.datapaths import datapath_of
 
 if TYPE_CHECKING:
     from ttfs_fpga.hdl.compiler.program import LayerPlan
 
-__all__ = ["TERMS", "cycle_terms", "most_cycles", "pulses"]
+__all__ = ["TERMS", "cycle_terms", "most_cycles"]
 
 #: What a layer spends cycles on, and when that is why it took more than its target.
 TERMS = {
@@ -39,14 +40,6 @@ SWEEP_ROW_CYCLES = 4
 #: Once: an entry of 9 words read, the first word scanned, the last code requantised and written.
 START_CYCLES = 48
 
-#: Set bits of every code.
-_POPCOUNT = np.array([code.bit_count() for code in range(256)])
-
-
-def pulses(plan: "LayerPlan", codes: np.ndarray) -> np.ndarray:
-    """How often each code is added: once if it is a spike, in ``serial`` once for each set bit."""
-    return _POPCOUNT[codes] if plan.datapath == "serial" else (codes != 0).astype(np.int64)
-
 
 def cycle_terms(
     plan: "LayerPlan", config: CoreConfig, codes: np.ndarray, candidates: np.ndarray,
@@ -68,19 +61,16 @@ def cycle_terms(
     second : :class:`numpy.ndarray`, optional
         Codes of a residual's map.
     """
-    taken = pulses(plan, codes)
+    datapath = datapath_of(config)
+    taken = datapath.additions(codes)
     reached = _updates(plan)
-    updates = taken @ reached
+    updates = taken @ reached + datapath.tick_updates(plan.source_ticks, plan.slope_words)
     short = taken @ (np.maximum(reached, 2) - reached)
-    scan = _silent_words(plan.source_map, codes, plan.kind == "dense")
+    scan = _silent_words(plan.source_map, codes, plan.kind == "dense") + datapath.queueing(codes)
     rows = ROW_CYCLES * len(plan.row_axis.taps)
-    if plan.datapath == "ramp":
-        # All slopes and potentials at every tick; and no event leaves before all have been sorted.
-        updates = updates + (plan.source_ticks + 1) * 2 * plan.slope_words
-        scan = scan + np.count_nonzero(codes, axis=1)
     residual, added = plan.residual, 0
     if residual is not None:
-        taken = pulses(plan, second)
+        taken = datapath.additions(second)
         # Updates of one word come every other cycle.
         updates = updates + taken @ residual.updates
         turns = len(plan.row_axis.taps) + len(residual.row_axis.taps)
@@ -104,7 +94,7 @@ def most_cycles(plan: "LayerPlan", config: CoreConfig) -> int:
     it leaves silent, and one if the spikes around it now repeat a word.
     """
     def all_on(count: int) -> np.ndarray:
-        return np.full((1, count), config.max_ticks)
+        return np.full((1, count), datapath_of(config).worst_code(config))
 
     second = None if plan.residual is None else all_on(plan.residual.map.places.size)
     candidates = np.array([plan.rows * plan.row_words * config.lanes])

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from ttfs_fpga.hdl import signature
 from ttfs_fpga.hdl.compiler.program import LayerPlan
 from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.datapaths import datapath_of
 from ttfs_fpga.hdl.table import (
     COLUMN_FIELDS,
     ENTRY_WORDS,
@@ -134,7 +135,7 @@ class _Layer:
         self.demand(f.window_rows > 0, "has a window of no rows")
         self.demand(f.membrane_last < words, f"has a window up to word {f.membrane_last} of a "
                     f"membrane memory of {words}")
-        slopes = f.row_step if config.datapath == "ramp" else 0
+        slopes = datapath_of(config).slope_words(f.row_step)
         self.demand(len(self.window) == f.window_rows * f.row_step + slopes,
                     f"has a window of {f.window_rows} rows of {f.row_step} words in the words "
                     f"{f.membrane_base} to {f.membrane_last}")

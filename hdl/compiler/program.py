@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ttfs_fpga.hdl.compiler.cycles import pulses
 from ttfs_fpga.hdl.compiler.layout import Axis, MapPlan
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_fpga.hdl.shapes import Memory, membrane_write_shape
+from ttfs_fpga.hdl.datapaths import datapath_named, datapath_of
+from ttfs_fpga.hdl.shapes import Memory
 from ttfs_fpga.hdl.table import HEADER_FIELDS
 
 __all__ = ["LayerPlan", "Program", "ResidualPlan"]
@@ -58,7 +58,7 @@ class LayerPlan:
 
     ``words`` is W, the words of all its neurons if every pixel began a new one; ``packed`` the
     pixels of a membrane word, and ``pixel_words`` the membrane words of so many pixels;
-    ``slope_words`` those of slopes, as many in the ``ramp`` datapath and none in others;
+    ``slope_words`` those behind its window that the datapath keeps slopes in;
     ``word_step`` the weight words from a membrane word of an event to the next one;
     ``window_rows`` the output rows that the membrane memory holds at a time; ``map_words`` the
     words of the maps it reads; ``bounds`` the exact smallest and largest potential that any input
@@ -125,14 +125,15 @@ class LayerPlan:
     def roofline(self, codes: np.ndarray, second: np.ndarray | None = None) -> np.ndarray:
         """Cycles of an ideal core of so many lanes for each of ``codes [images, inputs]``.
 
-        An update a cycle, as if no pixels were packed; ``serial`` takes each of them once for every
-        set bit of the code. ``ramp`` reads all slopes and updates all potentials at every tick
-        besides, though what shares a walk and what comes before the first spike costs less than
-        that. ``second`` are the codes ``[images, neurons]`` of a residual's map.
+        An update a cycle, as if no pixels were packed: as many for each code as the datapath makes
+        of it, and those that it makes without an event. ``second`` are the codes
+        ``[images, neurons]`` of a residual's map.
         """
-        total = pulses(self, codes) @ self.updates + (self.source_ticks + 1) * 2 * self.slope_words
-        if self.residual is not None:
-            total = total + pulses(self, second) @ self.residual.updates
+        datapath = datapath_named(self.datapath)
+        total = datapath.additions(codes) @ self.updates
+        total = total + datapath.tick_updates(self.source_ticks, self.slope_words)
+        if self.residual is not None and second is not None:
+            total = total + datapath.additions(second) @ self.residual.updates
         return total
 
     def target(self, roofline: np.ndarray) -> np.ndarray:
@@ -188,10 +189,7 @@ class Program:
         yield Memory.TABLE, 0, 0
         # Biases before weights, whose memory they use on their way.
         for word, biases in self._biases():
-            if self.config.datapath == "ramp":
-                yield from self._ramp_bias_writes(word, biases)
-            else:
-                yield from self._bias_writes(word, biases)
+            yield from datapath_of(self.config).bias_writes(self.config, word, biases)
         for which, contents in self.memories.items():
             if which not in (Memory.MEMBRANE, Memory.TABLE):
                 for address, value in sorted(contents.items()):
@@ -209,50 +207,6 @@ class Program:
         for word in range(min(contents) // config.lanes, 1 + max(contents) // config.lanes):
             biases = np.array([contents[word * config.lanes + n] for n in range(config.lanes)])
             yield word, (biases ^ sign) - sign
-
-    def _bias_writes(self, word: int, left: np.ndarray) -> Iterator[tuple[Memory, int, int]]:
-        """Updates that make a word of biases: each adds a code times weights."""
-        config = self.config
-        high = (1 << (config.weight_bits - 1)) - 1
-        add = 0
-        while left.any() or not add:
-            # The least code whose multiples reach furthest: what is left gets small quickly.
-            reach = int(np.abs(left).max())
-            code = min(config.max_ticks, max(1, -(-reach // high)))
-            if config.datapath == "serial":
-                # Only a pulse can be added: the one that reaches furthest of those below.
-                code = 1 << (code.bit_length() - 1)
-            factors = np.clip(np.rint(left / code).astype(int), -high, high)
-            left = left - factors * code
-            yield from self._update_writes(word, factors, code, add)
-            add = 1
-
-    def _ramp_bias_writes(self, word: int, left: np.ndarray) -> Iterator[tuple[Memory, int, int]]:
-        """The same without multiplying: from the highest digit on, add weights and double."""
-        shape = membrane_write_shape()
-        keep = shape.const({"keep": 1}).as_value().value
-        double = shape.const({"add": 1}).as_value().value
-        places = self.config.weight_bits - 1
-        digits = []
-        while left.any() or not digits:
-            digits.append(np.sign(left) * (np.abs(left) & ((1 << places) - 1)))
-            left = np.sign(left) * (np.abs(left) >> places)
-        for place, digit in enumerate(reversed(digits)):
-            for _ in range(places if place else 0):
-                yield Memory.MEMBRANE, word, keep
-                yield Memory.MEMBRANE, word, double
-            if digit.any() or not place:
-                yield from self._update_writes(word, digit, 1, int(place > 0))
-
-    def _update_writes(
-        self, word: int, factors: np.ndarray, code: int, add: int
-    ) -> Iterator[tuple[Memory, int, int]]:
-        """Weights where an update of the word finds them, and the update."""
-        parts = self.config.weight_parts
-        for part, value in enumerate(self.config.pack_weights(factors)):
-            yield Memory.WEIGHTS, word // parts * parts + part, value
-        data = membrane_write_shape().const({"code": code, "add": add})
-        yield Memory.MEMBRANE, word, data.as_value().value
 
     def memory_words(self, which: Memory) -> list[int]:
         """Initial contents of a memory, one integer for each of its own words."""

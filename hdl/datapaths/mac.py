@@ -1,11 +1,19 @@
 """The ``mac`` datapath: every lane multiplies its weight by the event's code and accumulates."""
 
+from collections.abc import Iterator
+
+import numpy as np
 from amaranth.hdl import Module, Signal, signed
 
+from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.datapaths.biases import multiples
+from ttfs_fpga.hdl.datapaths.datapath import Datapath
 from ttfs_fpga.hdl.datapaths.lanes import Lanes
 from ttfs_fpga.hdl.datapaths.mac_dsp import MacPair
+from ttfs_fpga.hdl.datapaths.sequencer import Sequencer
+from ttfs_fpga.hdl.shapes import Memory
 
-__all__ = ["MacLanes"]
+__all__ = ["Mac", "MacLanes"]
 
 #: Lanes that share a DSP block of the iCE40 UP5K, in pairs: it has eight, and the requantiser's
 #: multiplier takes one of them.
@@ -52,3 +60,19 @@ class MacLanes(Lanes):
             m.d.sync += product.eq(self.i.weights[lane] * code)
             m.d.comb += self.memory.sums[lane].eq(self.memory.potentials[lane] + product)
         return m
+
+
+class Mac(Datapath):
+    """An event is one update of a word, times its code."""
+
+    name = "mac"
+    summary = "multiplies"
+    multipliers = "one a lane"
+    lanes = MacLanes
+    sequencer = Sequencer
+
+    def bias_writes(
+        self, config: CoreConfig, word: int, biases: np.ndarray
+    ) -> Iterator[tuple[Memory, int, int]]:
+        """Codes times weights."""
+        return multiples(config, word, biases)

@@ -1,15 +1,22 @@
 """The ``ramp`` datapath: spikes raise slopes, and at every tick slopes raise potentials."""
 
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 from amaranth.hdl import Module, Mux, Signal, ValueLike, signed
 from amaranth.lib import data
 
 from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.datapaths.biases import shifted_digits
+from ttfs_fpga.hdl.datapaths.datapath import Datapath, DeviceNeeds
 from ttfs_fpga.hdl.datapaths.lanes import Lanes, Use
-from ttfs_fpga.hdl.shapes import ramp_operand_shape, ramp_update_shape
+from ttfs_fpga.hdl.datapaths.ordering import OrderingQueue
+from ttfs_fpga.hdl.datapaths.ramp_sequencer import RampSequencer
+from ttfs_fpga.hdl.protocols import Layer
+from ttfs_fpga.hdl.shapes import Memory, ramp_operand_shape, ramp_update_shape
 
-__all__ = ["RampLanes"]
+__all__ = ["Ramp", "RampLanes"]
 
 
 class RampLanes(Lanes):
@@ -78,3 +85,82 @@ class RampLanes(Lanes):
                     Mux(keeps, self.memory.sums[lane], self.i.weights[lane]))
             m.d.comb += self.memory.sums[lane].eq(self.memory.potentials[lane] + operand)
         return m
+
+
+class Ramp(Datapath):
+    """Events come in the order of time and raise slopes; every tick, slopes raise potentials.
+
+    What shares a walk and what comes before the first spike costs less than is reckoned here.
+    """
+
+    name = "ramp"
+    summary = "adds only, dense layers"
+    lanes = RampLanes
+    sequencer = RampSequencer
+    rows = False
+    shows_time = True
+    # Reached with one seed: 36.8 MHz. The ordering queue takes the block RAM that is left.
+    devices = {"iCE40UP5K": DeviceNeeds(
+        most_hz=36_000_000, in_registers=(("requantiser", "places"),))}
+
+    def queue(self, config: CoreConfig) -> OrderingQueue:
+        """Sorts events by their ticks."""
+        return OrderingQueue(config)
+
+    def queue_inputs(self, queue: Any, accumulating: Any, purge: Any) -> list[Any]:
+        """The layer and its ticks; and a list for every code, which is emptied."""
+        return [
+            queue.start.eq(accumulating.start),
+            queue.ticks.eq(accumulating.entry.source_ticks),
+            queue.forget.eq(purge.active),
+            queue.forget_code.eq(purge.word),
+        ]
+
+    def constants(self, config: CoreConfig) -> dict[str, int]:
+        """Dense layers have no rows, windows, pools or runs of samples."""
+        return {
+            "chunk_last": -1, "slot_shift": config.slot_bits, "rows_last": 0, "pitch": 0,
+            "pool_last": 0, "across_last": 0, "halves": 0, "destination_row": 0,
+            "run_last": 0, "gap": 0,
+        }
+
+    def purge_words(self, config: CoreConfig) -> int:
+        """A list of events for every code."""
+        return 1 << config.tick_bits
+
+    def refusal(self, layer: Layer) -> str | None:
+        """Convolutions and residuals."""
+        if layer.kind != "dense":
+            return (
+                f"is a convolution ({layer.kind}), and the ramp datapath runs dense layers only, "
+                f"because it needs events in the order of time and a convolution needs them in "
+                f"that of rows; choose the datapath mac or serial"
+            )
+        if layer.second_source is not None:
+            return (
+                "has a residual input, and the ramp datapath adds none; choose the datapath mac or "
+                "serial"
+            )
+        return None
+
+    def slope_words(self, row_words: int) -> int:
+        """A slope for every potential."""
+        return row_words
+
+    def bias_writes(
+        self, config: CoreConfig, word: int, biases: np.ndarray
+    ) -> Iterator[tuple[Memory, int, int]]:
+        """Weights added and doubled."""
+        return shifted_digits(config, word, biases)
+
+    def tick_updates(self, source_ticks: int, slope_words: int) -> int:
+        """Every slope is read and every potential updated."""
+        return (source_ticks + 1) * 2 * slope_words
+
+    def queueing(self, codes: np.ndarray) -> np.ndarray | int:
+        """No event leaves before all have been sorted."""
+        return np.count_nonzero(codes, axis=1)
+
+    def sizes(self, config: CoreConfig) -> dict[str, int]:
+        """The queue has room for the largest map, and dense layers fire small ones."""
+        return {"map_words": min(config.map_words, config.input_words)}

@@ -21,7 +21,7 @@ from tests.support.routed import shell
 from ttfs_fpga.boards import analysis, bitstream, report
 from ttfs_fpga.boards.bitstream import SEEDS, make_bitstream, make_plan, seeds_of
 from ttfs_fpga.boards.registry import BOARDS
-from ttfs_fpga.boards.toolchain import FAMILIES, Tool, Toolchain, find_toolchain
+from ttfs_fpga.boards.toolchain import Tool, Toolchain, find_toolchain
 from ttfs_sw.common.errors import FailureError, InputError, ToolError
 
 
@@ -265,7 +265,7 @@ def test_plan_is_the_same_in_every_process_and_holds_no_path(board, request):
     plan = make_plan(board, Blinker(36e6))
     assert not any(here in content for content in plan.files.values())
     commands = json.loads(plan.files["build_top.json"])["commands"]
-    assert tuple(command[0] for command in commands) == FAMILIES[board.family]
+    assert tuple(command[0] for command in commands) == tuple(board.family.tools)
 
 
 def real_toolchain(board):
@@ -287,7 +287,7 @@ def test_real_tools_make_a_bitstream(name, tmp_path):
     )
     assert made.missed is None and len(made.trials) == 2
     content = made.path.read_bytes()
-    assert {"ice40": b"\x7e\xaa\x99\x7e", "ecp5": b"\xff\xff\xbd\xb3"}[board.family] in content
+    assert {"ice40": b"\x7e\xaa\x99\x7e", "ecp5": b"\xff\xff\xbd\xb3"}[board.family.name] in content
     assert len(content) < board.flash_offset
     assert made.nextpnr["utilization"]
 

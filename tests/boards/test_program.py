@@ -22,7 +22,7 @@ def files(tmp_path):
     """A pretended bitstream and a real image for a board."""
 
     def make(board):
-        preamble = {"ice40": b"\x7e\xaa\x99\x7e", "ecp5": b"\xff\xff\xbd\xb3"}[board.family]
+        preamble = {"ice40": b"\x7e\xaa\x99\x7e", "ecp5": b"\xff\xff\xbd\xb3"}[board.family.name]
         bitstream = tmp_path / f"{board.name}{board.bitstream_suffix}"
         bitstream.write_bytes(b"\xff\x00\x00\xff" + preamble + bytes(1000))
         image = tmp_path / f"{board.name}.img"

@@ -47,6 +47,11 @@ def test_memories_that_are_named_are_in_the_core(board):
         assert "cell $mul" in modules[f"core.{part}"]
 
 
+def test_boards_are_told_apart():
+    # What is made of a board is kept under it.
+    assert len(set(BOARDS.values())) == len(BOARDS)
+
+
 @pytest.mark.parametrize("datapath", DATAPATHS)
 def test_a_board_with_another_datapath(datapath):
     board = BOARDS["icebreaker"]

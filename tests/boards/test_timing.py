@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.routed import cell, one_register, sdf, wire
-from ttfs_fpga.boards.cell_timing import Device, device_timing
+from ttfs_fpga.boards.cell_timing import CellTable
+from ttfs_fpga.boards.families import device_timing, origin
 from ttfs_fpga.boards.sdf import read_sdf
-from ttfs_fpga.boards.timing import Hop, Timing, origin
+from ttfs_fpga.boards.timing import Hop, Timing
 from ttfs_sw.common.errors import FailureError
 
 UP5K = device_timing("iCE40UP5K-SG48")
@@ -193,15 +194,15 @@ BARE = {"TOPOUTPUT_SELECT": 3, "BOTOUTPUT_SELECT": 3}
 def test_chained_blocks_without_registers_add_up(count):
     text = chain(count)
     # As nextpnr sees it, no path is longer than one wire.
-    plain = Timing(read_sdf(text.splitlines()), _AsNextpnr(UP5K.clocks, {}), {})
+    plain = Timing(read_sdf(text.splitlines()), _AsNextpnr(UP5K.clocks), {})
     assert next(plain.paths()).ps == 1000 + 1000 + 100
     path = follow(text, dsp={f"m{n}": BARE for n in range(count)}).slowest()["pll/OUT"]
     assert path.ps == 1000 + count * (4305 + 3535 + 1737) + (count + 1) * 1000 + 500
     assert path.cells() == ["a", *(f"m{n}" for n in range(count)), "b"]
 
 
-class _AsNextpnr(Device):
-    def complete(self, name, cell, ports, dsp):
+class _AsNextpnr(CellTable):
+    def completed(self, name, cell, ports, parameters):
         return cell
 
 

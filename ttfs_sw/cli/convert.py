@@ -160,20 +160,23 @@ def convert(options: Namespace) -> Outcome:
     title = f"{options.model}: {folder}"
     try:
         with bar("fine-tune", quiet=options.quiet) as progress:
-            report = run(
+            found = run(
                 options.model, dataset, folder, config, weights=options.weights, mean=options.mean,
                 std=options.std, scale=options.scale, epochs=options.finetune,
                 max_loss=options.max_loss, progress=progress,
             )
     except RejectedError as error:
-        return Outcome(error.report, describe("convert", error.report), title=title,
-                       failure=str(error), folder=folder)
+        report = error.report.as_dict()
+        return Outcome(report, describe("convert", report), title=title, failure=str(error),
+                       folder=folder)
     reasons = refusals(Network.load(folder / "network.npz"))
-    report["boards"] = [name for name, reason in reasons.items() if reason is None]
-    report["refusals"] = {name: reason for name, reason in reasons.items() if reason}
-    failure = check_accuracy(options, report["accuracy_network"])
-    if board is not None and board.name in report["refusals"]:
-        failure = failure or f"{board.name} does not take it: {reasons[board.name]}"
+    refused = {name: reason for name, reason in reasons.items() if reason}
+    found = dataclasses.replace(
+        found, boards=[name for name in reasons if name not in refused], refusals=refused)
+    failure = check_accuracy(options, found.accuracy_network)
+    if board is not None and board.name in refused:
+        failure = failure or f"{board.name} does not take it: {refused[board.name]}"
+    report = found.as_dict()
     return Outcome(
         report, describe("convert", report), title=title, failure=failure, folder=folder)
 

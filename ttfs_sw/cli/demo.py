@@ -142,7 +142,7 @@ def run(
         "dataset": data.name,
         "board": board.name,
         "accuracy": {
-            "float": trained["accuracy_float"],
+            "float": trained.accuracy_float,
             "network": evaluated.accuracy,
             "rtl": compared["accuracy"],
         },

@@ -9,10 +9,10 @@ import platform
 import shutil
 from collections.abc import Iterator
 
+from ttfs_fpga.boards.families import FAMILIES
 from ttfs_fpga.boards.program import INSTALL, NAMES
 from ttfs_fpga.boards.registry import BOARDS
 from ttfs_fpga.boards.toolchain import (
-    FAMILIES,
     find_program,
     find_tool,
     install_command,
@@ -117,13 +117,10 @@ def _programs() -> Iterator[dict]:
 
 def _toolchain() -> Iterator[dict]:
     kinds = wanted_kinds()
-    families = {
-        name: [family for family in FAMILIES if name in FAMILIES[family]]
-        for tools in FAMILIES.values() for name in tools
-    }
-    for name, members in families.items():
+    for name in dict.fromkeys(name for family in FAMILIES.values() for name in family.tools):
         found = next(filter(None, (find_tool(kind, name) for kind in kinds)), None)
-        boards = ", ".join(board.name for board in BOARDS.values() if board.family in members)
+        boards = ", ".join(board.name for board in BOARDS.values()
+                           if name in board.family.tools)
         install = install_command(kinds[0], [name]).removeprefix("run `").removesuffix("`")
         yield _finding(
             name, found and found.path, found and found.version, f"build --board {boards}", install

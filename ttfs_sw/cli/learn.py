@@ -76,14 +76,15 @@ def train(options: Namespace) -> Outcome | None:
 
     leader = distributed.leading()
     with bar("train", quiet=options.quiet or not leader) as progress:
-        report = run(config, dataset, folder, progress, resume=options.resume)
+        found = run(config, dataset, folder, progress, resume=options.resume)
     if not leader:
         return None
+    report = found.as_dict()
     return Outcome(
         report,
         describe("train", report),
         title=f"{config.name}: {folder}",
-        failure=check_accuracy(options, report["accuracy_network"]),
+        failure=check_accuracy(options, found.accuracy_network),
         folder=folder,
     )
 

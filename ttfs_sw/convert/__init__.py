@@ -16,7 +16,6 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -67,7 +66,7 @@ def convert(
     epochs: int = 0,
     max_loss: float | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:
+) -> report.Conversion:
     """Convert a trained ReLU network and write ``network.npz``.
 
     Parameters
@@ -97,11 +96,6 @@ def convert(
         takes it; with 100 nothing is judged.
     progress : callable or ``None``
         Called as ``progress(done, total)``, in images of that training.
-
-    Returns
-    -------
-    :class:`dict`
-        :func:`ttfs_sw.convert.report.compare`, and how the conversion was done.
 
     Raises
     ------
@@ -137,9 +131,7 @@ def convert(
     )
     codes = data.encode(pixels)
     calibrate(quantised, relu, images, codes, config.network.window, folded.constants)
-    tuned = {}
-    if epochs:
-        tuned["finetune"] = finetune(quantised, config, data, epochs, progress)
+    tuned = finetune(quantised, config, data, epochs, progress) if epochs else None
     network = data.export(quantised)
     problem = quantise.overflow(network, config.network.accumulator_bits)
     if problem:
@@ -147,31 +139,35 @@ def convert(
             f"{problem}; take fewer weight bits or ticks with --set weight_bits or --set ticks, or "
             "allow a wider accumulator with --set accumulator_bits"
         )
-    found = report.compare(network, relu, folded, dataset, data.maximum)
+    compared = report.compare(network, relu, folded, dataset, data.maximum)
     bounds = network.bounds()
-    found |= {
-        "model": type(model).__name__ if isinstance(model, nn.Module) else str(model),
-        "weights": None if weights is None else str(weights),
-        **tuned,
-        **pixel.report(),
-        "dataset": dataset.name,
-        "seed": config.seed,
-        "calibrated_on": len(images),
-        "bounds": [list(bound) for bound in bounds],
-        "accumulator_bits": max(
+    found = report.Conversion(
+        **vars(compared),
+        model=type(model).__name__ if isinstance(model, nn.Module) else str(model),
+        weights=None if weights is None else str(weights),
+        finetune=tuned,
+        pixel_scale=pixel.scale,
+        pixel_scale_from=pixel.origin,
+        brightest_pixel=pixel.brightest,
+        dataset=dataset.name,
+        seed=config.seed,
+        calibrated_on=len(images),
+        bounds=[list(bound) for bound in bounds],
+        accumulator_bits=max(
             max(high.bit_length(), (-low - 1).bit_length()) + 1 for low, high in bounds),
-        "notes": folded.notes,
-        "sha256": network.sha256,
-        "seconds": time.perf_counter() - started,
-    }
+        notes=folded.notes,
+        sha256=network.sha256,
+        seconds=time.perf_counter() - started,
+    )
     for note in folded.notes:
         logger.info("%s", note)
     count = len(images)
     calibration = Calibration(
         data.x[:count].numpy(), images, codes, data.y[:count].numpy())
     try:
-        verdict.judge(found, network, quantised, relu, folded, calibration, max_loss,
-                      weights=weights is not None or not _FUNCTION.fullmatch(str(model)))
+        found = verdict.judge(
+            found, network, quantised, relu, folded, calibration, max_loss,
+            weights=weights is not None or not _FUNCTION.fullmatch(str(model)))
     except verdict.RejectedError as error:
         if not (folder / "network.npz").exists():
             raise
@@ -183,7 +179,7 @@ def convert(
     _write(folder, config, relu, quantised, data.maximum)
     # Last: whoever sees the network sees all that belongs to it.
     network.save(folder / "network.npz")
-    return found | {"files": [str(folder / "network.npz")]}
+    return dataclasses.replace(found, files=[str(folder / "network.npz")])
 
 
 def keep(folder: Path, *inputs: object) -> None:
@@ -240,7 +236,8 @@ def read_model(
     Parameters and exceptions are those of :func:`convert`.
     """
     shape, trained = dataset.shape, None
-    module, function, name = None, None, str(model)
+    module: nn.Module | None = None
+    name, function = str(model), None
     if isinstance(model, nn.Module):
         module, name = model, type(model).__name__
     elif function := _FUNCTION.fullmatch(name):
@@ -251,12 +248,12 @@ def read_model(
         program = source.program_of(module, shape, name, function and function["path"])
     elif weights is not None:
         raise InputError(f"--weights go with a module.py:function, but {model} has its own weights")
-    elif Path(model).suffix == ".pt2":
-        program = archive.read(model, str(model))
-    elif Path(model).suffix == ".py":
+    elif Path(name).suffix == ".pt2":
+        program = archive.read(name, name)
+    elif Path(name).suffix == ".py":
         raise InputError(f"say which function of {model} gives the model: {model}:FUNCTION")
     else:
-        tensors = source.load_tensors(model)
+        tensors = source.load_tensors(name)
         if source.PIXEL_SCALE in tensors:
             trained = tensors.pop(source.PIXEL_SCALE).item()
         elif all(name.startswith(state.OURS) for name in tensors):

@@ -21,18 +21,19 @@ class Arithmetic(Values):
     """The operations that scale, shift and add, each under its name in ATen."""
 
     def _on_batch_norm(self, node: Node) -> Map | Sums:
-        mean, variance, gamma, beta = (
-            self._array(node.arguments.get(name))
+        given = {
+            name: self._array(value)
             for name in ("running_mean", "running_var", "weight", "bias")
-        )
-        if mean is None or variance is None:
+            if (value := node.arguments.get(name)) is not None
+        }
+        if not {"running_mean", "running_var"} <= given.keys():
             raise refuse(node, "it has no running statistics; use track_running_stats=True")
-        variance = variance + node.arguments["eps"]
+        variance = given["running_var"] + node.arguments["eps"]
         if not (variance > 0).all():
             raise refuse(node, "its running variance and eps are not above 0 together, so that it "
                          "divides by zero")
-        scale = (1 if gamma is None else gamma) / np.sqrt(variance)
-        offset = (0 if beta is None else beta) - mean * scale
+        scale = given.get("weight", 1) / np.sqrt(variance)
+        offset = given.get("bias", 0) - given["running_mean"] * scale
         return self._affine(self._value(node.arguments["input"], node), scale, offset, node)
 
     def _on_add(self, node: Node) -> Map | Sums:
@@ -93,13 +94,14 @@ class Arithmetic(Values):
             or (right.layer == left.layer and (left.scale == 1).all())
         ):
             left, right = right, left
-        if isinstance(right, Sums):
+        if isinstance(left, Sums) and isinstance(right, Sums):
             which = (f"both {left.name} and {right.name} have" if left.name != right.name
                      else f"it adds two sums of {left.name}, which has")
             raise refuse(
                 node, f"{which} weights, and a layer has one source with weights; use an identity "
                 "shortcut, of a map of the same shape"
             )
+        assert isinstance(right, Map), "of a map and sums the map is on the right now"
         self.layers.check(right, node)
         main = self._identity(left, node) if isinstance(left, Map) else left
         self.layers.check_chain(main.source, node)

@@ -1,12 +1,12 @@
 """Which of its integers cost a network most: each kind alone, in an otherwise real network."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 
 from ttfs_sw.convert.calibrate import Calibration
+from ttfs_sw.convert.report import CostReport
 from ttfs_sw.training.models import QuantisedNetwork, ReluNetwork
 
 __all__ = ["Cost", "advice", "costs"]
@@ -39,9 +39,9 @@ class Cost:
     lost: float
     error: float
 
-    def report(self, names: Sequence[str]) -> dict[str, Any]:
-        """The same as plain data, with the layer's name."""
-        return {"module": _name(self.layer, names), **dataclasses.asdict(self)}
+    def report(self, names: Sequence[str]) -> CostReport:
+        """The same with the layer's name."""
+        return CostReport(module=_name(self.layer, names), **dataclasses.asdict(self))
 
 
 @torch.no_grad()
@@ -118,7 +118,9 @@ def advice(
         [*ways, tune])
 
 
-def _firing(index: int, quantised: QuantisedNetwork, scale: torch.Tensor):
+def _firing(
+    index: int, quantised: QuantisedNetwork, scale: torch.Tensor
+) -> Callable[[int, torch.Tensor], torch.Tensor]:
     """What stands for the ReLUs of a network whose layer ``index`` alone has codes."""
     ticks = quantised.fires[index].ticks
 

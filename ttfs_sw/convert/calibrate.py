@@ -14,17 +14,18 @@ Layer by layer, each reading the codes of the layers already done:
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional
+from torch.utils.hooks import RemovableHandle
 
 from ttfs_sw.convert.layers import Folded
 from ttfs_sw.convert.rounding import moments, refit, round_weights
 from ttfs_sw.convert.scales import set_scale
 from ttfs_sw.training.models import QuantisedNetwork, ReluNetwork
+from ttfs_sw.training.qat import Fire, QuantisedLayer
 
 __all__ = ["Calibration", "activations", "calibrate", "relu_network", "settle_constants"]
 
@@ -74,7 +75,7 @@ def relu_network(folded: Folded, dtype: torch.dtype = torch.float32) -> ReluNetw
 @torch.no_grad()
 def activations(relu: ReluNetwork, images: torch.Tensor) -> list[torch.Tensor]:
     """What the neurons of each layer receive, before pooling and firing; the logits last."""
-    found = []
+    found: list[torch.Tensor] = []
     with _hooks(layer.register_forward_hook(lambda module, given, out: found.append(out))
                 for layer in relu.layers):
         relu(images)
@@ -119,10 +120,9 @@ def calibrate(
             layer.weight.copy_(source.weight)
             layer.bias.copy_(source.bias)
     wanted = activations(relu, images)
-    handles = []
+    handles: list[RemovableHandle] = []
     for index, (layer, received) in enumerate(zip(network.layers, wanted, strict=True)):
         fire = network.fires[index] if index < len(network.fires) else None
-        reader = network.layers[index + 1] if index in constants else None
         if layer.plan.learned:
             handles += [
                 layer.register_forward_pre_hook(functools.partial(
@@ -131,16 +131,17 @@ def calibrate(
             ]
         if fire is not None:
             handles.append(fire.register_forward_pre_hook(functools.partial(_set_window, window)))
-        if reader is not None:
-            value = layer.bias[-1].clone()
-            handles.append(fire.register_forward_hook(functools.partial(_settle, value, reader)))
+            if index in constants:
+                settle = functools.partial(
+                    _settle, layer.bias[-1].clone(), network.layers[index + 1])
+                handles.append(fire.register_forward_hook(settle))
     with _hooks(handles):
         network(codes)
 
 
 def _step(
-    layer: nn.Module, fire: nn.Module | None, received: torch.Tensor, window: float
-) -> float:
+    layer: QuantisedLayer, fire: Fire | None, received: torch.Tensor, window: float
+) -> float | torch.Tensor:
     """What a step of a layer's codes will be worth, judged by what it should receive."""
     if fire is None:
         # Logits are compared, not rounded; but what is that small decides nothing.
@@ -153,10 +154,13 @@ def _step(
     return window * found
 
 
-def _find_weights(step: float, wanted: torch.Tensor, layer: nn.Module, given: tuple) -> None:
+def _find_weights(
+    step: float | torch.Tensor, wanted: torch.Tensor, layer: QuantisedLayer,
+    given: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None],
+) -> None:
     """Set a layer's weights and their scale from the codes that it is about to read."""
     codes, source_scale, second, second_scale = given
-    if second is not None:
+    if second is not None and second_scale is not None:
         wanted = wanted - second.float() * second_scale
     found = moments(layer, codes, wanted)
     refit(layer, found, source_scale)
@@ -165,20 +169,21 @@ def _find_weights(step: float, wanted: torch.Tensor, layer: nn.Module, given: tu
 
 
 def _correct_bias(
-    wanted: torch.Tensor, layer: nn.Module, given: tuple, result: tuple[torch.Tensor, torch.Tensor]
+    wanted: torch.Tensor, layer: QuantisedLayer, given: tuple,
+    result: tuple[torch.Tensor, torch.Tensor],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Shift a layer's biases by the mean error of its membranes; give the membranes it has then."""
     membrane, unit = result
     over = [axis for axis in range(membrane.ndim) if axis != 1]
     error = wanted.mean(dim=over, dtype=torch.float64) - membrane.double().mean(dim=over) * unit
     before = torch.floor(layer.bias / unit + 0.5)
-    layer.bias += error.to(layer.bias.dtype)
+    layer.bias.add_(error.to(layer.bias.dtype))
     moved = (torch.floor(layer.bias / unit + 0.5) - before).to(membrane.dtype)
     return membrane + moved.view(-1, *[1] * (membrane.ndim - 2)), unit
 
 
 def _set_window(
-    part: float, fire: nn.Module, given: tuple[torch.Tensor, torch.Tensor]
+    part: float, fire: Fire, given: tuple[torch.Tensor, torch.Tensor]
 ) -> None:
     """Set the window of a layer from the membranes it is about to fire on."""
     membrane, unit = given
@@ -203,7 +208,8 @@ def _best_step(positive: torch.Tensor, ticks: int) -> torch.Tensor | None:
 
 
 def _settle(
-    value: torch.Tensor, reader: nn.Module, fire: nn.Module, given: tuple, result: tuple
+    value: torch.Tensor, reader: QuantisedLayer, fire: Fire, given: tuple,
+    result: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
 ) -> None:
     """Let the weights that read a constant count with what its code is worth.
 
@@ -214,7 +220,7 @@ def _settle(
 
 
 @contextlib.contextmanager
-def _hooks(handles: Sequence | Iterator) -> Iterator[None]:
+def _hooks(handles: Iterable[RemovableHandle]) -> Iterator[None]:
     """Remove hooks when the block ends."""
     handles = list(handles)
     try:

@@ -2,8 +2,8 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
+from ttfs_sw.convert.report import Finetuning
 from ttfs_sw.training.config import Config
 from ttfs_sw.training.loop import Run, in_parts
 from ttfs_sw.training.models import QuantisedNetwork
@@ -18,7 +18,7 @@ def finetune(
     data: Data,
     epochs: int,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:
+) -> Finetuning:
     """Train ``network`` as integers and leave it as it was in the best of the last epochs.
 
     Parameters
@@ -35,12 +35,6 @@ def finetune(
     progress : callable or ``None``
         Called as ``progress(done, total)``, in images.
 
-    Returns
-    -------
-    :class:`dict`
-        ``epochs``, the ``epoch`` that was kept, and ``accuracy_heldout_before`` and
-        ``accuracy_heldout``.
-
     Raises
     ------
     :exc:`ttfs_sw.common.errors.InputError`
@@ -53,9 +47,9 @@ def finetune(
     # There is a float network already.
     training = dataclasses.replace(config.training, float_epochs=0, epochs=epochs)
     best = Run(dataclasses.replace(config, training=training), data, progress).quantised(network)
-    return {
-        "epochs": epochs,
-        "epoch": best["epoch"],
-        "accuracy_heldout_before": before,
-        "accuracy_heldout": best["accuracy_heldout"],
-    }
+    return Finetuning(
+        epochs=epochs,
+        epoch=best.epoch,
+        accuracy_heldout_before=before,
+        accuracy_heldout=best.accuracy_heldout,
+    )

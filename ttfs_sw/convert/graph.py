@@ -91,6 +91,8 @@ class Folder(Arithmetic):
             if node.in_place:
                 self._check_change(first, node)
             value = self._step(node.plain, first, node)
+            # What reads no tensor makes none here: the step has refused it.
+            assert first is not None
             if node.in_place:
                 self._overwrite(first.name, value, node)
             same = node.in_place or node.plain in SAME

@@ -8,7 +8,6 @@ images can show that an assumption was wrong: they are then recognised better wi
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -66,11 +65,6 @@ class Pixels:
         """What the model reads for a byte of :attr:`maximum`."""
         return self.maximum / self.scale
 
-    def report(self) -> dict[str, Any]:
-        """What the report of a conversion says of all this."""
-        return {"pixel_scale": self.scale, "pixel_scale_from": self.origin,
-                "brightest_pixel": self.brightest}
-
 
 def settle(scale: float | None, dataset: Dataset, trained: float | None = None) -> Pixels:
     """Decide what the pixels of ``dataset`` are divided by.
@@ -90,7 +84,7 @@ def settle(scale: float | None, dataset: Dataset, trained: float | None = None) 
     if scale is not None and not (math.isfinite(scale) and scale > 0):
         raise InputError(f"--scale must be above 0, not {scale:g}: pixels are divided by it")
     said = ((scale, GIVEN), (trained, TRAINED), (dataset.white, DECLARED), (BYTES, ASSUMED))
-    value, origin = next(pair for pair in said if pair[0] is not None)
+    value, origin = next((value, origin) for value, origin in said if value is not None)
     return Pixels(float(value), origin, int(dataset.x_train.max()))
 
 
@@ -128,7 +122,7 @@ def check(
     found = errors(pixels.scale)
     others = {scale: errors(scale) for scale in {BYTES, max(pixels.brightest, 1), 1}
               if scale != pixels.scale}
-    best = min(others, key=others.get, default=None)
+    best = min(others, key=others.__getitem__, default=None)
     if best is not None and others[best] <= min(SHARE * found, found - POINTS):
         who = "as assumed" if pixels.origin == ASSUMED else "as the dataset says"
         raise InputError(

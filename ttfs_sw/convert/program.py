@@ -133,6 +133,11 @@ class Program:
     place: int = 0
     notes: list[str] = dataclasses.field(default_factory=list)
 
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape of one image as the model reads it; -1 for a size that is left open."""
+        return tuple(-1 if size is None else size for size in self.shapes[self.input][1:])
+
 
 def reads(value: Any) -> Iterator[str]:
     """Names of the tensors in an argument, or in all of them."""

@@ -60,6 +60,7 @@ def prove(
         If they do not; the message has the first operation from which on they differ.
     """
     program, shape = folded.program, folded.topology.input_shape
+    assert program is not None, "only layers made for a test stand for no program"
     images = torch.cat([images[:REAL].double(), random_images(shape)])
     maps = _maps(images, shape, mean, std)
     wanted, largest = reference.logits(program, maps)
@@ -113,7 +114,7 @@ def steps(
 def evaluate(layers: Layers, value: Map | Sums, images: torch.Tensor) -> torch.Tensor:
     """What a value stands for, by the layers up to it, as torch has it: channels first."""
     source = value if isinstance(value, Map) else value.source
-    plans, weights = (list(items[: source.layer + 1]) for items in (layers.plans, layers.weights))
+    plans, weights = layers.plans[: source.layer + 1], layers.weights[: source.layer + 1]
     if isinstance(value, Sums):
         plans.append(value.plan)
         weights.append((value.weight, value.bias))
@@ -182,7 +183,7 @@ def _maps(
 @torch.no_grad()
 def _run(module: nn.Module, program: Program, maps: torch.Tensor) -> tuple[torch.Tensor, float]:
     """The module's own logits, in float64 if it can, and how exact they are."""
-    maps = maps.reshape(len(maps), *program.shapes[program.input][1:])
+    maps = maps.reshape(len(maps), *program.image_shape)
     types = [item for node in program.nodes
              if isinstance(item := node.arguments.get("dtype"), torch.dtype)
              and item.is_floating_point]

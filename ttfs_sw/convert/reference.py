@@ -55,8 +55,7 @@ def _run(program: Program, images: torch.Tensor) -> Iterator[tuple[str, torch.Te
     """Name and tensor of one operation after another."""
     known = {name: tensor.detach().double() if tensor.is_floating_point() else tensor
              for name, tensor in program.tensors.items()}
-    reads = program.shapes[program.input][1:]
-    known[program.input] = images.double().reshape(len(images), *reads).clone()
+    known[program.input] = images.double().reshape(len(images), *program.image_shape).clone()
 
     def given(argument: Any) -> Any:
         if isinstance(argument, Ref):

@@ -81,7 +81,7 @@ def moments(layer: QuantisedLayer, codes: torch.Tensor, wanted: torch.Tensor) ->
     every = -(-len(codes) // most)
     size = max(1, HELD // (positions * groups * inputs))
     # In float64 the sums of products of codes are exact, and so their variances not below zero.
-    squares = products = cross = mean = wanted_mean = 0.0
+    squares = products = cross = mean = wanted_mean = torch.zeros((), dtype=torch.float64)
     count, joint = 0, inputs <= JOINT
     for part, target in zip(
         codes[::every].split(size), wanted[::every].split(size), strict=True
@@ -114,7 +114,7 @@ def moments(layer: QuantisedLayer, codes: torch.Tensor, wanted: torch.Tensor) ->
 @torch.no_grad()
 def refit(layer: QuantisedLayer, found: Moments, source_scale: torch.Tensor) -> None:
     """Move the weights of ``layer`` to where they make the best of the codes that they read."""
-    if found.covariance is None:
+    if found.covariance is None or found.cross is None:
         return
     groups, inputs = found.variance.shape
     weight = layer.weight.double().view(groups, -1, inputs)

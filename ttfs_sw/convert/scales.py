@@ -32,7 +32,7 @@ def set_scale(
     source_scale: torch.Tensor,
     second_scale: torch.Tensor | None,
     variance: torch.Tensor,
-    step: float,
+    step: float | torch.Tensor,
 ) -> None:
     """Set the weight scale of ``layer``, or the shift of its residual, which stands for one.
 
@@ -44,7 +44,7 @@ def set_scale(
         Real value of a code that it reads, and of one that it adds.
     variance : :class:`torch.Tensor`
         Of the codes that each weight meets; it broadcasts over the weights.
-    step : :class:`float`
+    step : :class:`float` or :class:`torch.Tensor`
         Real value of a step of what it sends.
     """
     source_scale = source_scale.double()

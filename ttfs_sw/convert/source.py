@@ -56,6 +56,8 @@ def build(path: str | os.PathLike, name: str) -> nn.Module:
         raise InputError(f"there is no file {path}; give module.py:function")
     with _neighbours(path.parent), _named(path, "running it"):
         spec = importlib.util.spec_from_file_location(f"_ttfs_user_{path.stem}", path)
+        if spec is None or spec.loader is None:
+            raise ImportError("it is no Python file; its name must end in .py")
         module = importlib.util.module_from_spec(spec)
         # Dataclasses and pickles of the file's own look themselves up there.
         sys.modules[spec.name] = module
@@ -272,9 +274,9 @@ def run(model: nn.Module, images: torch.Tensor, place: int) -> torch.Tensor:
     raise InputError(f"it fails on {len(images)}: {_first_line(errors[-1])}") from errors[-1]
 
 
-def is_lazy(value: object) -> bool:
+def is_lazy(value: torch.Tensor) -> bool:
     """Whether a parameter or buffer has no size yet."""
-    return isinstance(value, nn.parameter.UninitializedTensorMixin)
+    return nn.parameter.is_lazy(value)
 
 
 def _kind(model: nn.Module) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import torch
 
@@ -52,13 +53,17 @@ def program_of(tensors: dict[str, torch.Tensor], topology: Topology, source: str
     return _Writer(topology, source).write(layers, all(name.startswith(OURS) for name in tensors))
 
 
-def _layers(tensors: dict[str, torch.Tensor], source: str) -> list[tuple[str, dict, dict]]:
+#: The numbers of one module, by their names in it.
+Tensors = dict[str, torch.Tensor]
+
+
+def _layers(tensors: Tensors, source: str) -> list[tuple[str, Tensors, Tensors]]:
     """Name, weights and batch-norm of each layer, in order."""
-    groups: dict[str, dict[str, torch.Tensor]] = {}
+    groups: dict[str, Tensors] = {}
     for name, tensor in tensors.items():
         module, _, leaf = name.rpartition(".")
         groups.setdefault(module, {})[leaf] = tensor
-    layers = []
+    layers: list[tuple[str, Tensors, Tensors]] = []
     for module, group in groups.items():
         if "running_mean" in group and layers and not layers[-1][2]:
             layers[-1][2].update({name: group[name] for name in _NORM if name in group})
@@ -85,7 +90,7 @@ class _Writer:
         # Names of the maps, the image first.
         self._maps = [Ref("images")]
 
-    def write(self, layers: list[tuple[str, dict, dict]], raster: bool) -> Program:
+    def write(self, layers: list[tuple[str, Tensors, Tensors]], raster: bool) -> Program:
         """All operations; ``raster`` weights read a flattened map position by position."""
         filled = iter(layers)
         shape = self._topology.input_shape
@@ -107,7 +112,7 @@ class _Writer:
         return dataclasses.replace(self._program, output=now.name)
 
     def _layer(
-        self, index: int, plan: LayerPlan, module: str, weights: dict, norm: dict,
+        self, index: int, plan: LayerPlan, module: str, weights: Tensors, norm: Tensors,
         raster: tuple[int, int, int] | None,
     ) -> Ref:
         weight = weights["weight"]
@@ -124,9 +129,8 @@ class _Writer:
                     f"{self._program.source} is of another architecture: {module} has a {name} of "
                     f"{size(tensor.shape)}, but {plan.out_shape[2]} outputs"
                 )
-        source, second, arguments = self._maps[-1], plan.second_source, {}
-        if second is not None:
-            second = self._maps[second + 1]
+        source, arguments = self._maps[-1], dict[str, Any]()
+        second = None if plan.second_source is None else self._maps[plan.second_source + 1]
         if plan.kind == "dense":
             if raster:
                 weight = weight.reshape(-1, *raster).permute(0, 3, 1, 2).flatten(1)

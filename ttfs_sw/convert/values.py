@@ -91,9 +91,8 @@ class Values:
         if whole:
             raise refuse(node, "it makes whole numbers of values that have fractions; leave it out")
 
-    def _array(self, reference: Any) -> np.ndarray | None:
-        if reference is None:
-            return None
+    def _array(self, reference: Any) -> np.ndarray:
+        """The numbers of a constant."""
         if isinstance(reference, Ref):
             return self._constants[reference.name].detach().to(torch.float64).numpy()
         return np.asarray(reference, np.float64)
@@ -110,12 +109,12 @@ class Values:
         bias = node.arguments.get("bias")
         if not self._is_constant(bias) and bias is not None:
             raise refuse(node, "its biases are computed from the image; they must be constants")
-        weight, bias = self._array(weight), self._array(bias)
-        bias = np.zeros(len(weight)) if bias is None else bias
-        self._check_finite(node, weight, bias)
-        return weight, bias
+        weights = self._array(weight)
+        biases = np.zeros(len(weights)) if bias is None else self._array(bias)
+        self._check_finite(node, weights, biases)
+        return weights, biases
 
-    def _check_finite(self, node: Node, *numbers: np.ndarray) -> None:
+    def _check_finite(self, node: Node, *numbers: np.ndarray | float) -> None:
         if not all(np.isfinite(item).all() for item in numbers):
             raise refuse(node, "its numbers are not all finite: there is an infinity or a NaN "
                          "(not a number) among them; has its training diverged?")
@@ -136,8 +135,9 @@ class Values:
         return math.prod(value.shape) if value.flat else value.shape[2]
 
     def _affine(
-        self, value: Map | Sums, scale: np.ndarray, offset: np.ndarray, node: Node
+        self, value: Map | Sums, scale: np.ndarray | float, offset: np.ndarray | float, node: Node
     ) -> Map | Sums:
+        """A value, scaled and then shifted: by one number each, or by one a channel."""
         self._check_finite(node, scale, offset)
         count = self._channels(value)
         scale, offset = (np.broadcast_to(part, count) for part in (scale, offset))

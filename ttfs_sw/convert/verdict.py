@@ -10,8 +10,8 @@ What is asked, on the training images that calibrated and then on the test image
 The verdict is read off the report and steers nothing: no choice is made on a test image.
 """
 
+import dataclasses
 import math
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from ttfs_sw.common.errors import FailureError
 from ttfs_sw.convert import blame
 from ttfs_sw.convert.calibrate import Calibration, activations
 from ttfs_sw.convert.layers import Folded
-from ttfs_sw.convert.report import figures
+from ttfs_sw.convert.report import Conversion, Figures, TrainingFigures, figures
 from ttfs_sw.training.models import QuantisedNetwork, ReluNetwork
 
 __all__ = ["ANY_LOSS", "MAX_LOSS", "RejectedError", "judge"]
@@ -46,25 +46,25 @@ class RejectedError(FailureError):
     ----------
     message : :class:`str`
         What is wrong and what to change.
-    report : :class:`dict`
+    report : :class:`ttfs_sw.convert.report.Conversion`
         What :func:`ttfs_sw.convert.convert` would have returned.
     """
 
-    def __init__(self, message: str, report: dict[str, Any]):
+    def __init__(self, message: str, report: Conversion):
         super().__init__(message)
         self.report = report
 
 
 def judge(
-    report: dict[str, Any], network: Network, quantised: QuantisedNetwork, relu: ReluNetwork,
+    report: Conversion, network: Network, quantised: QuantisedNetwork, relu: ReluNetwork,
     folded: Folded, calibration: Calibration, max_loss: float | None, *, weights: bool = True,
-) -> None:
-    """Add what the training images say to ``report``, and reject the conversion if it is none.
+) -> Conversion:
+    """Return ``report`` with what the training images say, or reject the conversion if it is none.
 
     Parameters
     ----------
-    report : :class:`dict`
-        Of the conversion, with the figures of :func:`ttfs_sw.convert.report.compare`.
+    report : :class:`ttfs_sw.convert.report.Conversion`
+        Of the conversion.
     network, quantised : :class:`ttfs_sw.artifact.network.Network`, its torch twin
         The integers.
     relu, folded : :class:`ttfs_sw.training.models.ReluNetwork`,
@@ -88,17 +88,30 @@ def judge(
         relu(part).argmax(dim=1).numpy() for part in calibration.images.split(BATCH)
     ]) == calibration.labels
     trace = golden.run(network, calibration.pixels)
-    report["training"] = figures(right, trace.winners == calibration.labels)
-    report["max_loss"] = MAX_LOSS if max_loss is None else max_loss
+    known = TrainingFigures(**vars(figures(right, trace.winners == calibration.labels)))
+    allowed = MAX_LOSS if max_loss is None else max_loss
+    report = dataclasses.replace(report, training=known, max_loss=allowed)
     if max_loss is not None and max_loss >= ANY_LOSS:
-        return
+        return report
+    if problem := _silent(relu, folded, calibration):
+        raise RejectedError(problem, report)
+    known = dataclasses.replace(known, recall_float=_recall(right, calibration.labels))
+    report = dataclasses.replace(report, training=known)
+    if problem := _ignorant(known, network.classes, weights):
+        raise RejectedError(problem, report)
+    # Training images are many; of few test images two more or less say nothing.
     problem = (
-        _silent(relu, folded, calibration)
-        or _ignorant(report, right, calibration.labels, network.classes, weights)
-        or _lossy(report, max_loss, quantised, relu, folded, calibration)
+        _lossy("training", known, allowed)
+        or _lossy("test", report, allowed, few=max_loss is None)
     )
     if problem:
-        raise RejectedError(problem, report)
+        costs = blame.costs(quantised, relu, calibration.first(BLAMED))
+        tuned = 0 if report.finetune is None else report.finetune.epochs
+        advice = blame.advice(costs, quantised, folded.names, tuned)
+        raise RejectedError(
+            f"{problem}; {advice}; {ANYWAY}",
+            dataclasses.replace(report, costs=[cost.report(folded.names) for cost in costs]))
+    return report
 
 
 def _silent(relu: ReluNetwork, folded: Folded, calibration: Calibration) -> str | None:
@@ -125,46 +138,39 @@ _REASONS = (
 )
 
 
-def _ignorant(
-    report: dict[str, Any], right: np.ndarray, labels: np.ndarray, classes: int, weights: bool
-) -> str | None:
+def _recall(right: np.ndarray, labels: np.ndarray) -> float:
+    """The mean over the classes: a network that always says the same has a guesser's."""
+    return float(np.mean([right[labels == label].mean() for label in np.unique(labels)]))
+
+
+def _ignorant(known: TrainingFigures, classes: int, weights: bool) -> str | None:
     """Whether the float network knows no more of its images than a guess does."""
-    # The mean over the classes: a network that always says the same has a guesser's.
-    recall = float(np.mean([right[labels == label].mean() for label in np.unique(labels)]))
-    report["training"]["recall_float"] = recall
-    if recall >= 1 / classes + KNOWS * (1 - 1 / classes):
+    assert known.recall_float is not None
+    if known.recall_float >= 1 / classes + KNOWS * (1 - 1 / classes):
         return None
     reasons = _REASONS if weights else (
         "its weights are those that it was made with: give trained ones with --weights"
     )
     return (
-        f"the float network recognises {_percent(right.mean())} of {len(labels)} training images, "
-        f"hardly more than a guess ({_percent(1 / classes)}); {reasons}; {ANYWAY}"
+        f"the float network recognises {_percent(known.accuracy_float)} of {known.images} training "
+        f"images, hardly more than a guess ({_percent(1 / classes)}); {reasons}; {ANYWAY}"
     )
 
 
-def _lossy(
-    report: dict[str, Any], max_loss: float | None, quantised: QuantisedNetwork, relu: ReluNetwork,
-    folded: Folded, calibration: Calibration,
-) -> str | None:
-    """Whether the integers recognise too few of the images that the float network does."""
-    for kind, found in (("training", report["training"]), ("test", report)):
-        lost = found["lost"] - found["gained"]
-        # Training images are many; of few test images two more or less say nothing.
-        few = kind == "test" and max_loss is None
-        noise = math.sqrt(found["lost"] + found["gained"]) if few else 0.0
-        if 100 * (lost - noise) > report["max_loss"] * found["images"]:
-            costs = blame.costs(quantised, relu, calibration.first(BLAMED))
-            report["costs"] = [cost.report(folded.names) for cost in costs]
-            tuned = report.get("finetune", {"epochs": 0})["epochs"]
-            return (
-                f"the integers recognise {_percent(found['accuracy_network'])} of "
-                f"{found['images']} {kind} images and the float network "
-                f"{_percent(found['accuracy_float'])}: {100 * lost / found['images']:.2f} points "
-                f"are lost, more than the {report['max_loss']:g} of --max-loss; "
-                f"{blame.advice(costs, quantised, folded.names, tuned)}; {ANYWAY}"
-            )
-    return None
+def _lossy(kind: str, found: Figures, allowed: float, *, few: bool = False) -> str | None:
+    """Whether the integers recognise too few of the images that the float network does.
+
+    Where images are ``few``, the standard error of the difference may be lost besides.
+    """
+    lost = found.lost - found.gained
+    noise = math.sqrt(found.lost + found.gained) if few else 0.0
+    if 100 * (lost - noise) <= allowed * found.images:
+        return None
+    return (
+        f"the integers recognise {_percent(found.accuracy_network)} of {found.images} {kind} "
+        f"images and the float network {_percent(found.accuracy_float)}: "
+        f"{100 * lost / found.images:.2f} points are lost, more than the {allowed:g} of --max-loss"
+    )
 
 
 def _percent(share: float) -> str:

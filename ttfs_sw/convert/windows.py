@@ -50,11 +50,11 @@ def output_shape(
     node: Node, source: Shape, kernel: int, stride: int, padding: int, channels: int
 ) -> Shape:
     """Shape of what a convolution makes of a map of shape ``source``."""
-    sizes = [output_size(size, kernel, stride, padding) for size in source[:2]]
-    if min(sizes) < 1:
+    height, width = (output_size(size, kernel, stride, padding) for size in source[:2])
+    if min(height, width) < 1:
         raise refuse(node, f"its kernel of {kernel} does not fit the map of {source[0]} x "
                      f"{source[1]} that it reads")
-    return (*sizes, channels)
+    return height, width, channels
 
 
 def max_pool(node: Node, shape: Shape) -> int:

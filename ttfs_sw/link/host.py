@@ -213,7 +213,9 @@ class Client:
             "cable, or a lower baud rate"
         )
 
-    def _load_once(self, image, progress) -> StatusReport:
+    def _load_once(
+        self, image: bytes, progress: Callable[[int, int], None] | None
+    ) -> StatusReport:
         """One attempt to load; the board's report at its end, or when it went wrong."""
         report = self._ask(Command.LOAD_BEGIN, unpack=StatusReport.unpack)
         for number, start in enumerate(range(0, len(image), _CHUNK_BYTES)):

@@ -18,7 +18,7 @@ gathered in its own: a membrane that no spike drives stays where it is.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -143,11 +143,12 @@ class ContinuousNetwork:
         if inputs.size and not 0 <= inputs.min() <= inputs.max() <= self.input_window:
             raise ValueError(f"inputs must be from 0 to {self.input_window}")
         start, end = 0.0, self.input_window
-        # Spike times of each map and the window they lie in; the input's last, at -1.
-        maps = [None] * len(self.layers) + [(end - inputs, start, end)]
+        # Spike times of each map and the window they lie in; the input's is at -1.
+        maps = {-1: (end - inputs, start, end)}
         early = []
         for index, layer in enumerate(self.layers[:-1]):
             membrane = self._gather(index, maps)
+            assert layer.window is not None, "only the read-out has no window"
             # The comparator opens at t_min, when the membrane is complete; it ramps from there.
             start, end = end, end + layer.window
             threshold = layer.slope * layer.window - layer.bias
@@ -159,13 +160,16 @@ class ContinuousNetwork:
             maps[index] = (times, start, end)
         # The bias of the read-out is a current that flows while the window of its source lasts.
         logits = self._gather(len(self.layers) - 1, maps, drift=True)
-        spiking = maps[:len(self.layers) - 1]
+        spiking = [maps[index] for index in range(len(self.layers) - 1)]
         return ContinuousTrace(
             tuple(times for times, _, _ in spiking),
             tuple((opens, closes) for _, opens, closes in spiking), tuple(early), logits,
         )
 
-    def _gather(self, index: int, maps: Sequence, *, drift: bool = False) -> np.ndarray:
+    def _gather(
+        self, index: int, maps: Mapping[int, tuple[np.ndarray, float, float]], *,
+        drift: bool = False,
+    ) -> np.ndarray:
         """Membranes of layer ``index`` when all that it reads has arrived."""
         layer = self.layers[index]
         source = index - 1 if layer.source is None else layer.source

@@ -173,7 +173,7 @@ def _fingerprint(dataset: Dataset) -> str:
     """SHA-256 of the training images and labels; test images have no part in training."""
     digest = hashlib.sha256(json.dumps([dataset.shape, dataset.classes]).encode())
     for array in (dataset.x_train, dataset.y_train):
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 

@@ -319,7 +319,7 @@ def _override(values: dict[str, Any], key: str, value: Any) -> None:
     if not table:
         owners = [
             name for name, field in _fields(Config).items()
-            if _table(field.default) and key in _fields(field.type)
+            if _table(field.default) and key in _fields(type(field.default))
         ]
         table = owners[0] if owners else ""
     if table and isinstance(values.setdefault(table, {}), dict):
@@ -344,7 +344,7 @@ def _build(kind: type, values: Mapping[str, Any], where: str, prefix: str) -> An
         if not _table(field.default):
             arguments[key] = _check(field, value, f"{where}: {prefix}{key}")
         elif isinstance(value, dict):
-            arguments[key] = _build(field.type, value, where, f"{key}.")
+            arguments[key] = _build(type(field.default), value, where, f"{key}.")
         else:
             raise InputError(f"{where}: {key} must be a table, written [{key}], not {value!r}")
     return kind(**arguments)
@@ -354,7 +354,7 @@ def _nearest(key: str, prefix: str, fields: Mapping[str, Any]) -> str:
     """Say which key was probably meant: one of this table, or of another, or all of this one."""
     others = {
         name: f"{table}.{name}" for table, field in _fields(Config).items()
-        if _table(field.default) for name in _fields(field.type)
+        if _table(field.default) for name in _fields(type(field.default))
     }
     here = {name: prefix + name for name in fields}
     for known in (here, {name: name for name in _fields(Config)} | others):
@@ -366,8 +366,10 @@ def _nearest(key: str, prefix: str, fields: Mapping[str, Any]) -> str:
 
 def _check(field: dataclasses.Field, value: Any, what: str) -> Any:
     """Return ``value`` as the type of ``field``, or refuse it in the name of ``what``."""
-    listed = isinstance(field.default, tuple)
-    kind = field.metadata.get("items") or type(field.default[0] if listed else field.default)
+    default = field.default
+    listed = isinstance(default, tuple)
+    kind = field.metadata.get("items") or type(
+        default[0] if isinstance(default, tuple) else default)
     expected = f"a list of {KINDS[kind].split()[-1]}s" if listed else KINDS[kind]
     if field.metadata.get("many"):
         expected += ", or a list of them,"

@@ -1,11 +1,12 @@
 """The two stages of training, epoch by epoch, with a checkpoint after each."""
 
+import contextlib
 import copy
 import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -17,7 +18,8 @@ from ttfs_sw.training import quantise
 from ttfs_sw.training.checkpoint import Checkpoint
 from ttfs_sw.training.config import Config
 from ttfs_sw.training.distributed import Processes
-from ttfs_sw.training.models import QuantisedNetwork, ReluNetwork
+from ttfs_sw.training.models import Activity, QuantisedNetwork, ReluNetwork
+from ttfs_sw.training.reports import Epoch
 from ttfs_sw.training.samples import Data, in_parts
 
 __all__ = ["Run"]
@@ -29,6 +31,22 @@ FULL_PRICE = 2.0
 
 #: Share of the epochs after which one may be kept: the steps are small, and the neurons silent.
 SETTLED = 0.75
+
+
+class _Pass(NamedTuple):
+    """One pass over the training images, before anybody has looked at the held-out ones.
+
+    Members
+    -------
+    stage, epoch, loss, seconds : as :class:`ttfs_sw.training.reports.Epoch` has them.
+    left : seconds that the rest of the stage will take.
+    """
+
+    stage: str
+    epoch: int
+    loss: float
+    seconds: float
+    left: float
 
 
 class Run:
@@ -49,7 +67,7 @@ class Run:
 
     Members
     -------
-    history : an entry for each epoch that is done.
+    history : a record of each epoch that is done.
     """
 
     def __init__(
@@ -61,7 +79,7 @@ class Run:
         checkpoint: Checkpoint | None = None,
         processes: Processes | None = None,
     ):
-        self.history: list[dict[str, Any]] = []
+        self.history: list[Epoch] = []
         self._training = config.training
         self._bits = config.network.accumulator_bits
         self._data = data
@@ -74,7 +92,7 @@ class Run:
         # Both networks and all that belongs to them, by name, as far as training has come.
         self._parts: dict[str, nn.Module] = {}
         self._kept: dict[str, torch.Tensor] | None = None
-        self._best: dict[str, Any] | None = None
+        self._best: Epoch | None = None
         self._saved: dict[str, Any] | None = None
 
     @property
@@ -90,31 +108,35 @@ class Run:
         :exc:`ttfs_sw.common.errors.InputError`
             If there is none, or not of this run.
         """
-        self._saved = self._checkpoint.load()
+        assert self._checkpoint is not None, "only a run that has a checkpoint can go on"
+        saved = self._checkpoint.load()
         with self._checkpoint.restoring():
-            self.history = list(self._saved["history"])
-            self._seconds_before = float(self._saved["seconds"])
+            self.history = [Epoch(**entry) for entry in saved["history"]]
+            self._seconds_before = float(saved["seconds"])
             self._done = len(self._data.x) * len(self.history)
-            self._data.random_state = self._saved["random"]
-            self._kept = self._saved["kept"]
+            self._data.random_state = saved["random"]
+            self._kept = saved["kept"]
             if self._kept is not None:
-                self._best = self.history[self._saved["best"]]
+                self._best = self.history[saved["best"]]
+        self._saved = saved
 
     def relu(self, model: ReluNetwork) -> None:
         """Train the ReLU network; its last epoch is the one that counts."""
         data, training = self._data, self._training
         self._add("relu", model)
 
-        def loss(forward, pixels, labels):
+        def loss(
+            forward: nn.Module, pixels: torch.Tensor, labels: torch.Tensor
+        ) -> torch.Tensor:
             return self._entropy(forward(pixels / data.maximum), labels)
 
         rate = training.float_learning_rate
-        for entry in self._fit("float", model, loss, training.float_epochs, rate):
+        for done in self._fit("float", model, loss, training.float_epochs, rate):
             logits = in_parts(lambda part: model(part / data.maximum), data.x_heldout)
-            self._record(entry, logits, training.float_epochs)
+            self._record(done, logits, training.float_epochs)
 
-    def quantised(self, model: QuantisedNetwork) -> dict[str, Any]:
-        """Train the quantised network, leave it as it was in its best epoch, return that entry.
+    def quantised(self, model: QuantisedNetwork) -> Epoch:
+        """Train the quantised network, leave it as it was in its best epoch, return that epoch.
 
         Raises
         ------
@@ -124,46 +146,51 @@ class Run:
         data, training = self._data, self._training
         # The running mean of the parameters wanders less than the parameters do.
         mean = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(training.average))
+        averaged = mean.module
+        assert isinstance(averaged, QuantisedNetwork), "it is a copy of the model"
         self._add("quantised", model)
         self._add("mean", mean)
         heldout = data.encode(data.x_heldout.float())
         penalties = training.penalties(len(model.fires))
 
-        def loss(forward, pixels, labels):
-            result = forward(data.encode(pixels), data.move)
+        def loss(
+            forward: nn.Module, pixels: torch.Tensor, labels: torch.Tensor
+        ) -> torch.Tensor:
+            result: Activity = forward(data.encode(pixels), data.move)
             cost = sum(
                 penalty / len(labels) * (codes.clamp(max=FULL_PRICE).sum() / FULL_PRICE)
                 for penalty, codes in zip(penalties, result.spikes, strict=True)
             )
             return self._entropy(result.logits, labels) + cost
 
-        def classify(codes):
-            result = mean.module(codes)
+        def classify(codes: torch.Tensor) -> torch.Tensor:
+            result: Activity = averaged(codes)
             fired.extend(int(torch.count_nonzero(layer)) for layer in result.codes)
             return result.logits
 
         hidden = sum(math.prod(layer.plan.map_shape) for layer in model.layers[:-1])
 
-        for entry in self._fit(
+        for done in self._fit(
             "network", model, loss, training.epochs, training.learning_rate,
             after_step=lambda: mean.update_parameters(model),
         ):
-            fired = []
+            fired: list[int] = []
             logits = in_parts(classify, heldout)
-            entry["spikes_per_neuron"] = sum(fired) / (hidden * len(heldout))
-            self._record(entry, logits, training.epochs)
-            if entry["epoch"] <= int(SETTLED * training.epochs):
+            spikes = sum(fired) / (hidden * len(heldout))
+            entry = self._record(done, logits, training.epochs, spikes)
+            if entry.epoch <= int(SETTLED * training.epochs):
                 continue
-            problem = quantise.overflow(data.export(mean.module), self._bits)
+            problem = quantise.overflow(data.export(averaged), self._bits)
             if problem is None and (self._best is None or _merit(entry) >= _merit(self._best)):
-                self._best, self._kept = entry, copy.deepcopy(mean.module.state_dict())
+                self._best, self._kept = entry, copy.deepcopy(averaged.state_dict())
         if self._best is None:
             self._discard()
-            problem = quantise.overflow(data.export(mean.module), self._bits)
+            problem = quantise.overflow(data.export(averaged), self._bits)
             raise FailureError(
                 f"{problem}; give the layer fewer inputs, weight_bits or ticks, raise "
                 "weight_decay, or choose hardware with wider accumulators"
             )
+        assert self._kept is not None, "the best epoch's parameters are kept with it"
         model.load_state_dict(self._kept)
         return self._best
 
@@ -175,9 +202,9 @@ class Run:
         epochs: int,
         rate: float,
         after_step: Callable[[], None] | None = None,
-    ) -> Iterator[dict[str, Any]]:
-        """Train ``model``; give the entry of each epoch as it ends, for the caller to complete."""
-        done = sum(entry["stage"] == stage for entry in self.history)
+    ) -> Iterator[_Pass]:
+        """Train ``model``; give each pass as it ends, for the caller to make a record of."""
+        done = sum(entry.stage == stage for entry in self.history)
         if done == epochs:
             return
         optimizer = torch.optim.AdamW(
@@ -220,47 +247,58 @@ class Run:
                 if self._progress is not None:
                     self._progress(self._done, self._total)
             pace = (time.perf_counter() - begun) / (epoch - first)
-            yield {
-                "stage": stage, "epoch": epoch, "loss": total / len(self._data.x),
-                "seconds": time.perf_counter() - started, "left": pace * (epochs - epoch),
-            }
+            yield _Pass(
+                stage, epoch, loss=total / len(self._data.x),
+                seconds=time.perf_counter() - started, left=pace * (epochs - epoch),
+            )
             self._save(optimizer)
 
     def _entropy(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         smoothing = self._training.label_smoothing
         return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
 
-    def _record(self, entry: dict[str, Any], logits: torch.Tensor, epochs: int) -> None:
-        """Complete ``entry`` with how the held-out images fared, keep it, and tell of it."""
+    def _record(
+        self, done: _Pass, logits: torch.Tensor, epochs: int, spikes: float | None = None
+    ) -> Epoch:
+        """The record of ``done`` with how the held-out images fared; keep it, and tell of it."""
         labels = self._data.y_heldout
-        left = entry.pop("left")
-        entry["loss_heldout"] = functional.cross_entropy(logits, labels).item()
-        entry["accuracy_heldout"] = (logits.argmax(dim=1) == labels).double().mean().item()
+        entry = Epoch(
+            stage=done.stage, epoch=done.epoch, loss=done.loss, seconds=done.seconds,
+            spikes_per_neuron=spikes,
+            loss_heldout=functional.cross_entropy(logits, labels).item(),
+            accuracy_heldout=(logits.argmax(dim=1) == labels).double().mean().item(),
+        )
         self.history.append(entry)
         if self._processes.leader:
-            spikes = entry.get("spikes_per_neuron")
             logger.info(
                 "%s epoch %d of %d: loss %.4f, held-out accuracy %.4f%s, %d:%02d left",
-                entry["stage"], entry["epoch"], epochs, entry["loss"], entry["accuracy_heldout"],
+                entry.stage, entry.epoch, epochs, entry.loss, entry.accuracy_heldout,
                 "" if spikes is None else f", spikes per neuron {spikes:.3f}",
-                *divmod(math.ceil(left), 60),
+                *divmod(math.ceil(done.left), 60),
             )
+        return entry
 
     def _add(self, name: str, part: nn.Module) -> None:
         """Take ``part`` into the checkpoint from now on; bring it up to what was resumed from."""
         self._parts[name] = part
         if self._saved and name in self._saved["parts"]:
-            with self._checkpoint.restoring():
+            with self._restoring():
                 part.load_state_dict(self._saved["parts"][name])
 
     def _restore(self, optimizer: torch.optim.Optimizer) -> None:
         """Bring ``optimizer`` to what was resumed from; its settings are the configuration's."""
-        with self._checkpoint.restoring():
+        assert self._saved is not None, "epochs are done already, so they were resumed from"
+        with self._restoring():
             state = self._saved["optimizer"]
             optimizer.load_state_dict({
                 "state": {int(index): dict(moments) for index, moments in state.items()},
                 "param_groups": optimizer.state_dict()["param_groups"],
             })
+
+    def _restoring(self) -> contextlib.AbstractContextManager[None]:
+        """Wherever what was saved is used, it may turn out to be another run's."""
+        assert self._checkpoint is not None, "it is what was resumed from"
+        return self._checkpoint.restoring()
 
     def _save(self, optimizer: torch.optim.Optimizer) -> None:
         """Write the checkpoint of all that the next epoch depends on."""
@@ -271,7 +309,7 @@ class Run:
             "parts": {name: part.state_dict() for name, part in self._parts.items()},
             "optimizer": {str(index): moments for index, moments in state.items()},
             "random": self._data.random_state,
-            "history": self.history,
+            "history": [entry.as_dict() for entry in self.history],
             "kept": self._kept,
             "best": None if self._best is None else self.history.index(self._best),
             "seconds": self.seconds,
@@ -283,9 +321,9 @@ class Run:
             self._checkpoint.discard()
 
 
-def _merit(entry: dict[str, Any]) -> tuple[float, float]:
+def _merit(entry: Epoch) -> tuple[float, float]:
     """What makes one epoch better than another: held-out accuracy, then held-out loss."""
-    return entry["accuracy_heldout"], -entry["loss_heldout"]
+    return entry.accuracy_heldout, -entry.loss_heldout
 
 
 def _schedule(done: float, warmup: float) -> float:

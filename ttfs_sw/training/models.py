@@ -7,12 +7,13 @@ that its weights need no permutation.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from ttfs_sw.common.modules import Modules
 from ttfs_sw.training import quantise
 from ttfs_sw.training.qat import Fire, QuantisedLayer, weight_shape
 from ttfs_sw.training.quantise import LayerIntegers
@@ -84,7 +85,7 @@ class ReluNetwork(nn.Module):
     def __init__(self, topology: Topology, generator: torch.Generator):
         super().__init__()
         self.input_shape = topology.input_shape
-        self.layers = nn.ModuleList(ReluLayer(plan, generator) for plan in topology.layers)
+        self.layers = Modules(ReluLayer(plan, generator) for plan in topology.layers)
 
     def forward(
         self, values: torch.Tensor, fire: Callable[[int, torch.Tensor], torch.Tensor] | None = None
@@ -121,6 +122,8 @@ class QuantisedNetwork(nn.Module):
         residual, and an average pool, have none.
     """
 
+    input_scale: torch.Tensor
+
     def __init__(
         self, topology: Topology, weight_bits: Sequence[int], ticks: Sequence[int], *,
         per_channel: bool = False,
@@ -128,7 +131,7 @@ class QuantisedNetwork(nn.Module):
         super().__init__()
         self.input_shape = topology.input_shape
         bits, last = iter(weight_bits), len(topology.layers) - 1
-        self.layers = nn.ModuleList(
+        self.layers = Modules(
             QuantisedLayer(
                 plan, weight_bits=next(bits) if plan.learned else 2, source_ticks=source,
                 second_ticks=0 if plan.second_source is None else ticks[plan.second_source + 1],
@@ -136,7 +139,7 @@ class QuantisedNetwork(nn.Module):
             )
             for index, (plan, source) in enumerate(zip(topology.layers, ticks, strict=True))
         )
-        self.fires = nn.ModuleList(Fire(layer_ticks) for layer_ticks in ticks[1:])
+        self.fires = Modules(Fire(layer_ticks) for layer_ticks in ticks[1:])
         # Not a parameter: an image is worth 0 to 1, as it is for the ReLU network.
         self.register_buffer("input_scale", torch.tensor(1 / ticks[0]))
 
@@ -204,7 +207,7 @@ class QuantisedNetwork(nn.Module):
             source = scales[index], self._second_scale(index, scales)
             weight, bias = (value.cpu().double().numpy() for value in layer.integers(*source))
             unit = layer.unit(*source)
-            fields = {
+            fields: dict[str, Any] = {
                 "plan": layer.plan,
                 "weight": quantise.stored(weight, layer.plan.kind).astype("int8"),
                 "bias": bias.astype("int32"),

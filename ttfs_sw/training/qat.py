@@ -43,11 +43,11 @@ class _Round(torch.autograd.Function):
     """Nearest integer, halves up; the gradient passes straight through."""
 
     @staticmethod
-    def forward(ctx, value):
+    def forward(ctx: Any, value: torch.Tensor) -> torch.Tensor:
         return torch.floor(value + 0.5)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
         return gradient
 
 
@@ -59,7 +59,10 @@ class _Staircase(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, membrane, ratio, spikes_ratio, ticks):
+    def forward(
+        ctx: Any, membrane: torch.Tensor, ratio: torch.Tensor, spikes_ratio: torch.Tensor,
+        ticks: int,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         ctx.save_for_backward(membrane, ratio)
         ctx.ticks = ticks
         ctx.set_materialize_grads(False)
@@ -74,12 +77,13 @@ class _Staircase(torch.autograd.Function):
         return codes, codes.clone()
 
     @staticmethod
-    def backward(ctx, *gradients):
+    def backward(ctx: Any, *gradients: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         membrane, ratio = ctx.saved_tensors
         others = [axis for axis in range(membrane.ndim) if axis != 1]
         each = _along_channels(ratio, membrane.ndim, 1)
         inside = (membrane >= 0) & (membrane * each <= ctx.ticks)
-        of_membrane, of_ratios = None, []
+        of_membrane: torch.Tensor | None = None
+        of_ratios: list[torch.Tensor | None] = []
         for gradient in gradients:
             if gradient is None:
                 of_ratios.append(None)
@@ -106,7 +110,8 @@ def _slopes(ratio: torch.Tensor, axes: int) -> tuple[Any, Any, Any]:
     if not ratio.ndim:
         return numbers[0]
     columns = torch.tensor(numbers, dtype=torch.float64, device=ratio.device).T
-    return tuple(_along_channels(column, axes, 1) for column in columns)
+    multiplier, half, step = (_along_channels(column, axes, 1) for column in columns)
+    return multiplier, half, step
 
 
 class QuantisedLayer(nn.Module):
@@ -139,6 +144,8 @@ class QuantisedLayer(nn.Module):
     residual_shift : r, found by calibration.
     """
 
+    residual_shift: torch.Tensor
+
     def __init__(
         self, plan: LayerPlan, *, weight_bits: int, source_ticks: int, second_ticks: int = 0,
         per_channel: bool = False,
@@ -167,7 +174,8 @@ class QuantisedLayer(nn.Module):
     ) -> torch.Tensor:
         """Real value of one unit of the membrane, or of each channel's membranes."""
         if self._residual:
-            return second_scale * 2.0 ** -self.residual_shift.item()
+            assert second_scale is not None, "a residual comes with its scale"
+            return second_scale * 2.0 ** -int(self.residual_shift)
         if not self.plan.learned:
             return source_scale / self.plan.fan_in
         return self.log_scale.exp() * source_scale
@@ -216,7 +224,8 @@ class QuantisedLayer(nn.Module):
             with torch.no_grad():
                 membrane.round_()
         if self._residual:
-            membrane = membrane + second.to(self.dtype) * 2.0 ** self.residual_shift.item()
+            assert second is not None, "a layer with a residual is given it"
+            membrane = membrane + second.to(self.dtype) * 2.0 ** int(self.residual_shift)
         return membrane, self.unit(source_scale, second_scale)
 
     @torch.no_grad()
@@ -227,6 +236,7 @@ class QuantisedLayer(nn.Module):
         if not self.plan.learned:
             return
         if self._residual:
+            assert second_scale is not None, "a residual comes with its scale"
             # Each shift stands for a scale, half as large as that of the shift before.
             scales = second_scale / source_scale * 2.0 ** -torch.arange(
                 MAX_RESIDUAL_SHIFT + 1.0, device=source_scale.device

@@ -9,6 +9,7 @@ for ``1 / R``; :func:`slope` finds ``m`` and ``s``.
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -124,7 +125,7 @@ def stored(weight: np.ndarray, kind: str) -> np.ndarray:
     return weight.transpose((2, 3, 1, 0) if kind == "conv2d" else (2, 3, 0, 1))
 
 
-def network(layers: Sequence[LayerIntegers], **fields) -> Network:
+def network(layers: Sequence[LayerIntegers], **fields: Any) -> Network:
     """Return the network of ``layers``, each reading the one before it; the last is the read-out.
 
     Parameters

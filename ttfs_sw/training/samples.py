@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,7 +71,7 @@ class Data:
             dataset.name, folder)
         # What the file says of its origin. A path that it cannot hold is left out.
         name = self.name if len(self.name) <= 200 and self.name.isprintable() else ""
-        self._origin = {
+        self._origin: dict[str, Any] = {
             "input_shape": dataset.shape, "input_ticks": shape.input_ticks, "input_codes": table,
             "input_scale": 1 / shape.input_ticks, "dataset": name, "preset": config.name,
         }
@@ -109,7 +110,7 @@ class Data:
                 # How many moves are drawn depends on the network and on the part. That there is one
                 # draw here, whatever they are, keeps images and distortions the same for all.
                 seed = torch.randint(1 << 62, (), generator=self._generator, device=device)
-                self._noise.manual_seed(seed.item() + (part.start or 0))
+                self._noise.manual_seed(int(seed.item()) + (part.start or 0))
             distortions = self._augmenter.draw(len(batch))
             chosen = batch[part]
             yield self._augmenter.bend(self.x[chosen].float(), distortions[part]), self.y[chosen]

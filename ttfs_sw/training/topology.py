@@ -143,7 +143,7 @@ def parse(texts: Sequence[str]) -> list[Entry]:
                 )
             if entries[-1].pool > 1:
                 raise InputError(f"{text!r} follows another max-pool; write one, of both together")
-            entries[-1] = dataclasses.replace(entries[-1], **fields)
+            entries[-1] = dataclasses.replace(entries[-1], pool=fields["pool"])
             continue
         if kind == "average":
             fields["stride"] = fields["kernel"]
@@ -213,17 +213,17 @@ def _shaped(entry: Entry, source: tuple[int, int, int]) -> LayerPlan:
     if entry.kind == "dense":
         shapes = (1, 1, math.prod(source)), (1, 1, entry.neurons)
         return LayerPlan("dense", *shapes, second_source=second)
-    sizes = [
+    height, width = (
         output_size(size, entry.kernel, entry.stride, entry.padding) if
         size + 2 * entry.padding >= entry.kernel else 0 for size in source[:2]
-    ]
-    if min(sizes) < entry.pool:
+    )
+    if min(height, width) < entry.pool:
         raise InputError(
             f"{entry.text!r}" + (f" with its pool of {entry.pool}" if entry.pool > 1 else "")
             + f" does not fit the map of {_size(source)} that it reads"
         )
     return LayerPlan(
-        entry.kind, source, (*sizes, entry.neurons or source[2]), kernel=entry.kernel,
+        entry.kind, source, (height, width, entry.neurons or source[2]), kernel=entry.kernel,
         stride=entry.stride, padding=entry.padding, pool=entry.pool, second_source=second,
     )
 

@@ -18,6 +18,7 @@ import logging
 import math
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,6 +35,7 @@ from ttfs_sw.training.checkpoint import Checkpoint
 from ttfs_sw.training.config import Config
 from ttfs_sw.training.loop import Run
 from ttfs_sw.training.models import QuantisedNetwork, ReluNetwork
+from ttfs_sw.training.reports import Epoch, TrainingReport
 from ttfs_sw.training.samples import Data, check, in_parts
 
 __all__ = ["train"]
@@ -52,7 +54,7 @@ def train(
     *,
     device: str | None = None,
     resume: bool = False,
-) -> dict[str, Any]:
+) -> TrainingReport:
     """Train a network and write it, with all that explains it, into a folder.
 
     Parameters
@@ -76,7 +78,7 @@ def train(
 
     Returns
     -------
-    :class:`dict`
+    :class:`ttfs_sw.training.reports.TrainingReport`
         What ``report.json`` has. Of several processes that train together (``torchrun``) each
         returns it, and the first has written it.
 
@@ -106,9 +108,9 @@ def train(
                 logger.info("--resume goes on from the last whole epoch: %s", checkpoint.path)
             raise
         network = data.export(quantised)
-        report = _report(config, dataset, data, network, relu, best) | {"seconds": run.seconds}
+        report = _report(config, dataset, data, network, relu, best, run)
         if processes.leader:
-            parameters = {
+            parameters: dict[str, Any] = {
                 name: {key: value.cpu() for key, value in model.state_dict().items()}
                 for name, model in (("relu", relu), ("quantised", quantised))
             } | {"pixel_scale": data.maximum}
@@ -120,8 +122,8 @@ def train(
 
 def _train(
     config: Config, dataset: Dataset, data: Data, run: Run
-) -> tuple[ReluNetwork, QuantisedNetwork, dict[str, Any]]:
-    """Return both networks, trained, and the entry of the epoch that was kept."""
+) -> tuple[ReluNetwork, QuantisedNetwork, Epoch]:
+    """Return both networks, trained, and the record of the epoch that was kept."""
     layers = topology.plan(config.network.texts, dataset.shape, dataset.classes)
     device = data.x.device
     # Weights are drawn on the CPU, so that they are the same with a GPU.
@@ -145,41 +147,43 @@ def _report(
     data: Data,
     network: Network,
     relu: ReluNetwork,
-    best: dict[str, Any],
-) -> dict[str, Any]:
+    best: Epoch,
+    run: Run,
+) -> TrainingReport:
     """Look at the test images, once, and say how all that was trained fares on them."""
     pixels = torch.from_numpy(dataset.x_test).to(data.x.device)
     winners = in_parts(lambda part: relu(part / data.maximum), pixels).argmax(dim=1).cpu().numpy()
     tested = evaluation.summary(golden.run(network, dataset.x_test), dataset.y_test)
-    return {
-        "preset": config.name,
-        "dataset": dataset.name,
-        "seed": config.seed,
-        "accuracy_float": float((winners == dataset.y_test).mean()),
-        "accuracy_network": tested.accuracy,
-        "accuracy_heldout": best["accuracy_heldout"],
-        "spikes_per_neuron": tested.spikes_per_neuron,
-        "events_input": tested.events_input,
-        "events_hidden": tested.events_hidden,
-        "images": tested.images,
-        "epoch": best["epoch"],
-        "layers": list(config.network.texts),
-        "sizes": [data.inputs, *(layer.neurons for layer in network.layers)],
-        "weight_bits": list(config.network.layer_bits),
-        "ticks": [config.network.input_ticks, *config.network.layer_ticks],
-        "bounds": [list(bound) for bound in network.bounds()],
-        "accumulator_bits": config.network.accumulator_bits,
-        "sha256": network.sha256,
-    }
+    return TrainingReport(
+        preset=config.name,
+        dataset=dataset.name,
+        seed=config.seed,
+        accuracy_float=float((winners == dataset.y_test).mean()),
+        accuracy_network=tested.accuracy,
+        accuracy_heldout=best.accuracy_heldout,
+        spikes_per_neuron=tested.spikes_per_neuron,
+        events_input=tested.events_input,
+        events_hidden=tested.events_hidden,
+        images=tested.images,
+        epoch=best.epoch,
+        layers=list(config.network.texts),
+        sizes=[data.inputs, *(layer.neurons for layer in network.layers)],
+        weight_bits=list(config.network.layer_bits),
+        ticks=[config.network.input_ticks, *config.network.layer_ticks],
+        bounds=[list(bound) for bound in network.bounds()],
+        accumulator_bits=config.network.accumulator_bits,
+        sha256=network.sha256,
+        seconds=run.seconds,
+    )
 
 
 def _write(
-    folder: os.PathLike,
+    folder: Path,
     config: Config,
     network: Network,
     parameters: dict[str, Any],
-    history: list[dict[str, Any]],
-    report: dict[str, Any],
+    history: list[Epoch],
+    report: TrainingReport,
 ) -> None:
     """Write the files of a run, each whole or not at all."""
     # Into memory first: torch takes a full disk for a bug of its own.
@@ -187,8 +191,9 @@ def _write(
     torch.save(parameters, content)
     write_bytes(folder / "model.pt", content.getvalue())
     write_text(folder / "config.toml", config.toml())
-    write_json(folder / "history.json", history)
-    plot.learning_curve(folder / "learning_curve.png", history, title=config.name)
-    write_json(folder / "report.json", report)
+    entries = [epoch.as_dict() for epoch in history]
+    write_json(folder / "history.json", entries)
+    plot.learning_curve(folder / "learning_curve.png", entries, title=config.name)
+    write_json(folder / "report.json", report.as_dict())
     # Last: whoever sees the network sees all that belongs to it.
     network.save(folder / "network.npz")

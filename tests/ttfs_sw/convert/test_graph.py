@@ -196,7 +196,7 @@ def tail(*layers, inputs=240):
 
 
 BAD = {
-    "sigmoid": (Squashed, r"test_convert_graph.py, line \d+ \(`return self.head\("
+    "sigmoid": (Squashed, r"test_graph.py, line \d+ \(`return self.head\("
                 r"torch.sigmoid\(x\)\)`\): sigmoid does not convert: .* use nn.ReLU"),
     "module": (tail(nn.GELU()), r"module 2 \(GELU\) does not convert: use nn.ReLU"),
     "norm": (tail(nn.GroupNorm(1, 5)), r"module 2 \(GroupNorm\) .* use nn.BatchNorm2d"),

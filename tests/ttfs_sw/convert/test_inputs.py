@@ -340,4 +340,4 @@ def test_paths_in_python(here):
     shape = NetworkShape(weight_bits=8, ticks=255, input_ticks=255, accumulator_bits=32)
     report = convert("net.py:tell", data, "x/y", Config(network=shape), scale=255)
     assert Network.load("x/y/network.npz").dataset == "d.npz"
-    assert report["weights"] is None
+    assert report.weights is None

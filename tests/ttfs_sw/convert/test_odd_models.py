@@ -290,7 +290,7 @@ def test_converted(name, file, images, tmp_path):
     # The folded weights are float32.
     assert (found - wanted).abs().max() < 1e-5 * wanted.abs().max()
     report = run(f"{file}:model{INDEX[name]}", images, tmp_path)
-    assert report["images"] == 60
+    assert report.images == 60
 
 
 @pytest.mark.parametrize("name", REFUSED)

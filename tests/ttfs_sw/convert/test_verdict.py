@@ -205,11 +205,11 @@ def test_any_loss_is_taken_if_asked_for(nets, digits, tmp_path):
     with pytest.raises(FailureError, match="--finetune") as caught:
         convert(*words, weights=nets / "cnn.pt")
     assert isinstance(caught.value, RejectedError)
-    assert caught.value.report["accuracy_network"] < caught.value.report["accuracy_float"] - 0.005
+    assert caught.value.report.accuracy_network < caught.value.report.accuracy_float - 0.005
     assert list(tmp_path.iterdir()) == []
     report = convert(*words, weights=nets / "cnn.pt", max_loss=100)
     assert (tmp_path / "network.npz").is_file()
-    assert report["max_loss"] == 100 and report["sha256"]
+    assert report.max_loss == 100 and report.sha256
     convert(*words, weights=nets / "cnn.pt", max_loss=90)
 
 
@@ -218,11 +218,11 @@ def test_max_loss_that_is_given_is_counted_as_it_is(nets, digits, tmp_path):
     config = Config(network=NetworkShape())
     weights = nets / "cnn.pt"
     report = convert(f"{nets}/nets.py:cnn", digits, tmp_path, config, weights=weights, max_loss=100)
-    losses = [100 * (found["lost"] - found["gained"]) / found["images"]
-              for found in (report, report["training"])]
-    for found in (report, report["training"]):
-        assert found["accuracy_float"] - found["accuracy_network"] == pytest.approx(
-            (found["lost"] - found["gained"]) / found["images"])
+    losses = [100 * (found.lost - found.gained) / found.images
+              for found in (report, report.training)]
+    for found in (report, report.training):
+        assert found.accuracy_float - found.accuracy_network == pytest.approx(
+            (found.lost - found.gained) / found.images)
     largest = max(*losses, 0.01)
     convert(f"{nets}/nets.py:cnn", digits, tmp_path, config, weights=weights,
             max_loss=largest + 0.01)

@@ -100,7 +100,7 @@ def test_resumed_run_is_the_uninterrupted_one(epochs, whole, digits, tmp_path):
     # The epochs that were done are not done again.
     assert calls[0][0] > int(epochs) * IMAGES
     assert calls[-1] == (6 * IMAGES, 6 * IMAGES)
-    assert report["seconds"] > 0
+    assert report.seconds > 0
 
 
 def test_interrupted_twice_and_after_the_last_epoch(whole, digits, tmp_path, monkeypatch):

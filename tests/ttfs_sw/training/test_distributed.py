@@ -80,5 +80,5 @@ def test_torchrun(tmp_path):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=close)
         assert ours["loss_heldout"] == pytest.approx(theirs["loss_heldout"], rel=close)
     report = json.loads((tmp_path / "two" / "report.json").read_text())
-    assert report["accuracy_network"] == pytest.approx(alone["accuracy_network"], abs=0.03)
+    assert report["accuracy_network"] == pytest.approx(alone.accuracy_network, abs=0.03)
     assert Network.load(tmp_path / "two" / "network.npz").sha256 == report["sha256"]

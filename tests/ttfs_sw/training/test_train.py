@@ -60,22 +60,22 @@ def quick(tmp_path_factory, digits):
 
 def test_report(quick, digits):
     folder, report, _ = quick
-    assert report == json.loads((folder / "report.json").read_text())
+    assert report.as_dict() == json.loads((folder / "report.json").read_text())
     network = Network.load(folder / "network.npz")
     trace = golden.run(network, digits.x_test)
-    assert report["accuracy_network"] == (trace.winners == digits.y_test).mean()
-    assert report["spikes_per_neuron"] == pytest.approx(trace.spikes_per_neuron)
-    assert report["events_input"] == pytest.approx(np.count_nonzero(trace.input_codes) / 450)
-    assert report["events_hidden"] == pytest.approx(
+    assert report.accuracy_network == (trace.winners == digits.y_test).mean()
+    assert report.spikes_per_neuron == pytest.approx(trace.spikes_per_neuron)
+    assert report.events_input == pytest.approx(np.count_nonzero(trace.input_codes) / 450)
+    assert report.events_hidden == pytest.approx(
         [np.count_nonzero(codes) / 450 for codes in trace.codes]
     )
-    assert report["bounds"] == [list(bound) for bound in network.bounds()]
-    assert report["sha256"] == network.sha256
-    assert report["seed"] == 0
-    assert report["seconds"] > 0
+    assert report.bounds == [list(bound) for bound in network.bounds()]
+    assert report.sha256 == network.sha256
+    assert report.seed == 0
+    assert report.seconds > 0
     # Chance is 0.1.
-    assert report["accuracy_network"] > 0.75
-    assert report["accuracy_float"] > 0.75
+    assert report.accuracy_network > 0.75
+    assert report.accuracy_float > 0.75
 
 
 def test_network_is_what_was_asked_for(quick):
@@ -103,11 +103,11 @@ def test_every_file_is_there(quick):
     assert [(entry["stage"], entry["epoch"]) for entry in history] == [
         *(("float", epoch) for epoch in range(1, 7)), *(("network", epoch) for epoch in range(1, 7))
     ]
-    best = history[5 + report["epoch"]]
-    assert best["accuracy_heldout"] == report["accuracy_heldout"]
+    best = history[5 + report.epoch]
+    assert best["accuracy_heldout"] == report.accuracy_heldout
     # Chosen among the last quarter: epochs 5 and 6 of 6.
     assert best["accuracy_heldout"] == max(entry["accuracy_heldout"] for entry in history[-2:])
-    assert report["epoch"] in (5, 6)
+    assert report.epoch in (5, 6)
     assert history[-1]["loss"] < history[6]["loss"]
 
 
@@ -129,7 +129,7 @@ def test_heldout_accuracy_is_the_integer_networks(quick, digits):
     folder, report, _ = quick
     _, _, x_heldout, y_heldout = datasets.split_holdout(digits, 200, 0)
     trace = golden.run(Network.load(folder / "network.npz"), x_heldout)
-    assert report["accuracy_heldout"] == (trace.winners == y_heldout).mean()
+    assert report.accuracy_heldout == (trace.winners == y_heldout).mean()
 
 
 def test_progress_counts_images(quick):
@@ -140,9 +140,9 @@ def test_progress_counts_images(quick):
 
 
 def test_same_seed_same_network(quick, digits, tmp_path):
-    assert train(QUICK, digits, tmp_path)["sha256"] == quick[1]["sha256"]
+    assert train(QUICK, digits, tmp_path).sha256 == quick[1].sha256
     other = train(change(QUICK, seed=1), digits, tmp_path)
-    assert other["sha256"] != quick[1]["sha256"]
+    assert other.sha256 != quick[1].sha256
 
 
 def test_no_test_image_steers_training(quick, digits, tmp_path):
@@ -150,18 +150,18 @@ def test_no_test_image_steers_training(quick, digits, tmp_path):
     nonsense = dataclasses.replace(
         digits, x_test=np.zeros((3, 64), np.uint8), y_test=np.array([0, 1, 2])
     )
-    assert train(QUICK, nonsense, tmp_path)["sha256"] == quick[1]["sha256"]
+    assert train(QUICK, nonsense, tmp_path).sha256 == quick[1].sha256
 
 
 def test_activity_penalty_makes_silence(quick, digits, tmp_path):
     report = train(change(QUICK, activity_penalty=0.02), digits, tmp_path)
-    assert report["spikes_per_neuron"] < 0.8 * quick[1]["spikes_per_neuron"]
+    assert report.spikes_per_neuron < 0.8 * quick[1].spikes_per_neuron
 
 
 def test_dead_zone_silences_faint_pixels(quick, digits, tmp_path):
     report = train(change(QUICK, dead_zone=4), digits, tmp_path)
-    assert report["events_input"] == (digits.x_test >= 4).sum() / 450
-    assert report["events_input"] < quick[1]["events_input"]
+    assert report.events_input == (digits.x_test >= 4).sum() / 450
+    assert report.events_input < quick[1].events_input
 
 
 def test_extreme_shapes(digits, tmp_path):
@@ -175,7 +175,7 @@ def test_extreme_shapes(digits, tmp_path):
     assert network.layers[0].ticks == 255
     assert [layer.weight_bits for layer in network.layers] == [2, 8]
     assert abs(network.layers[0].weight.astype(int)).max() == 1
-    assert report["ticks"] == [1, 255]
+    assert report.ticks == [1, 255]
 
 
 #: Every kind of layer, small enough to learn something in a second or two.
@@ -188,9 +188,9 @@ CONVOLUTIONAL = NetworkShape(
 def test_convolutional_network(digits, tmp_path):
     settings = change(QUICK, network=CONVOLUTIONAL, activity_penalty=(0.001, 0, 0, 0, 0.001))
     report = train(settings, digits, tmp_path)
-    assert report["accuracy_network"] > 0.75
-    assert report["layers"] == ["8c3", "p2", "8c3+1", "d3", "a2", "24"]
-    assert report["sizes"] == [64, 128, 128, 128, 32, 24, 10]
+    assert report.accuracy_network > 0.75
+    assert report.layers == ["8c3", "p2", "8c3+1", "d3", "a2", "24"]
+    assert report.sizes == [64, 128, 128, 128, 32, 24, 10]
     network = Network.load(tmp_path / "network.npz")
     assert [layer.kind for layer in network.layers] == [
         "conv2d", "conv2d", "depthwise", "depthwise", "dense", "dense"
@@ -200,20 +200,20 @@ def test_convolutional_network(digits, tmp_path):
     assert (network.layers[0].pool, network.layers[0].map_shape) == (2, (4, 4, 8))
     assert network.layers[1].second_source == 0
     trace = golden.run(network, digits.x_test)
-    assert report["accuracy_network"] == (trace.winners == digits.y_test).mean()
-    assert report["spikes_per_neuron"] == pytest.approx(trace.spikes_per_neuron)
+    assert report.accuracy_network == (trace.winners == digits.y_test).mean()
+    assert report.spikes_per_neuron == pytest.approx(trace.spikes_per_neuron)
     _, _, x_heldout, y_heldout = datasets.split_holdout(digits, 200, 0)
     heldout = golden.run(network, x_heldout)
-    assert report["accuracy_heldout"] == (heldout.winners == y_heldout).mean()
+    assert report.accuracy_heldout == (heldout.winners == y_heldout).mean()
     history = json.loads((tmp_path / "history.json").read_text())
-    kept = history[5 + report["epoch"]]
+    kept = history[5 + report.epoch]
     assert kept["spikes_per_neuron"] == pytest.approx(heldout.spikes_per_neuron)
     assert config.load(tmp_path / "config.toml") == settings
 
 
 def test_activity_penalty_of_one_layer(digits, tmp_path):
     silent = [
-        np.array(train(change(QUICK, activity_penalty=penalty), digits, tmp_path)["events_hidden"])
+        np.array(train(change(QUICK, activity_penalty=penalty), digits, tmp_path).events_hidden)
         for penalty in ((0.03, 0.0), (0.0, 0.03))
     ]
     # Each is more silent where spikes cost something than where they are free.
@@ -335,8 +335,8 @@ def test_colour_images_are_bent_as_one(digits):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_digits_preset(digits, tmp_path, seed):
     report = train(config.load("digits-mlp", {"seed": seed}), digits, tmp_path)
-    assert report["accuracy_network"] >= 0.97
-    assert not math.isnan(report["accuracy_heldout"])
+    assert report.accuracy_network >= 0.97
+    assert not math.isnan(report.accuracy_heldout)
 
 
 @pytest.mark.slow
@@ -359,9 +359,9 @@ def test_cifar_preset_on_made_up_images(tmp_path, name, layers):
                       labels[500:])
     quick = change(preset, heldout=100, float_epochs=2, epochs=4, batch=20, average=0.8)
     report = train(quick, dataset, tmp_path)
-    assert len(report["sizes"]) == layers + 1
+    assert len(report.sizes) == layers + 1
     # Chance is 0.1.
-    assert report["accuracy_network"] > 0.5
+    assert report.accuracy_network > 0.5
     network = Network.load(tmp_path / "network.npz")
     assert network.input_ticks == 15
     assert network.input_shape == (32, 32, 3)
@@ -385,6 +385,6 @@ def test_mnist_preset(tmp_path, name, epochs, accuracy, spikes):
         pytest.skip(str(error))
     report = train(change(preset, float_epochs=2, epochs=epochs), mnist, tmp_path)
     # A tenth of the preset's epochs; the preset's own figures are the benchmark's.
-    assert report["accuracy_network"] >= accuracy
-    assert report["spikes_per_neuron"] <= spikes
-    assert max(max(-low - 1, high) for low, high in report["bounds"]) < 1 << 15
+    assert report.accuracy_network >= accuracy
+    assert report.spikes_per_neuron <= spikes
+    assert max(max(-low - 1, high) for low, high in report.bounds) < 1 << 15

@@ -45,9 +45,9 @@ def plain(tmp_path_factory):
 )
 def test_each_key_alone(plain, tmp_path, changes):
     report, network = run(tmp_path, **changes)
-    assert report["sha256"] != plain[0]["sha256"]
+    assert report.sha256 != plain[0].sha256
     # Chance is 0.1.
-    assert report["accuracy_network"] > 0.4
+    assert report.accuracy_network > 0.4
     slopes = [len(set(zip(layer.multiplier, layer.shift, strict=True)))
               for layer in network.layers]
     assert slopes == ([6, 24, 0] if "per_channel" in changes else [1, 1, 0])
@@ -63,4 +63,4 @@ def test_all_keys_together(tmp_path):
     _, _, x_heldout, y_heldout = datasets.split_holdout(digits, 200, 0)
     # Choices are made on the network as it is, without jitter.
     winners = golden.run(network, x_heldout).winners
-    assert report["accuracy_heldout"] == np.mean(winners == y_heldout) > 0.4
+    assert report.accuracy_heldout == np.mean(winners == y_heldout) > 0.4

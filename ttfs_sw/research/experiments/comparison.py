@@ -7,6 +7,8 @@ The methods are those of :mod:`ttfs_sw.research.neighbours`; what is the same fo
 import dataclasses
 import logging
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,9 @@ from ttfs_sw.data.datasets import Dataset
 from ttfs_sw.research.experiments import Options, claim
 from ttfs_sw.research.experiments.pages import table
 from ttfs_sw.research.neighbours import METHODS, Method, Task, build
+from ttfs_sw.research.neighbours.lif_network import LifNetwork
 from ttfs_sw.research.neighbours.method import parts
+from ttfs_sw.research.neighbours.pascal import PascalNetwork
 from ttfs_sw.research.neighbours.ttfs import of_network
 from ttfs_sw.training import config
 from ttfs_sw.training.config import Config
@@ -53,7 +57,7 @@ def task(options: Options) -> Task:
 
 
 @torch.no_grad()
-def accuracy(model: torch.nn.Module, work: Task) -> float:
+def accuracy(model: Callable[[torch.Tensor], torch.Tensor], work: Task) -> float:
     """Share of the test images that ``model``, from values 0 to 1 to logits, has right."""
     dataset = work.dataset
     batches = parts(dataset.x_test, int(dataset.x_train.max()), work.device)
@@ -118,9 +122,9 @@ def _row(method: Method, best: float, work: Task) -> dict[str, Any]:
     if network is not None:
         on_core = of_network(network, method.topology, pixels)
     details = ""
-    if method.name == "pascal":
+    if isinstance(method, PascalNetwork):
         details = f"levels {', '.join(map(str, method.levels))}"
-    elif hasattr(method, "slope"):
+    elif isinstance(method, LifNetwork):
         details = f"slope {method.slope:g}"
     return {
         "method": method.name,
@@ -144,7 +148,7 @@ def _row(method: Method, best: float, work: Task) -> dict[str, Any]:
 def _claims(method: Method, row: dict[str, Any], work: Task) -> list[dict[str, Any]]:
     """What a method promises of itself."""
     found = []
-    if method.name == "pascal":
+    if isinstance(method, PascalNetwork):
         result = method.predict(work.dataset.x_test)
         logits = method.qcfs_logits(work.dataset.x_test)
         found.append(claim(
@@ -163,7 +167,7 @@ def _claims(method: Method, row: dict[str, Any], work: Task) -> list[dict[str, A
     return found
 
 
-def figure(path, report: dict[str, Any]) -> None:
+def figure(path: Path, report: dict[str, Any]) -> None:
     """Draw accuracy, spikes and operations of each method, a line each."""
     rows = report["rows"][::-1]
     picture = Figure(figsize=(11, 0.36 * len(rows) + 1.6), layout="constrained")

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ttfs_sw.common.modules import Modules
 from ttfs_sw.data.datasets import Dataset
 from ttfs_sw.research.experiments import Options
 from ttfs_sw.research.neighbours.method import parts
@@ -38,7 +39,7 @@ class ReluNorm(nn.Module):
     def __init__(self, plan: topology.Topology, generator: torch.Generator):
         super().__init__()
         self.relu = ReluNetwork(plan, generator)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(each.out_shape[2]) for each in plan.layers[:-1])
+        self.norms = Modules(nn.BatchNorm2d(each.out_shape[2]) for each in plan.layers[:-1])
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Return logits, ``[1, images, classes]``, as those of one time step."""

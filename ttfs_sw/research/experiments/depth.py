@@ -8,11 +8,14 @@ currents is needed too. The neuron and its surrogate, ``1 / (1 + α |v - 1|)²``
 
 import logging
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import nn
 
 from ttfs_sw.common.plot import BLUE, GREEN, GREY, ORANGE, save, tidy
 from ttfs_sw.research.experiments import Options, claim, short
@@ -43,7 +46,7 @@ SHOWN = (FLAT, 1.0, STEEP)
 IMAGES = 128
 
 #: Who is trained: slope (``None`` is the tuned one), and whether currents are normalised.
-VARIANTS = {
+VARIANTS: dict[str, tuple[float | None, bool]] = {
     "tuned, norm": (None, True), "flat, norm": (FLAT, True), "steep, norm": (STEEP, True),
     "tuned, no norm": (None, False), "steep, no norm": (STEEP, False),
 }
@@ -81,7 +84,7 @@ def run(options: Options) -> dict[str, Any]:
     trained = [("residual", depth, name) for depth in (DEPTHS[0], DEPTHS[-1])
                for name in (*VARIANTS, RELU)]
     total, done = 2 * len(plans) + len(trained), 0
-    gradients = []
+    gradients: list[dict[str, Any]] = []
     for (kind, depth), plan in plans.items():
         for norm in (True, False):
             found = _gradients(plan, norm, values, labels, options)
@@ -93,12 +96,13 @@ def run(options: Options) -> dict[str, Any]:
     for kind, depth, name in trained:
         slope, norm = VARIANTS.get(name, (None, True))
         found = {}
-        for rate in (RATE, RATE * SECOND[slope]) if slope in SECOND and norm else (RATE,):
+        other = SECOND.get(slope) if slope is not None and norm else None
+        for rate in (RATE,) if other is None else (RATE, RATE * other):
             generator = torch.Generator().manual_seed(options.seed)
             plan, used = plans[kind, depth], slope or slopes[kind, depth, norm]
-            model = ReluNorm(plan, generator) if name == RELU else LifModel(
+            model: nn.Module = ReluNorm(plan, generator) if name == RELU else LifModel(
                 plan, generator, steps=TIME, norm=norm, slope=used)
-            model = model.to(options.device)
+            model.to(options.device)
             train(model, values, labels, rate, steps, options.seed, BATCH)
             found[f"{rate:g}"] = accuracy(model, options)
         accuracies.append({"kind": kind, "depth": depth, "network": name,
@@ -122,7 +126,7 @@ def _gradients(
     model = model.to(options.device)
     tuned = tune(model, values[:IMAGES], labels[:IMAGES], mean, GRID)
     other = slice(IMAGES, 2 * IMAGES)
-    norms = {}
+    norms: dict[str, list[float]] = {}
     for slope in (tuned, *SHOWN):
         model.slope = slope
         found = gradient_norms(model, values[other], labels[other], mean)
@@ -197,7 +201,7 @@ COLOURS = {
 }
 
 
-def figure(path, report: dict[str, Any]) -> None:
+def figure(path: Path, report: dict[str, Any]) -> None:
     """Draw the gradient of each layer, how far they are apart at each depth, and accuracies."""
     picture = Figure(figsize=(12, 6.8), layout="constrained")
     (first, second, third), (fourth, fifth, sixth) = picture.subplots(2, 3)
@@ -205,7 +209,7 @@ def figure(path, report: dict[str, Any]) -> None:
     by_key = {(entry["kind"], entry["depth"], entry["norm"]): entry["norms"]
               for entry in report["gradients"]}
 
-    def drawn(axes, norms: dict[str, list[float]], title: str) -> None:
+    def drawn(axes: Axes, norms: dict[str, list[float]], title: str) -> None:
         for name, (colour, line) in LINES.items():
             label = "tuned slope" if name == "tuned" else f"slope {name}"
             axes.plot(range(1, len(norms[name]) + 1), _positive(norms[name]), line, color=colour,

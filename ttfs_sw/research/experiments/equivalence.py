@@ -167,7 +167,9 @@ def _normalised(options: Options, place: str, low: float, high: float) -> dict[s
     return found | {"layers": CONVOLUTIONAL, "model": "b1", "place": place, "range": [low, high]}
 
 
-def _compare(relu: nn.Module, network: TtfsNetwork, tested: torch.Tensor) -> dict[str, Any]:
+def _compare(
+    relu: ReluNetwork | NormalisedNetwork, network: TtfsNetwork, tested: torch.Tensor
+) -> dict[str, Any]:
     """Largest differences over all test images, as shares of the largest value, and answers."""
     exact, largest = {"logits": 0.0}, {"logits": 0.0}
     changed = early = 0
@@ -195,7 +197,7 @@ def _compare(relu: nn.Module, network: TtfsNetwork, tested: torch.Tensor) -> dic
 
 
 def _activations(
-    relu: nn.Module, values: torch.Tensor
+    relu: ReluNetwork | NormalisedNetwork, values: torch.Tensor
 ) -> tuple[list[torch.Tensor], torch.Tensor]:
     """Activations of the hidden layers of a plain ReLU network, and the logits of any."""
     received: list[torch.Tensor] = []
@@ -278,7 +280,7 @@ def compare_run(
     return found | {"dataset": dataset.name}
 
 
-def figure(path, report: dict[str, Any]) -> None:
+def figure(path: Path, report: dict[str, Any]) -> None:
     """Draw the largest differences of each network on a logarithmic axis."""
     entries = [(e["network"], e) for e in report["networks"]]
     entries += [(e["run"], e) for e in report["runs"]]
@@ -288,8 +290,8 @@ def figure(path, report: dict[str, Any]) -> None:
     for key, colour, marker in (("activations", BLUE, "o"), ("logits", ORANGE, "D")):
         shown = [(max(e[key], ZERO), y) for (_, e), y in zip(entries, places, strict=True)
                  if key in e]
-        axes.scatter(*zip(*shown, strict=True), color=colour, marker=marker, s=34, zorder=3,
-                     label=f"{key}, all neurons and images")
+        axes.scatter([size for size, _ in shown], [y for _, y in shown], color=colour,
+                     marker=marker, s=34, zorder=3, label=f"{key}, all neurons and images")
     epsilon = np.finfo(float).eps
     axes.axvline(epsilon, color="black", linewidth=0.8, linestyle=":")
     axes.annotate("one rounding of float64", (epsilon, 1), xycoords=("data", "axes fraction"),
@@ -332,11 +334,11 @@ For the dense network there is a third witness, which knows no formula for the s
 follows each membrane from spike to spike.
 """
     if report["runs"]:
-        rows = [(e["run"], e["dataset"], f"{e['changed']} of {e['images']}", f"{e['logits']:.1e}",
+        runs = [(e["run"], e["dataset"], f"{e['changed']} of {e['images']}", f"{e['logits']:.1e}",
                  f"{e['spikes_per_neuron']:.3f}") for e in report["runs"]]
-        header = ("training run", "dataset", "other answers", "logits", "spikes a neuron")
+        columns = ("training run", "dataset", "other answers", "logits", "spikes a neuron")
         text += f"""
 The float networks of finished trainings, on all images of their own test sets:
 
-{table(header, rows)}"""
+{table(columns, runs)}"""
     return text

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -185,6 +186,7 @@ def _serial(work: Task, reference: ReluNetwork) -> dict[str, Any]:
     method = build("few-spike", work.layers, work.dataset.shape, work.dataset.classes, steps=4)
     method.fit(work, reference)
     network, pixels = method.network(), work.dataset.x_test
+    assert network is not None, "four steps are few enough for the core's codes"
     trace = golden.run(network, pixels)
     codes, logits, sent = bit_serial(network, pixels)
     return {
@@ -199,7 +201,7 @@ def _serial(work: Task, reference: ReluNetwork) -> dict[str, Any]:
     }
 
 
-def figure(path, report: dict[str, Any]) -> None:
+def figure(path: Path, report: dict[str, Any]) -> None:
     """Draw accuracy and spikes against steps, and the fitted curves."""
     picture = Figure(figsize=(10.8, 3.4), layout="constrained")
     right, spikes, *fitted = picture.subplots(1, 2 + len(report["fits"]))

@@ -6,6 +6,7 @@ measured against depth for three networks: B1, and the alpha-model drawn naively
 """
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -117,7 +118,8 @@ def _spectra(
     total: int,
 ) -> dict[str, Any]:
     """Singular values against depth: quantiles over draws and images; and the slopes of layer 1."""
-    largest, mean, slopes, worst = [], [], [], 0.0
+    largest, mean, worst = [], [], 0.0
+    slopes: list[float] = []
     for draw in range(DRAWS):
         network = make(name, layers, 1000 * options.seed + draw).to(options.device)
         chosen = values[draw * IMAGES:(draw + 1) * IMAGES]
@@ -153,7 +155,7 @@ def _against_autograd(
 ) -> float:
     """Largest difference of a closed-form Jacobian from autograd's, as a share of its largest."""
 
-    def times(inputs):
+    def times(inputs: torch.Tensor) -> torch.Tensor:
         # Spike times of the input are 1 - x: the sign of one side, which the other side has too.
         return -network.run(inputs).maps[-1].times.flatten(1).sum(dim=0)
 
@@ -184,7 +186,7 @@ def _learn(
         network.adapt(trace)
         recent.append(min(loss.item(), 1e12) if np.isfinite(loss.item()) else 1e12)
         if (step + 1) % EVERY == 0:
-            losses.append(short(np.mean(recent)))
+            losses.append(short(float(np.mean(recent))))
             recent = []
             options.step(done + step + 1, total)
     with torch.no_grad():
@@ -193,7 +195,7 @@ def _learn(
     return {"rate": rate, "loss": losses, "accuracy": accuracy}
 
 
-def figure(path, report: dict[str, Any]) -> None:
+def figure(path: Path, report: dict[str, Any]) -> None:
     """Draw singular values against depth, the slopes of one layer, and the loss of training."""
     picture = Figure(figsize=(12, 3.9), layout="constrained")
     spectra, slopes, losses = picture.subplots(1, 3)

@@ -9,6 +9,7 @@ exactly, with as many time steps in each layer as it needs.
 
 import dataclasses
 import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,14 @@ from ttfs_sw.research.experiments import Options, claim, short
 from ttfs_sw.research.experiments.comparison import accuracy
 from ttfs_sw.research.experiments.pages import table
 from ttfs_sw.research.neighbours import Task, build
+from ttfs_sw.research.neighbours.lif_network import LifNetwork
 from ttfs_sw.research.neighbours.method import parts
+from ttfs_sw.research.neighbours.pascal import PascalNetwork
 from ttfs_sw.research.neighbours.time_losses import ANSWERS
 from ttfs_sw.research.neighbours.trains import closed_form, trains
 from ttfs_sw.research.neighbours.ttfs import of_network
 from ttfs_sw.training import config
+from ttfs_sw.training.models import ReluNetwork
 
 __all__ = ["figure", "page", "run"]
 
@@ -97,7 +101,7 @@ def run(options: Options) -> dict[str, Any]:
         "time_steps": TIME, "seeds": SEEDS, "images_test": len(options.dataset.y_test),
         "lif_layers": LIF_LAYERS, "pascal_layers": PASCAL_LAYERS, "most": MOST,
         "counts": counts, "lif": {name: _means(found) for name, found in lif.items()},
-        "accuracy_relu": short(np.mean(relu)),
+        "accuracy_relu": short(float(np.mean(relu))),
         "pascal": {name: _means(found) for name, found in pascal.items()},
     }
     return {**report, "claims": _claims(report)}
@@ -119,6 +123,7 @@ def _over_time(work: Task, loss: str, learned: bool) -> dict[str, Any]:
     """Train a LIF network; accuracy of each step's own logits, and of its answer."""
     method = build("lif", work.layers, work.dataset.shape, work.dataset.classes, steps=TIME,
                    loss=loss, learn_initial=learned)
+    assert isinstance(method, LifNetwork)
     with torch.enable_grad():
         method.fit(work, None)
     dataset = work.dataset
@@ -134,10 +139,11 @@ def _over_time(work: Task, loss: str, learned: bool) -> dict[str, Any]:
             "start": float(torch.cat(starts).mean()) if starts else 0.0}
 
 
-def _pascal(work: Task, reference: torch.nn.Module, choices: dict[str, Any]) -> dict[str, Any]:
+def _pascal(work: Task, reference: ReluNetwork, choices: dict[str, Any]) -> dict[str, Any]:
     """Fine-tune, run the spiking network, and hold it against its QCFS network and its integers."""
     dataset = work.dataset
     method = build("pascal", work.layers, dataset.shape, dataset.classes, **choices)
+    assert isinstance(method, PascalNetwork)
     method.fit(work, reference)
     result = method.predict(dataset.x_test)
     wanted = method.qcfs_logits(dataset.x_test)
@@ -167,7 +173,7 @@ def _means(found: list[dict[str, Any]]) -> dict[str, Any]:
         elif key == "steps":
             entry[key] = [*map(short, np.mean(values, axis=0).tolist())]
         else:
-            entry[key] = short(np.mean(values))
+            entry[key] = short(float(np.mean(values)))
     return entry
 
 
@@ -214,11 +220,12 @@ def _claims(report: dict[str, Any]) -> list[dict[str, Any]]:
               f"those of {MOST} alike", short(loose["time_steps"] / alike["time_steps"]),
               at_most=SHARE),
         claim("points that adaptive levels are ahead of levels alike in as many time steps",
-              short(np.mean([100 * (found["accuracy"] - _between(pascal, found["time_steps"]))
-                             for found in adaptive]))),
+              short(float(np.mean([
+                  100 * (found["accuracy"] - _between(pascal, found["time_steps"]))
+                  for found in adaptive])))),
         claim("adaptive levels as integers of the core: points lost, mean",
-              short(np.mean([100 * (found["accuracy"] - found["accuracy_core"])
-                             for found in adaptive])), at_most=LOST),
+              short(float(np.mean([100 * (found["accuracy"] - found["accuracy_core"])
+                                   for found in adaptive]))), at_most=LOST),
     ]
 
 
@@ -234,7 +241,7 @@ def _between(pascal: dict[str, Any], steps: float) -> float:
                            [found["accuracy"] for found in alike]))
 
 
-def figure(path, report: dict[str, Any]) -> None:
+def figure(path: Path, report: dict[str, Any]) -> None:
     """Draw numbers of trains, accuracy at each time step, and accuracy against time steps."""
     picture = Figure(figsize=(12, 3.9), layout="constrained")
     counts, right, levels = picture.subplots(1, 3)

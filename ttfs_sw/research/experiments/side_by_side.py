@@ -12,11 +12,11 @@ from ttfs_sw.research.experiments import Options
 __all__ = ["side_by_side"]
 
 #: What the jobs of a process are: set once, so that the dataset is sent once.
-_work: tuple[Callable, Options] | None = None
+_work: tuple[Callable[..., Any], Options] | None = None
 
 
 def side_by_side(
-    function: Callable[..., Any], options: Options, jobs: Sequence[tuple]
+    function: Callable[..., Any], options: Options, jobs: Sequence[tuple[Any, ...]]
 ) -> Iterator[Any]:
     """Yield ``function(options, *job)`` of each job, in the order of ``jobs``.
 
@@ -36,7 +36,7 @@ def side_by_side(
         yield from pool.imap(_run, jobs)
 
 
-def _begin(function: Callable, options: Options) -> None:
+def _begin(function: Callable[..., Any], options: Options) -> None:
     """Take up the work; Ctrl-C is for the process that waits for us."""
     global _work
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -44,6 +44,7 @@ def _begin(function: Callable, options: Options) -> None:
 
 
 @one_thread()
-def _run(job: tuple) -> Any:
+def _run(job: tuple[Any, ...]) -> Any:
+    assert _work is not None, "every process has begun with its work"
     function, options = _work
     return function(options, *job)

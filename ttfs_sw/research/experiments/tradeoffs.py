@@ -186,10 +186,10 @@ def _train(
     with tempfile.TemporaryDirectory() as folder:
         report = train(settings, images, folder, device=options.device)
         network = Network.load(Path(folder) / "network.npz")
-    found = {
-        "accuracy": report["accuracy_network"],
-        "spikes_per_neuron": report["spikes_per_neuron"],
-        "latency": sum(report["ticks"]),
+    found: dict[str, Any] = {
+        "accuracy": report.accuracy_network,
+        "spikes_per_neuron": report.spikes_per_neuron,
+        "latency": sum(report.ticks),
     }
     if changes["moves"]:
         found["accuracy_moved"] = [
@@ -201,8 +201,8 @@ def _train(
 
 def needed(changes: Mapping[str, Any]) -> bool:
     """Whether a claim is about the network with these changes."""
-    return described(changes) in map(
-        described, ({}, WIDE, HARDENED, COARSE, FINE, PRICED, FREE))
+    claimed: tuple[Mapping[str, Any], ...] = ({}, WIDE, HARDENED, COARSE, FINE, PRICED, FREE)
+    return described(changes) in map(described, claimed)
 
 
 def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -237,34 +237,37 @@ def _claims(curves: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def figure(path, report: dict[str, Any]) -> None:
+def figure(path: Path, report: dict[str, Any]) -> None:
     """Draw accuracy against each of the five, the points with a mark, the base as a line."""
     picture = Figure(figsize=(9.6, 5.6), layout="constrained")
-    panels = dict(zip(PANELS, picture.subplots(2, 3).flat, strict=False))
+    panels: dict[str, Axes] = dict(zip(PANELS, picture.subplots(2, 3).flat, strict=False))
     picture.axes[-1].remove()
     spare = {name: iter((BLUE, ORANGE, GREEN)) for name in PANELS}
+    along: dict[str, set[float]] = {name: set() for name in PANELS}
+    lowest: dict[str, list[float]] = {name: [] for name in PANELS}
     for curve in report["curves"]:
-        axes = panels[curve["panel"]]
+        name = curve["panel"]
         x, y = _line(curve, report)
-        axes.plot(x, [100 * value for value in y], color=next(spare[curve["panel"]]),
-                  marker="o", markersize=4, label=curve["name"])
+        panels[name].plot(x, [100 * value for value in y], color=next(spare[name]),
+                          marker="o", markersize=4, label=curve["name"])
+        along[name].update(x)
+        lowest[name].append(100 * min(y))
     top = max(100 * max(_line(curve, report)[1]) for curve in report["curves"])
     for name, (title, label) in PANELS.items():
-        axes: Axes = panels[name]
+        axes = panels[name]
         axes.set(title=title, xlabel=label)
         # Two points at least, so that the luck of a few images does not look like a result.
-        low = min(top - 2, *(min(line.get_ydata()) for line in axes.lines))
+        low = min(top - 2, *lowest[name])
         axes.set_ylim(low - 0.06 * (top - low) - 0.05, top + 0.06 * (top - low) + 0.05)
         if name in ("ticks", "latency"):
-            shown = sorted({x for line in axes.lines for x in line.get_xdata()})
             axes.set_xscale("log", base=2)
-            axes.set_xticks(shown if name == "ticks" else [2, 4, 8, 16, 30])
+            axes.set_xticks(sorted(along[name]) if name == "ticks" else [2, 4, 8, 16, 30])
             axes.xaxis.set_major_formatter("{x:g}")
             axes.minorticks_off()
         axes.axhline(100 * _base(report)["accuracy"], color=GREY, linewidth=0.8, linestyle=":")
-        if len([line for line in axes.lines if not line.get_label().startswith("_")]) > 1:
-            corner = "lower left" if name == "jitter" else "lower right"
-            axes.legend(frameon=False, fontsize=8, loc=corner)
+        if len(lowest[name]) > 1:
+            axes.legend(frameon=False, fontsize=8,
+                        loc="lower left" if name == "jitter" else "lower right")
         tidy(axes)
     for name in ("bits", "jitter"):
         panels[name].set_ylabel("accuracy on test images, %")

@@ -8,6 +8,7 @@ they stand for, ``J / B``.
 import itertools
 import logging
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,9 +63,13 @@ def run(options: Options) -> dict[str, Any]:
         # Only so that the alpha-model can start from the same function, with the kindest of slopes.
         balance(relu)
         lift(relu)
+
+        def progress(done: int, before: int = count * STEPS) -> None:
+            options.step(before + done, total)
+
         entry = compare(
             relu.to(device), layers, batches(pixels, labels, options.seed), OPTIMISERS[optimiser],
-            STEPS, lambda done, before=count * STEPS: options.step(before + done, total),
+            STEPS, progress,
         )
         logger.info("%s network, %s: B1 differs by %.1e, alpha by %.1e", kind, optimiser,
                     entry["b1"][-1], entry["alpha"][-1])
@@ -122,7 +127,7 @@ def compare(
         ``moved``, how far the ReLU network's own weights went; ``early``, spikes of B1 before
         their windows opened, after the first step.
     """
-    models = {
+    models: dict[str, ReluNetwork | TtfsNetwork] = {
         "relu": relu,
         "b1": to_ttfs(relu, layers),
         "alpha": to_ttfs(relu, layers, "alpha"),
@@ -133,23 +138,21 @@ def compare(
     early, losses = 0, dict.fromkeys(models, 0.0)
     for step, (images, labels) in enumerate(itertools.islice(data, steps)):
         for name, model in models.items():
-            if name == "relu":
-                trace, logits = None, model(images)
-            else:
-                trace = model.run(images)
-                logits = trace.logits
-                early += trace.early if name == "b1" and step else 0
+            trace = model.run(images) if isinstance(model, TtfsNetwork) else None
+            logits = model(images) if trace is None else trace.logits
+            if trace is not None and name == "b1" and step:
+                early += trace.early
             loss = functional.cross_entropy(logits, labels)
             optimisers[name].zero_grad()
             loss.backward()
             optimisers[name].step()
-            if trace is not None:
+            if isinstance(model, TtfsNetwork) and trace is not None:
                 model.adapt(trace)
             losses[name] += loss.item() / EVERY
         if (step + 1) % EVERY == 0:
-            for name in ("b1", "alpha"):
-                found[name].append(short(_difference(models[name], relu)))
-            for name in models:
+            for name, model in models.items():
+                if isinstance(model, TtfsNetwork):
+                    found[name].append(short(_difference(model, relu)))
                 found["loss"][name].append(losses[name])
             losses = dict.fromkeys(models, 0.0)
             progress(step + 1)
@@ -162,14 +165,15 @@ def compare(
 @torch.no_grad()
 def _difference(network: TtfsNetwork, relu: ReluNetwork) -> float:
     """Largest difference between the parameters of ``relu`` and those ``network`` stands for."""
-    return max(
-        (ours - theirs).abs().max().item()
-        for found, layer in zip(relu_parameters(network), relu.layers, strict=True)
-        for ours, theirs in zip(found, (layer.weight, layer.bias), strict=True)
-    )
+    found = []
+    for (weight, bias), layer in zip(relu_parameters(network), relu.layers, strict=True):
+        assert weight is not None and bias is not None, "neither network has an average"
+        found.append((weight - layer.weight).abs().max().item())
+        found.append((bias - layer.bias).abs().max().item())
+    return max(found)
 
 
-def figure(path, report: dict[str, Any]) -> None:
+def figure(path: Path, report: dict[str, Any]) -> None:
     """Draw difference and loss against steps, a column for each network and optimiser."""
     curves, every = report["curves"], report["every"]
     picture = Figure(figsize=(3.0 * len(curves) + 0.6, 5.4), layout="constrained")

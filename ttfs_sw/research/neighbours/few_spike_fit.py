@@ -7,6 +7,7 @@ the authors' code, whose ρ is near 0.1).
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -23,12 +24,12 @@ SPREAD = 0.25
 
 class _Spike(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, scaled):
+    def forward(ctx: Any, scaled: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(scaled)
         return (scaled > 0).to(scaled.dtype)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
         (scaled,) = ctx.saved_tensors
         return gradient * (1 - scaled.abs()).clamp(min=0)
 
@@ -106,7 +107,7 @@ def _run(coefficients: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor
     """Return the outputs ``[starts, points]``, and how far potentials are out of reach."""
     thresholds, resets, worths = coefficients.unsqueeze(-1).unbind()
     potential = values.expand(thresholds.shape[0], -1)
-    output, reach = torch.zeros_like(potential), 0.0
+    output, reach = torch.zeros_like(potential), torch.zeros(len(thresholds))
     for step in range(thresholds.shape[1]):
         scaled = (potential - thresholds[:, step]) / (potential.abs() + 1)
         fired = _Spike.apply(scaled)

@@ -26,11 +26,11 @@ BINS = 5
 
 def al_metric(counts: Sequence[int]) -> float:
     """Return the AL metric of a histogram with :data:`BINS` bins or more."""
-    counts = np.asarray(counts, float)
-    bins = len(counts)
-    valid = int((counts >= counts.mean()).sum())
+    heights = np.asarray(counts, float)
+    bins = len(heights)
+    valid = int((heights >= heights.mean()).sum())
     spread = 1 - (valid - 1) / (bins - 1)
-    away = counts - counts.mean()
+    away = heights - heights.mean()
     variance = (away**2).mean()
     # Equal counts have no shape; every bin is valid then, and the metric is 0 whatever b is.
     skewness = (away**3).mean() / variance**1.5 if variance else 0.0

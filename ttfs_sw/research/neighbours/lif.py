@@ -21,6 +21,7 @@ weights are nearest in size before training.
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -39,13 +40,13 @@ INITIAL = (0.4, 0.6)
 
 class _Spike(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, above, slope):
+    def forward(ctx: Any, above: torch.Tensor, slope: float) -> torch.Tensor:
         ctx.save_for_backward(above)
         ctx.slope = slope
         return (above >= 0).to(above.dtype)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         (above,) = ctx.saved_tensors
         return gradient / (1 + ctx.slope * above.abs()).square(), None
 

@@ -1,6 +1,7 @@
 """Surrogate-gradient networks as methods: the plain one, and two with learned starts."""
 
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -47,7 +48,7 @@ class LifNetwork(Method):
     name = "lif"
     title = "LIF, surrogate gradient"
     source = "Ledinauskas et al., arXiv 2006.04436"
-    defaults: dict = {"loss": "mean", "learn_initial": False}
+    defaults: ClassVar[dict[str, Any]] = {"loss": "mean", "learn_initial": False}
 
     def __init__(
         self, layers: Sequence[str], shape: tuple[int, int, int], classes: int, *,
@@ -67,7 +68,7 @@ class LifNetwork(Method):
         )
 
     def fit(
-        self, task: Task, reference: ReluNetwork, progress: Progress | None = None
+        self, task: Task, reference: ReluNetwork | None, progress: Progress | None = None
     ) -> None:
         """Train from nothing; of ``reference`` nothing is used."""
         data, training = task.data(), task.config.training

@@ -219,7 +219,8 @@ def fit(
     :exc:`ttfs_sw.common.errors.InputError`
         If training diverges.
     """
-    decays, others = [], []
+    decays: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         free = parameter.ndim <= 1 or any(part in name.split(".") for part in still)
         (others if free else decays).append(parameter)

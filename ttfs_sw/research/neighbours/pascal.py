@@ -141,7 +141,7 @@ class PascalNetwork(Method):
         relu = copy.deepcopy(self.model.relu).double()
         for layer, steps in zip(relu.layers[1:], counts, strict=True):
             if layer.plan.learned:
-                layer.bias /= steps
+                layer.bias.div_(steps)
         tally, logits = Tally(self.topology), []
 
         def send(index: int, received: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,7 @@ that fires once, at tick ``T - L h/λ`` of T = L, gives it always: that is the n
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from torch import nn
 from torch.nn import functional
 
 from ttfs_sw.artifact.network import Network
+from ttfs_sw.common.modules import Modules
 from ttfs_sw.research.neighbours import export
 from ttfs_sw.research.neighbours.method import (
     Method,
@@ -44,11 +46,11 @@ class _Floor(torch.autograd.Function):
     """The integer below; the gradient passes straight through."""
 
     @staticmethod
-    def forward(ctx, value):
+    def forward(ctx: Any, value: torch.Tensor) -> torch.Tensor:
         return torch.floor(value)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
         return gradient
 
 
@@ -90,18 +92,24 @@ class IntegrateFire:
     def __init__(self, window: float):
         self._window = window
         self._potential: torch.Tensor | None = None
-        self.count: torch.Tensor | None = None
+        self._count: torch.Tensor | None = None
 
     def __call__(self, received: torch.Tensor) -> torch.Tensor:
         """Take what is received in a step, and return what is sent in it: 0 or λ."""
-        if self._potential is None:
+        if self._potential is None or self._count is None:
             self._potential = torch.full_like(received, self._window / 2)
-            self.count = torch.zeros_like(received)
+            self._count = torch.zeros_like(received)
         self._potential = self._potential + received
         fired = (self._potential >= self._window).to(received.dtype)
         self._potential = self._potential - self._window * fired
-        self.count = self.count + fired
+        self._count = self._count + fired
         return self._window * fired
+
+    @property
+    def count(self) -> torch.Tensor:
+        """Spikes of each neuron so far, of which there is at least a step."""
+        assert self._count is not None, "neurons that have received nothing have no shape"
+        return self._count
 
 
 class QcfsModel(nn.Module):
@@ -116,7 +124,7 @@ class QcfsModel(nn.Module):
     def __init__(self, relu: ReluNetwork, fires: Sequence[Qcfs]):
         super().__init__()
         self.relu = relu
-        self.fires = nn.ModuleList(fires)
+        self.fires = Modules(fires)
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Logits of inputs from 0 to 1, ``[images, inputs]`` in raster order."""

@@ -23,6 +23,7 @@ first of its ticks k = 0 to T - 1 with ``T V ≥ T - k``: it sends ``⌊T h⌋ /
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from torch import nn
 from torch.nn import functional
 
 from ttfs_sw.common.errors import InputError
+from ttfs_sw.common.modules import Modules
 from ttfs_sw.research.neighbours.method import (
     Method,
     Progress,
@@ -75,7 +77,9 @@ class _Fire(torch.autograd.Function):
     """Codes and spikes of A and S; gradients are the closed form's, and a surrogate of the jump."""
 
     @staticmethod
-    def forward(ctx, start, slope, ticks):
+    def forward(
+        ctx: Any, start: torch.Tensor, slope: torch.Tensor, ticks: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         time = spike_time(start, slope)
         ctx.save_for_backward(start, slope, time)
         ctx.ticks = ticks
@@ -83,7 +87,9 @@ class _Fire(torch.autograd.Function):
         return codes, (codes > 0).to(codes.dtype)
 
     @staticmethod
-    def backward(ctx, of_codes, of_fired):
+    def backward(
+        ctx: Any, of_codes: torch.Tensor, of_fired: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, None]:
         start, slope, time = ctx.saved_tensors
         inside = (time > 0) & time.isfinite()
         gain = ctx.ticks * of_codes * inside / (1 + slope).clamp(min=LEAST_SLOPE)
@@ -194,7 +200,7 @@ class RelPspModel(nn.Module):
         super().__init__()
         self.ticks = ticks
         windows = [1.0, *largest_activations(reference, values, WINDOW_QUANTILE), 1.0]
-        self.layers = nn.ModuleList(
+        self.layers = Modules(
             _Layer(source.plan, source.weight.detach() * (windows[index] / windows[index + 1]),
                    source.bias.detach() / windows[index + 1])
             for index, source in enumerate(reference.layers)

@@ -51,7 +51,9 @@ def trains(
     # A current of no more than 0 fires never, one of 1 and more always: 0 to 2 is all of them.
     square = [(zero, zero), (2 * one, zero), (2 * one, one), (zero, one)]
     # Potential: so many times the current, and so many times u_0.
-    open_ends = [((), square, zero, one if any_start else zero)]
+    open_ends: list[tuple[tuple[int, ...], list[Point], Fraction, Fraction]] = [
+        ((), square, zero, one if any_start else zero)
+    ]
     while open_ends:
         sent, region, current, start = open_ends.pop()
         if len(sent) == steps:

@@ -71,6 +71,7 @@ class TtfsNetwork(Method):
 
     def _run(self, pixels: np.ndarray) -> Inference:
         """Classify images in integers."""
+        assert self._network is not None, "predict refuses what is not fitted"
         return of_network(self._network, self.topology, pixels)
 
     def network(self) -> Network | None:

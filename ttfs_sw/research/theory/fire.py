@@ -11,6 +11,8 @@ and all three are 0 for a silent neuron. With B = 1 these are, term by term, the
 ReLU of ``end - t``: hence the equal training trajectories.
 """
 
+from typing import Any
+
 import torch
 from torch.autograd import Function
 
@@ -35,7 +37,10 @@ def fire(
 
 class _Fire(Function):
     @staticmethod
-    def forward(ctx, potential, threshold, slope, start, end):
+    def forward(
+        ctx: Any, potential: torch.Tensor, threshold: torch.Tensor, slope: torch.Tensor,
+        start: float, end: float,
+    ) -> torch.Tensor:
         times = start + (threshold - potential) / slope
         # A slope of exactly 0 gives no number, which no comparison lets through.
         fired = (times < end) & (slope > 0)
@@ -45,7 +50,7 @@ class _Fire(Function):
         return times
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         times, fired, slope = ctx.saved_tensors
         threshold, rise = ctx.shapes
         scaled = torch.where(fired, gradient / slope, 0.0)

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ttfs_sw.common.modules import Modules
 from ttfs_sw.research.theory.layers import raster
 from ttfs_sw.research.theory.network import TtfsNetwork
 from ttfs_sw.training.models import ReluNetwork
@@ -25,6 +26,8 @@ from ttfs_sw.training.topology import LayerPlan, Topology
 __all__ = ["PLACES", "NormalisedNetwork", "fuse"]
 
 PLACES = ("before", "after")
+
+_Norm = nn.BatchNorm1d | nn.BatchNorm2d
 
 
 class NormalisedNetwork(nn.Module):
@@ -49,7 +52,7 @@ class NormalisedNetwork(nn.Module):
             raise ValueError("only dense layers and convolutions without residuals have batch-norm")
         self.topology, self.place = topology, place
         self.layers = ReluNetwork(topology, generator).double().layers
-        self.norms = nn.ModuleList(
+        self.norms: Modules[_Norm] = Modules(
             (nn.BatchNorm1d if plan.kind == "dense" else nn.BatchNorm2d)(plan.out_shape[2]).double()
             for plan in topology.layers[:-1]
         )
@@ -99,8 +102,9 @@ def fuse(network: NormalisedNetwork, low: float = 0.0, high: float = 1.0) -> Ttf
     return fused
 
 
-def _scale_and_offset(norm: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+def _scale_and_offset(norm: _Norm) -> tuple[torch.Tensor, torch.Tensor]:
     """``k`` and ``c`` of a batch-norm in use."""
+    assert norm.running_mean is not None and norm.running_var is not None, "it has learned them"
     k = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     return k, norm.bias - norm.running_mean * k
 

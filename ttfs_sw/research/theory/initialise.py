@@ -35,13 +35,13 @@ def rescale(relu: ReluNetwork, lower: float = LOWER, upper: float = UPPER) -> No
             raise ValueError("only dense layers and convolutions without residuals can be rescaled")
         total = layer.weight.flatten(1).sum(dim=1)
         factor = torch.maximum(total / upper, total / lower).clamp(min=1)
-        layer.weight /= factor.view(-1, *[1] * (layer.weight.ndim - 1))
-        layer.bias /= factor
+        layer.weight.div_(factor.view(-1, *[1] * (layer.weight.ndim - 1)))
+        layer.bias.div_(factor)
         if reader.plan.kind == "dense":
             # Raster order: the channels of one position lie side by side.
-            reader.weight *= factor.repeat(reader.weight.shape[1] // len(factor))
+            reader.weight.mul_(factor.repeat(reader.weight.shape[1] // len(factor)))
         else:
-            reader.weight *= factor.view(1, -1, 1, 1)
+            reader.weight.mul_(factor.view(1, -1, 1, 1))
 
 
 @torch.no_grad()

@@ -51,6 +51,8 @@ class TtfsLayer(nn.Module):
         read through a batch-norm of negative scale.
     """
 
+    signs: torch.Tensor
+
     def __init__(self, plan: LayerPlan, model: str = "b1", alpha: float = 1.0):
         super().__init__()
         if model not in MODELS:

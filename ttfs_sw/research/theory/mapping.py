@@ -58,7 +58,7 @@ def to_relu(network: TtfsNetwork) -> ReluNetwork:
     """
     relu = ReluNetwork(network.topology, torch.Generator()).double().to(network.windows.device)
     for (weight, bias), target in zip(relu_parameters(network), relu.layers, strict=True):
-        if weight is None:
+        if weight is None or bias is None:
             continue
         if bias.ndim != 1:
             raise ValueError("a layer has a bias for each neuron; a ReLU network has one a channel")
@@ -71,7 +71,7 @@ def relu_parameters(
     network: TtfsNetwork,
 ) -> list[tuple[torch.Tensor | None, torch.Tensor | None]]:
     """Weight and bias of each layer as a ReLU network would have them; ``None`` for an average."""
-    found = []
+    found: list[tuple[torch.Tensor | None, torch.Tensor | None]] = []
     for layer in network.layers:
         if not layer.plan.learned:
             found.append((None, None))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from ttfs_sw.common.modules import Modules
 from ttfs_sw.research.theory.layers import TtfsLayer, raster
 from ttfs_sw.research.theory.spikes import Spikes, encode
 from ttfs_sw.training.topology import Topology
@@ -65,6 +66,8 @@ class TtfsNetwork(nn.Module):
         activation depends on them; they only have to be long enough for every spike.
     """
 
+    windows: torch.Tensor
+
     def __init__(
         self, topology: Topology, model: str = "b1", *, alpha: float = 1.0, low: float = 0.0,
         high: float = 1.0,
@@ -73,7 +76,7 @@ class TtfsNetwork(nn.Module):
         self.topology, self.model, self.low, self.high = topology, model, low, high
         # The read-out has no threshold to meet, so the models do not differ there.
         last = len(topology.layers) - 1
-        self.layers = nn.ModuleList(
+        self.layers = Modules(
             TtfsLayer(plan, model if index < last else "b1", alpha)
             for index, plan in enumerate(topology.layers)
         )

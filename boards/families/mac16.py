@@ -8,7 +8,7 @@ The delays are the worst of IceStorm's table ``icefuzz/timings_up5k.txt`` (Yosys
 3cdcf4b, the third value of each triple, which is the slow corner, over all bits and both edges).
 That table has whole blocks in eighteen configurations; the stages are differences of its entries,
 each the greatest that any configuration shows, so that no way through a block comes out shorter
-than in the table (tests/boards/test_mac16.py).
+than in the table (tests/boards/families/test_mac16.py).
 """
 
 from collections.abc import Collection, Mapping

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.support.routed import cell, sdf, wire
-from ttfs_fpga.boards.cell_timing import device_timing
-from ttfs_fpga.boards.mac16 import mac16
+from ttfs_fpga.boards.families import device_timing
+from ttfs_fpga.boards.families.mac16 import mac16
 from ttfs_fpga.boards.sdf import read_sdf
 from ttfs_fpga.boards.timing import Timing
 
