@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from amaranth.hdl import Const, Module, Mux, ResetInserter
+from amaranth.hdl import Const, Module, ResetInserter
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -190,7 +190,7 @@ class Core(wiring.Component):
         """
         constants = {
             "chunk_last": -1, "slot_shift": self._config.slot_bits, "rows_last": 0, "pitch": 0,
-            "pool_last": 0, "across_last": 0, "halves": 0, "destination_row": 0,
+            "pool_last": 0, "across_last": 0, "halves": 0, "destination_row": 0, "residual": 0,
         } if self._config.datapath == "ramp" else {}
         for name in consumer.shape().members:
             m.d.comb += consumer[name].eq(constants.get(name, entry[name]))
@@ -230,42 +230,24 @@ class Core(wiring.Component):
         wiring.connect(m, encoder.image, controller.image)
         wiring.connect(m, source.input, encoder.map)
         wiring.connect(m, source.layers, parts.map.scan)
+        wiring.connect(m, scanner.map, source.scan)
+        wiring.connect(m, scanner.wipe, parts.map.wipe)
+        wiring.connect(m, parts.final_rows.final, scanner.final)
+        wiring.connect(m, sequencer.row, scanner.row)
+        self._follow(m, scanner.entry, entry)
         m.d.comb += [
             encoder.restart.eq(self.restart),
             source.from_input.eq(entry.source_input),
-            source.scan.address.eq(scanner.map_address),
-            source.scan.enable.eq(scanner.map_enable),
-            scanner.steal.eq(source.scan.stall),
-            scanner.map_data.eq(source.scan.data),
-            parts.map.wipe.valid.eq(scanner.wipe),
-            parts.map.wipe.word.eq(scanner.wipe_word),
-            scanner.wiped.eq(scanner.wipe & parts.map.wipe.ready),
-            scanner.start.eq(controller.rows.scan),
-            scanner.last.eq(entry.source_last),
-            scanner.row_last.eq(entry.row_last),
-            scanner.chunk_last.eq(-1 if ramp else entry.chunk_last),
-            scanner.slot_shift.eq(self._config.slot_bits if ramp else entry.slot_shift),
-            scanner.clears.eq(entry.clears),
-            scanner.limited.eq(entry.follows & controller.firing.previous),
-            scanner.final.eq(parts.final_rows.final),
+            scanner.run.start.eq(controller.rows.scan),
+            controller.rows.begins.eq(sequencer.row.begins),
+            controller.rows.second.eq(sequencer.row.second),
+            controller.rows.scanning.eq(scanner.run.busy),
         ]
-        if ramp:
-            m.d.comb += [scanner.seek.eq(half.start), scanner.base.eq(entry.source_base)]
-        else:
-            # Rows of two maps take turns in a layer with a residual, each where it says.
-            m.d.comb += [
-                scanner.seek.eq(half.start | (sequencer.row.begins & entry.residual)),
-                scanner.base.eq(Mux(entry.residual, sequencer.row.map, entry.source_base)),
-                scanner.single.eq(entry.residual),
-                controller.rows.begins.eq(sequencer.row.begins),
-                controller.rows.second.eq(sequencer.row.second),
-                controller.rows.scanning.eq(scanner.busy),
-            ]
 
         events, queued = scanner.o, Const(0)
         if self._config.datapath != "mac":
             wiring.connect(m, scanner.o, parts.queue.i)
-            events, queued = parts.queue.o, parts.queue.run.busy if ramp else parts.queue.busy
+            events, queued = parts.queue.o, parts.queue.run.busy
         if ramp:
             wiring.connect(m, parts.purge.o, parts.queue.purge)
             connect_entry(m, entry, parts.queue.entry)
@@ -281,7 +263,7 @@ class Core(wiring.Component):
         ]
         # Registered, because many flags meet here; the start is one of them, so that a half that
         # has not begun does not look ended.
-        m.d.sync += half.ended.eq(~(half.start | scanner.busy | queued | sequencer.run.busy))
+        m.d.sync += half.ended.eq(~(half.start | scanner.run.busy | queued | sequencer.run.busy))
 
     def _update(self, m, parts):
         """Events, by the sequencer and the lanes, into the membrane memory."""
