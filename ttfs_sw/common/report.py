@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-__all__ = ["FLAT", "Report", "absent"]
+__all__ = ["FLAT", "Report", "Spread", "absent"]
 
 #: Metadata of a field of a :class:`Report` that is a report itself: its keys stand in its place.
 FLAT = {"flat": True}
@@ -29,6 +29,16 @@ class Report:
             elif value is not None or not field.metadata.get("absent"):
                 found[field.name] = _plain(value)
         return found
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Spread(Report):
+    """Least, median, mean and most of some numbers."""
+
+    min: float
+    median: float
+    mean: float
+    max: float
 
 
 def _plain(value: Any) -> Any:
