@@ -6,7 +6,7 @@ names; here is what no stream can say: ports of memories, which answer a fixed n
 later, and what holds for as long as it is true.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from amaranth.hdl import Module, ShapeLike, signed
 from amaranth.lib import data, wiring
@@ -43,7 +43,7 @@ def entry_layout(config: CoreConfig, names: Iterable[str]) -> data.StructLayout:
     return data.StructLayout({name: widths[name] for name in names})
 
 
-def connect_entry(m: Module, entry: data.View, *consumers: data.View) -> None:
+def connect_entry(m: Module, entry: data.View | Mapping, *consumers: data.View) -> None:
     """Give consumers the fields that they read, of an entry that has more of them."""
     for consumer in consumers:
         m.d.comb += [consumer[name].eq(entry[name]) for name in consumer.shape().members]

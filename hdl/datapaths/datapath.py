@@ -70,12 +70,13 @@ class Datapath(abc.ABC):
         """What stands between scanner and sequencer, if anything does.
 
         A component with ``i``, a stream of :func:`hdl.shapes.event_shape`; ``o``, a stream for the
-        sequencer; and ``busy``, while anything that was taken has not been given on.
+        sequencer; and ``run``, a :class:`hdl.ports.RunPort`, which is busy while anything that
+        was taken has not been given on.
         """
         return None
 
     def queue_inputs(self, queue: Any, accumulating: Any, purge: Any) -> list[Any]:
-        """Assignments to what the queue must know besides events.
+        """Assignments to what the queue must know besides events and the start of a layer.
 
         ``accumulating`` is an :class:`hdl.ports.AccumulatingPort`, ``purge`` an
         :class:`hdl.ports.PurgePort`.
