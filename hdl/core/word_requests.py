@@ -26,7 +26,7 @@ class WordRequests(wiring.Component):
     word before it leave, if nothing stops them. While nobody else wants the memory, one after
     another.
 
-    Throughput: a word a cycle while nobody else wants the memory, else one in 3 cycles, or in 4 if
+    Throughput: a word a cycle while nobody else wants the memory, else one in 4 cycles, or in 5 if
     the memory takes as long as weights in block RAM.
 
     Parameters
