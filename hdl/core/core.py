@@ -212,7 +212,6 @@ class Core(wiring.Component):
         """Samples into the input map; a layer's source map, event by event, to the sequencer."""
         controller, scanner, sequencer = parts.controller, parts.scanner, parts.sequencer
         half, source, encoder = controller.accumulating, parts.source, parts.encoder
-        entry, rows = self._entry(half.entry), controller.rows
         wiring.connect(m, wiring.flipped(self.i), encoder.i)
         wiring.connect(m, encoder.image, controller.image)
         wiring.connect(m, source.input, encoder.map)
@@ -220,15 +219,11 @@ class Core(wiring.Component):
         wiring.connect(m, scanner.map, source.scan)
         wiring.connect(m, scanner.wipe, parts.map.wipe)
         wiring.connect(m, parts.final_rows.final, scanner.final)
-        wiring.connect(m, sequencer.row, scanner.row)
-        connect_entry(m, entry, scanner.entry)
+        wiring.connect(m, controller.scan, scanner.run)
+        wiring.connect(m, sequencer.row, controller.row, scanner.row)
+        connect_entry(m, self._entry(half.entry), scanner.entry)
         m.d.comb += [
-            encoder.restart.eq(self.restart),
-            source.from_input.eq(entry["source_input"]),
-            scanner.run.start.eq(rows.scan),
-            rows.begins.eq(sequencer.row.begins),
-            rows.second.eq(sequencer.row.second),
-            rows.scanning.eq(scanner.run.busy),
+            encoder.restart.eq(self.restart), source.from_input.eq(half.entry.source_input),
         ]
         taken = scanner.o.valid & scanner.o.ready & ~scanner.o.p.end
         m.d.comb += [
