@@ -56,7 +56,7 @@ class Core(wiring.Component):
     soon as there is something final in that map. The output layer does not fire; its potentials are
     the logits.
 
-    Latency: a layer that takes R updates for its events (``LayerPlan.roofline``) and has W membrane
+    Latency: a layer that takes R updates for its events (``Placement.roofline``) and has W membrane
     words takes about ``R + W`` cycles, and a few a row; ``docs/core.md`` has the details.
 
     Parameters

@@ -97,7 +97,6 @@ class Ramp(Datapath):
     summary = "adds only, dense layers"
     lanes = RampLanes
     sequencer = RampSequencer
-    rows = False
     shows_time = True
     # Reached with one seed: 36.8 MHz. The ordering queue takes the block RAM that is left.
     devices = {"iCE40UP5K": DeviceNeeds(
@@ -129,7 +128,7 @@ class Ramp(Datapath):
 
     def refusal(self, layer: Layer) -> str | None:
         """Convolutions and residuals."""
-        if layer.kind != "dense":
+        if not layer.form.flat:
             return (
                 f"is a convolution ({layer.kind}), and the ramp datapath runs dense layers only, "
                 f"because it needs events in the order of time and a convolution needs them in "
