@@ -61,6 +61,7 @@ def run_tool(
         ) from error
     with process:
         try:
+            assert process.stdout is not None, "it is a pipe"
             for line in process.stdout:
                 line = line.rstrip()
                 if line:
