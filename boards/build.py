@@ -11,6 +11,7 @@ from pathlib import Path
 from ttfs_fpga.boards import analysis, report
 from ttfs_fpga.boards.bitstream import Bitstream, make_bitstream
 from ttfs_fpga.boards.image import serialise
+from ttfs_fpga.boards.recorder import RecordMap
 from ttfs_fpga.boards.registry import Board
 from ttfs_fpga.boards.reports import BuildReport, Latency, LatencyParts, Seed, StepReport
 from ttfs_fpga.boards.toolchain import Toolchain, find_toolchain
@@ -78,8 +79,7 @@ def latency_parts_us(
     line, so ``image_load`` is a part of ``link`` there. The next image is received while one is
     computed.
     """
-    # Logits have 16 bits, or 32 (boards.recorder).
-    logit_bytes = 2 if board.config.accumulator_bits <= 16 else 4
+    logit_bytes = RecordMap(board.config).logit_bytes
     request = bytes([FLAG]) + encode_frame(bytes(2 + network.inputs))
     reply = encode_frame(bytes(3 + network.classes * logit_bytes + Result.TRAILER.size))
     core = latency_us(cycles, board.clock_mhz)

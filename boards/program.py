@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 
 from ttfs_fpga.boards.image import Image
-from ttfs_fpga.boards.process import run_tool
 from ttfs_fpga.boards.registry import Board, Programmer
 from ttfs_fpga.boards.reports import FlashReport
 from ttfs_fpga.boards.toolchain import INSTALL_SYSTEM, find_program
 from ttfs_sw.common.errors import InputError, ToolError
+from ttfs_sw.common.process import run_tool
 
 __all__ = ["INSTALL", "NAMES", "commands", "flash"]
 

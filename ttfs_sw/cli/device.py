@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ttfs_sw.cli.inputs import check_accuracy, find_board, open_network, open_test_images
+from ttfs_sw.cli.inputs import asked_board, check_accuracy, open_network, open_test_images
 from ttfs_sw.cli.options import (
     add_accuracy,
     add_board,
@@ -92,7 +92,7 @@ def register(verbs) -> None:
 def flash(options: Namespace) -> Outcome:
     """``ttfs flash``."""
     network = open_network(options)
-    board = find_board(options)
+    board = asked_board(options)
 
     from ttfs_fpga.boards import program
     from ttfs_fpga.boards.build import make_image
@@ -125,7 +125,7 @@ def infer(options: Namespace) -> Outcome:
     """``ttfs infer``."""
     check_simulator(options)
     network = open_network(options)
-    board = find_board(options)
+    board = asked_board(options)
     dataset, pixels, labels = open_test_images(options, network)
 
     from ttfs_fpga.boards.build import make_image

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ttfs_sw.cli.fits import require
-from ttfs_sw.cli.inputs import core_config, find_board, open_network
+from ttfs_sw.cli.inputs import asked_board, core_config, open_network
 from ttfs_sw.cli.options import (
     add_board,
     add_core,
@@ -102,7 +102,7 @@ def build(options: Namespace) -> Outcome:
     """``ttfs build``."""
     check_simulator(options)
     network = open_network(options)
-    board = find_board(options)
+    board = asked_board(options)
 
     from ttfs_fpga.boards.build import MissedTiming
     from ttfs_fpga.boards.build import build as run
@@ -160,7 +160,7 @@ def read_cycles(path: Path, network: "Network") -> Spread:
 def image(options: Namespace) -> Outcome:
     """``ttfs image``."""
     network = open_network(options)
-    board = find_board(options)
+    board = asked_board(options)
 
     import hashlib
 
