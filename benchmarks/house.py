@@ -18,7 +18,8 @@ INSTALLED = "ttfs_fpga"
 
 #: What each room may import of the others: one way down, whatever stands in a function too. The
 #: rooms of ``ttfs_sw`` are its folders; where ``link`` is named with a module, that module alone.
-_AGREED = {"ttfs_sw.artifact", "ttfs_sw.common", "ttfs_sw.link.framing", "ttfs_sw.link.protocol"}
+_AGREED = {"ttfs_sw.artifact", "ttfs_sw.common", "ttfs_sw.link.framing", "ttfs_sw.link.protocol",
+           "ttfs_sw.link.requests"}
 _TRAINED = {f"ttfs_sw.{room}" for room in ("artifact", "common", "data", "golden", "training")}
 ARROWS: dict[str, set[str]] = {
     "ttfs_sw.common": set(),

@@ -94,8 +94,8 @@ def measure(preset: str, seed: int, dataset: Dataset, lanes: int) -> dict[str, A
     return {
         **{key: reached[key] for key in KEYS},
         "cpu_seconds": worked,
-        "b1_changed": exact["changed"],
-        "b1_logits": exact["logits"],
+        "b1_changed": exact.changed,
+        "b1_logits": exact.logits,
         "events_input_median": float(np.median(trace.events[:, 0])),
         "cycles_median": float(np.median(cycles(network, trace, lanes))),
     }

@@ -8,18 +8,19 @@ later, and what holds for as long as it is true.
 
 from collections.abc import Iterable
 
-from amaranth.hdl import ShapeLike, signed
+from amaranth.hdl import Module, ShapeLike, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ttfs_fpga.hdl.config import DATAPATHS, CoreConfig
 from ttfs_fpga.hdl.table import ACCUMULATE_FIELDS, FIRE_FIELDS, field_widths
 
-__all__ = ["AccumulatingPort", "AdderPort", "FetchPort", "FiringPort", "ImagePort",
-           "ImageLayoutPort", "LanesPort", "MapReadPort", "MapUpdatePort", "MapWritePort",
-           "MembranePort", "OperandPort", "PurgePort", "RowPort", "TableReadPort",
-           "WeightReadPort", "WipePort", "WritePort", "entry_layout", "lanes_layout",
-           "purge_words", "weights_layout"]
+__all__ = ["AccumulatingPort", "AdderPort", "FetchPort", "FinalPort", "FiringPort",
+           "ImageLayoutPort", "ImagePort", "LanesPort", "MapReadPort", "MapUpdatePort",
+           "MapWritePort", "MembranePort", "OperandPort", "PurgePort", "RowPort", "RunPort",
+           "SourceRowPort", "TableReadPort", "WeightReadPort", "WindowPort", "WipePort",
+           "WritePort", "connect_entry", "entry_layout", "lanes_layout", "purge_words",
+           "weights_layout"]
 
 
 def lanes_layout(config: CoreConfig, lanes: int | None = None) -> data.ArrayLayout:
@@ -40,6 +41,22 @@ def entry_layout(config: CoreConfig, names: Iterable[str]) -> data.StructLayout:
     """
     widths = field_widths(config)
     return data.StructLayout({name: widths[name] for name in names})
+
+
+def connect_entry(m: Module, entry: data.View, *consumers: data.View) -> None:
+    """Give consumers the fields that they read, of an entry that has more of them."""
+    for consumer in consumers:
+        m.d.comb += [consumer[name].eq(entry[name]) for name in consumer.shape().members]
+
+
+class RunPort(wiring.Signature):
+    """Has something done: ``start`` is one cycle, and only while not ``busy``.
+
+    ``busy`` holds from the cycle after ``start`` until all of it has been done.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({"start": Out(1), "busy": In(1)})
 
 
 class WritePort(wiring.Signature):
@@ -282,6 +299,47 @@ class AccumulatingPort(wiring.Signature):
             "event": In(1),
             "ended": In(1),
         })
+
+
+class SourceRowPort(wiring.Signature):
+    """In the cycle with ``begins``, a row of a source map begins: its events are waited for.
+
+    Its first word is ``map``, in a layer with a residual. From the next cycle on ``second`` tells
+    whether it is one of the residual's map.
+    """
+
+    def __init__(self, config: CoreConfig):
+        super().__init__({
+            "begins": Out(1), "map": Out(config.map_address_bits), "second": Out(1),
+        })
+
+
+class WindowPort(wiring.Signature):
+    """The rolling window of output rows, between who updates it and who sweeps it.
+
+    So many rows of the layer are ``completed``. ``swept`` says that one of them has been read, so
+    that its place in the window is free. Updates of an event are ``pending``; none is issued in a
+    cycle with ``hold``, in which the membrane memory is swept.
+    """
+
+    def __init__(self, config: CoreConfig):
+        super().__init__({
+            "completed": Out(config.row_bits + 1),
+            "swept": In(1),
+            "pending": Out(1),
+            "hold": In(1),
+        })
+
+
+class FinalPort(wiring.Signature):
+    """Which words of the map are final.
+
+    While ``limited``, those of the layer that fires are final before ``word`` only: the others are
+    still written. The limit is lifted when the last word is final.
+    """
+
+    def __init__(self, config: CoreConfig):
+        super().__init__({"limited": Out(1), "word": Out(config.map_address_bits + 1)})
 
 
 class RowPort(wiring.Signature):

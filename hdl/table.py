@@ -9,6 +9,7 @@ counter with that directly, and a count of zero cannot be said. Entry 0 is the h
 import dataclasses
 from collections.abc import Mapping
 
+from amaranth.hdl import Value
 from amaranth.utils import ceil_log2
 
 from ttfs_fpga.hdl import signature
@@ -52,6 +53,10 @@ class Field:
     word: int
     offset: int
     width: int
+
+    def of(self, word: Value) -> Value:
+        """The field, cut out of its word."""
+        return word[self.offset:self.offset + self.width]
 
 
 #: The header, entry 0.

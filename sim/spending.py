@@ -34,7 +34,8 @@ def spending(network: Network, trace: Trace, program: Program) -> tuple[np.ndarr
         maps = {-1: trace.input_codes[part]}
         maps |= {index: codes[part] for index, codes in enumerate(trace.codes)}
         for index, (layer, plan) in enumerate(zip(network.layers, program.layers, strict=True)):
-            read, second = maps[layer.source], maps.get(layer.second_source)
+            read = maps[layer.source]
+            second = None if layer.second_source is None else maps[layer.second_source]
             roofline[part, index] = plan.roofline(read, second)
             terms[part, index] = cycle_terms(
                 plan, program.config, read, _candidates(network, index, plan, maps), second)

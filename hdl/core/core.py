@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from amaranth.hdl import Const, Module, Mux, ResetInserter
+from amaranth.hdl import Const, Module, ResetInserter
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -31,6 +31,7 @@ from ttfs_fpga.hdl.datapaths.ramp import RampLanes
 from ttfs_fpga.hdl.datapaths.ramp_sequencer import RampSequencer
 from ttfs_fpga.hdl.datapaths.sequencer import Sequencer
 from ttfs_fpga.hdl.datapaths.serial import SerialLanes
+from ttfs_fpga.hdl.ports import connect_entry
 from ttfs_fpga.hdl.shapes import (
     Memory,
     load_shape,
@@ -40,7 +41,6 @@ from ttfs_fpga.hdl.shapes import (
     statistics_shape,
     time_shape,
 )
-from ttfs_fpga.hdl.table import Operation
 
 __all__ = ["Core"]
 
@@ -145,7 +145,7 @@ class Core(wiring.Component):
     def _make_parts(self, m):
         """All components, by the names that they have as submodules."""
         config, lanes = self._config, LANES[self._config.datapath]
-        requantiser = Requantiser(config, self._init(Memory.SLOPES))
+        purge, requantiser = Purge(config), Requantiser(config, self._init(Memory.SLOPES))
         restarted = {
             "controller": Controller(config, self._init(Memory.TABLE), self._late_bits),
             "scanner": Scanner(config),
@@ -157,7 +157,7 @@ class Core(wiring.Component):
             restarted["queue"] = (OrderingQueue if config.datapath == "ramp" else Pulses)(config)
         others = {
             "loader": Loader(config),
-            "purge": Purge(config),
+            "purge": purge,
             "guard": Guard(config),
             "encoder": Encoder(config, self._init(Memory.ENCODER)),
             "source": SourceMap(config),
@@ -174,7 +174,7 @@ class Core(wiring.Component):
         # Whatever may wait for something is brought back to where it began when memories change and
         # when an image is given up; the rest has nothing left to do a few cycles later.
         for name, part in restarted.items():
-            m.submodules[name] = ResetInserter(others["purge"].o.start)(part)
+            m.submodules[name] = ResetInserter(purge.o.start)(part)
         for name, part in others.items():
             m.submodules[name] = part
         return SimpleNamespace(**restarted, **others)
@@ -190,7 +190,7 @@ class Core(wiring.Component):
         """
         constants = {
             "chunk_last": -1, "slot_shift": self._config.slot_bits, "rows_last": 0, "pitch": 0,
-            "pool_last": 0, "across_last": 0, "halves": 0, "destination_row": 0,
+            "pool_last": 0, "across_last": 0, "halves": 0, "destination_row": 0, "residual": 0,
         } if self._config.datapath == "ramp" else {}
         for name in consumer.shape().members:
             m.d.comb += consumer[name].eq(constants.get(name, entry[name]))
@@ -230,49 +230,28 @@ class Core(wiring.Component):
         wiring.connect(m, encoder.image, controller.image)
         wiring.connect(m, source.input, encoder.map)
         wiring.connect(m, source.layers, parts.map.scan)
+        wiring.connect(m, scanner.map, source.scan)
+        wiring.connect(m, scanner.wipe, parts.map.wipe)
+        wiring.connect(m, parts.final_rows.final, scanner.final)
+        wiring.connect(m, sequencer.row, scanner.row)
+        self._follow(m, scanner.entry, entry)
         m.d.comb += [
             encoder.restart.eq(self.restart),
             source.from_input.eq(entry.source_input),
-            source.scan.address.eq(scanner.map_address),
-            source.scan.enable.eq(scanner.map_enable),
-            scanner.steal.eq(source.scan.stall),
-            scanner.map_data.eq(source.scan.data),
-            parts.map.wipe.valid.eq(scanner.wipe),
-            parts.map.wipe.word.eq(scanner.wipe_word),
-            scanner.wiped.eq(scanner.wipe & parts.map.wipe.ready),
-            scanner.start.eq(controller.rows.scan),
-            scanner.last.eq(entry.source_last),
-            scanner.row_last.eq(entry.row_last),
-            scanner.chunk_last.eq(-1 if ramp else entry.chunk_last),
-            scanner.slot_shift.eq(self._config.slot_bits if ramp else entry.slot_shift),
-            scanner.clears.eq(entry.clears),
-            scanner.limited.eq(entry.follows & controller.firing.previous),
-            scanner.final.eq(parts.final_rows.final),
+            scanner.run.start.eq(controller.rows.scan),
+            controller.rows.begins.eq(sequencer.row.begins),
+            controller.rows.second.eq(sequencer.row.second),
+            controller.rows.scanning.eq(scanner.run.busy),
         ]
-        if ramp:
-            m.d.comb += [scanner.seek.eq(half.start), scanner.base.eq(entry.source_base)]
-        else:
-            # Rows of two maps take turns in a layer with a residual, each where it says.
-            m.d.comb += [
-                scanner.seek.eq(half.start | (sequencer.begins & entry.residual)),
-                scanner.base.eq(Mux(entry.residual, sequencer.row_map, entry.source_base)),
-                scanner.single.eq(entry.residual),
-                controller.rows.begins.eq(sequencer.begins),
-                controller.rows.second.eq(sequencer.second),
-                controller.rows.scanning.eq(scanner.busy),
-            ]
 
         events, queued = scanner.o, Const(0)
         if self._config.datapath != "mac":
             wiring.connect(m, scanner.o, parts.queue.i)
-            events, queued = parts.queue.o, parts.queue.busy
+            events, queued = parts.queue.o, parts.queue.run.busy
         if ramp:
-            m.d.comb += [
-                parts.queue.start.eq(half.start),
-                parts.queue.ticks.eq(entry.source_ticks),
-                parts.queue.forget.eq(parts.purge.o.active),
-                parts.queue.forget_code.eq(parts.purge.o.word),
-            ]
+            wiring.connect(m, parts.purge.o, parts.queue.purge)
+            connect_entry(m, entry, parts.queue.entry)
+            m.d.comb += parts.queue.run.start.eq(half.start)
         wiring.connect(m, events, sequencer.i)
         taken = scanner.o.valid & scanner.o.ready & ~scanner.o.p.end
         m.d.comb += [
@@ -284,38 +263,31 @@ class Core(wiring.Component):
         ]
         # Registered, because many flags meet here; the start is one of them, so that a half that
         # has not begun does not look ended.
-        m.d.sync += half.ended.eq(~(half.start | scanner.busy | queued | sequencer.busy))
+        m.d.sync += half.ended.eq(~(half.start | scanner.run.busy | queued | sequencer.run.busy))
 
     def _update(self, m, parts):
         """Events, by the sequencer and the lanes, into the membrane memory."""
         controller, sequencer, arbiter = parts.controller, parts.sequencer, parts.arbiter
-        half, table = controller.accumulating, controller.descriptors
+        half, window = controller.accumulating, sequencer.window
+        wiring.connect(m, sequencer.table, controller.descriptors)
         wiring.connect(m, sequencer.o, arbiter.updates)
         wiring.connect(m, arbiter.weights, parts.weights.read)
         wiring.connect(m, arbiter.lanes, parts.lanes.i)
         wiring.connect(m, arbiter.membrane, parts.membrane.operation)
         wiring.connect(m, parts.membrane.lanes, parts.lanes.memory)
+        connect_entry(m, half.entry, sequencer.entry)
         m.d.comb += [
-            *(getattr(sequencer, name).eq(half.entry[name]) for name in sequencer.FIELDS),
-            sequencer.start.eq(half.start),
-            table.request.eq(sequencer.ask),
-            table.address.eq(sequencer.address),
-            sequencer.words.eq(table.data),
-            sequencer.hold.eq(parts.sweep.ask | parts.sweep.rapid),
-            parts.sweep.quiet.eq(~sequencer.walking),
+            sequencer.run.start.eq(half.start),
+            window.hold.eq(parts.sweep.ask | parts.sweep.rapid),
+            window.swept.eq(parts.sweep.left & controller.firing.same),
+            parts.sweep.quiet.eq(~window.pending),
             arbiter.busy.eq(controller.busy),
         ]
         if self._config.datapath == "ramp":
             m.d.comb += [
-                self.time.valid.eq(sequencer.ticked),
+                self.time.valid.eq(sequencer.time.valid),
                 self.time.p.layer.eq(half.layer),
-                self.time.p.tick.eq(sequencer.tick),
-            ]
-        else:
-            m.d.comb += [
-                sequencer.depthwise.eq(half.entry.operation == Operation.DEPTHWISE),
-                sequencer.stolen.eq(~table.grant),
-                sequencer.swept.eq(parts.sweep.left & controller.firing.same),
+                self.time.p.tick.eq(sequencer.time.p),
             ]
 
     def _fire(self, m, parts):
@@ -341,7 +313,7 @@ class Core(wiring.Component):
                 "last_word", "pitch", "pool_last", "across_last", "halves",
                 "destination_base", "destination_row", "spiking")),
             sweep.threshold.eq(half.entry.fire_threshold.as_signed()),
-            sweep.ready.eq(~half.same | (sweep.row != parts.sequencer.completed)),
+            sweep.ready.eq(~half.same | (sweep.row != parts.sequencer.window.completed)),
             arbiter.sweep.valid.eq(sweep.ask),
             arbiter.sweep.word.eq(sweep.word),
             arbiter.sweep.bias.eq(sweep.bias),

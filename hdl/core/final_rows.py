@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ttfs_fpga.hdl.config import CoreConfig
-from ttfs_fpga.hdl.ports import FiringPort
+from ttfs_fpga.hdl.ports import FinalPort, FiringPort
 
 __all__ = ["FinalRows"]
 
@@ -34,8 +34,8 @@ class FinalRows(wiring.Component):
         The last candidate of a row leaves the sweep.
     answered : In(1)
         The last logit was taken.
-    final : Out(config.map_address_bits + 1)
-        First word of the map that is not final.
+    final : Out(FinalPort(config))
+        Words of the map that are final.
     """
 
     def __init__(self, config: CoreConfig, latency: int):
@@ -45,20 +45,21 @@ class FinalRows(wiring.Component):
             "sweeping": In(1),
             "written": In(1),
             "answered": In(1),
-            "final": Out(config.map_address_bits + 1),
+            "final": Out(FinalPort(config)),
         })
 
     def elaborate(self, platform):
         m = Module()
-        firing = self.firing
+        firing, word = self.firing, self.final.word
+        m.d.comb += self.final.limited.eq(firing.previous)
         under_way = Signal(self._latency)  # rows, a bit for each cycle of the way
         m.d.sync += under_way.eq(Cat(self.written, under_way))
         with m.If(firing.attach):
-            m.d.sync += self.final.eq(0)
+            m.d.sync += word.eq(0)
         with m.Elif(firing.start):
-            m.d.sync += self.final.eq(firing.entry.destination_base)
+            m.d.sync += word.eq(firing.entry.destination_base)
         with m.Elif(under_way[-1]):
-            m.d.sync += self.final.eq(self.final + firing.entry.final_step)
+            m.d.sync += word.eq(word + firing.entry.final_step)
 
         quiet = Signal()
         m.d.sync += quiet.eq(~(firing.start | self.sweeping | under_way.any()))

@@ -116,7 +116,7 @@ class MacPair(wiring.Component):
         # The upper half of the block is the top one. Each half: the product of its 8 bits of A and
         # B goes through a register (8x8_MULT_REG) to the adder's lower input, C or D straight to
         # its upper input, and the adder to the output without a register.
-        halves = {}
+        halves: dict[str, Const] = {}
         for half in "TOP", "BOT":
             halves |= {
                 f"p_{half}_8x8_MULT_REG": Const(1, 1),

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.onehot import lowest_set
+from ttfs_fpga.hdl.ports import RunPort
 from ttfs_fpga.hdl.shapes import event_shape
 
 __all__ = ["Pulses"]
@@ -27,20 +28,20 @@ class Pulses(wiring.Component):
 
     Members
     -------
+    run : In(RunPort())
+        Busy while pulses are left. A new layer needs nothing.
     i : In(stream.Signature(event_shape(config)))
         Events and ends of rows.
     o : Out(stream.Signature(event_shape(config)))
         Pulses and ends of rows.
-    busy : Out(1)
-        Pulses are left.
     """
 
     def __init__(self, config: CoreConfig):
         self._config = config
         super().__init__({
+            "run": In(RunPort()),
             "i": In(stream.Signature(event_shape(config))),
             "o": Out(stream.Signature(event_shape(config))),
-            "busy": Out(1),
         })
 
     def elaborate(self, platform):
@@ -59,7 +60,7 @@ class Pulses(wiring.Component):
             self.o.p.eq(event),
             self.o.p.code.eq(pulse),
             self.i.ready.eq(~valid | (self.o.ready & ~more)),
-            self.busy.eq(valid),
+            self.run.busy.eq(valid),
         ]
         with m.If(self.i.ready):
             m.d.sync += [valid.eq(self.i.valid), event.eq(self.i.p)]

@@ -24,7 +24,7 @@ def rtl_final(bench, latency, cycles, *, spiking, base=7, step=3):
             ctx.set(dut.sweeping, "sweeping" in names)
             ctx.set(dut.written, "written" in names)
             ctx.set(dut.answered, "answered" in names)
-            seen.append((ctx.get(dut.final), ctx.get(dut.firing.ended)))
+            seen.append((ctx.get(dut.final.word), ctx.get(dut.firing.ended)))
             await ctx.tick()
 
     bench.run(dut, testbench)

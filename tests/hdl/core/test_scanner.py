@@ -18,7 +18,7 @@ MAPS = [((3, 5, 3), False), ((2, 3, 20), False), ((4, 9, 1), False), ((1, 1, 40)
 
 
 class Harness(wiring.Component):
-    """A scanner and its map. ``steal`` reads word 0 instead; wiping is granted with ``grant``."""
+    """A scanner and its map. ``stall`` reads word 0 instead; wiping is granted with ``grant``."""
 
     def __init__(self, config, words):
         self.config, self.words = config, words
@@ -32,25 +32,26 @@ class Harness(wiring.Component):
         m.submodules.scanner = scanner = self.scanner
         m.submodules.map = storage = self.storage
         read, write = storage.read_port(), storage.write_port()
-        with m.If(scanner.steal):
+        with m.If(scanner.map.stall):
             m.d.comb += read.en.eq(1)
         with m.Else():
-            m.d.comb += [read.addr.eq(scanner.map_address), read.en.eq(scanner.map_enable)]
+            m.d.comb += [read.addr.eq(scanner.map.address), read.en.eq(scanner.map.enable)]
         m.d.comb += [
-            scanner.map_data.eq(read.data),
-            scanner.wiped.eq(scanner.wipe & self.grant),
-            write.addr.eq(scanner.wipe_word),
-            write.en.eq(scanner.wiped),
+            scanner.map.data.eq(read.data),
+            scanner.wipe.ready.eq(self.grant),
+            write.addr.eq(scanner.wipe.word),
+            write.en.eq(scanner.wipe.valid & scanner.wipe.ready),
         ]
         return m
 
 
-def rtl_scan(bench, config, plan, base, codes, *, pause=0.0, steal=0.0, limited=False, clears=0,
+def rtl_scan(bench, config, plan, base, codes, *, pause=0.0, stall=0.0, limited=False, clears=0,
              single=False):
     """Transfers (column, channel, place, code) or "end", cycles of each, end; the map after it.
 
     Cycles count from the one in which ``start`` is set. The map lies at ``base``. With ``single``
-    its rows are scanned one after another, and the last word has no meaning.
+    its rows are scanned one after another, as in a layer with a residual, and the last word has no
+    meaning.
     """
     slots, bits = config.codes_per_word, config.tick_bits
     every = np.zeros(config.map_words * slots, int)
@@ -64,43 +65,45 @@ def rtl_scan(bench, config, plan, base, codes, *, pause=0.0, steal=0.0, limited=
     async def testbench(ctx):
         flat = plan.shape[:2] == (1, 1)
         for name, value in (
-                ("base", base), ("last", base + plan.words - 1), ("row_last", plan.row_words - 1),
+                ("source_base", base), ("source_last", base + plan.words - 1),
+                ("residual", int(single)), ("row_last", plan.row_words - 1),
                 ("chunk_last", plan.words - 1 if flat else plan.chunk_last),
                 ("slot_shift", config.slot_bits if flat else plan.slot_shift),
-                ("limited", int(limited)), ("final", base), ("clears", clears)):
-            ctx.set(getattr(scanner, name), value)
+                ("follows", int(limited)), ("clears", clears)):
+            ctx.set(scanner.entry[name], value)
+        ctx.set(scanner.final.limited, int(limited))
+        ctx.set(scanner.final.word, base)
         cycle, offered, final, word = 0, None, base, 0
         rows = range(base, base + plan.words, plan.row_words) if single else [base]
         row_words = plan.row_words if single else plan.words
         left_rows, row = list(rows), base
-        while left_rows or ctx.get(scanner.busy):
-            starts = not ctx.get(scanner.busy)
+        while left_rows or ctx.get(scanner.run.busy):
+            starts = not ctx.get(scanner.run.busy)
             if starts:
                 row = left_rows.pop(0)
-                ctx.set(scanner.base, row)
                 if single:
                     # Where it is, is known before.
-                    ctx.set(scanner.seek, 1)
+                    ctx.set(scanner.row.begins, 1)
+                    ctx.set(scanner.row.map, row)
                     await ctx.tick()
-                    ctx.set(scanner.base, 0)
-                    ctx.set(scanner.last, row)
-            ctx.set(scanner.seek, int(starts and not single))
-            ctx.set(scanner.start, int(starts))
-            ctx.set(scanner.single, int(single))
+                    ctx.set(scanner.row.begins, 0)
+                    ctx.set(scanner.row.map, 0)
+                    ctx.set(scanner.entry.source_last, row)
+            ctx.set(scanner.run.start, int(starts))
             if limited and rng.random() < 0.1:
                 final += 1
                 # What is final last of all lifts the limit.
-                ctx.set(scanner.limited, int(final < base + plan.words))
-                ctx.set(scanner.final, final)
+                ctx.set(scanner.final.limited, int(final < base + plan.words))
+                ctx.set(scanner.final.word, final)
             ready = rng.random() >= pause
             ctx.set(scanner.o.ready, int(ready))
-            ctx.set(scanner.steal, int(rng.random() < steal))
-            ctx.set(dut.grant, int(rng.random() >= steal))
-            assert not (ctx.get(scanner.map_enable) and ctx.get(scanner.steal))
-            if ctx.get(scanner.map_enable):
-                assert row <= ctx.get(scanner.map_address) < row + row_words
-            if limited and ctx.get(scanner.map_enable) and ctx.get(scanner.limited):
-                assert ctx.get(scanner.map_address) < final
+            ctx.set(scanner.map.stall, int(rng.random() < stall))
+            ctx.set(dut.grant, int(rng.random() >= stall))
+            assert not (ctx.get(scanner.map.enable) and ctx.get(scanner.map.stall))
+            if ctx.get(scanner.map.enable):
+                assert row <= ctx.get(scanner.map.address) < row + row_words
+            if limited and ctx.get(scanner.map.enable) and ctx.get(scanner.final.limited):
+                assert ctx.get(scanner.map.address) < final
             _, _, valid, event = await ctx.tick().sample(scanner.o.valid, scanner.o.payload)
             if offered is not None:
                 assert valid and event == offered
@@ -162,9 +165,9 @@ def test_equals_walk(bench, shape, flat, tick_bits, density):
 
 @pytest.mark.parametrize("shape", [(3, 5, 3), (2, 3, 20)])
 @pytest.mark.parametrize("options", [
-    {"pause": 0.5}, {"steal": 0.4}, {"limited": True}, {"clears": 1},
-    {"pause": 0.3, "steal": 0.3, "limited": True, "clears": 1}, {"single": True},
-    {"pause": 0.3, "steal": 0.3, "limited": True, "clears": 1, "single": True},
+    {"pause": 0.5}, {"stall": 0.4}, {"limited": True}, {"clears": 1},
+    {"pause": 0.3, "stall": 0.3, "limited": True, "clears": 1}, {"single": True},
+    {"pause": 0.3, "stall": 0.3, "limited": True, "clears": 1, "single": True},
 ])
 def test_what_delays_it_loses_nothing(bench, shape, options):
     config = make_config(4)

@@ -8,7 +8,7 @@ import pytest
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.datapaths.ordering import OrderingQueue
 
-CONFIG = CoreConfig(tick_bits=4, input_words=4, map_words=4)
+CONFIG = CoreConfig(tick_bits=4, input_words=4, map_words=4, datapath="ramp")
 PLACES = CONFIG.map_places
 
 
@@ -18,23 +18,23 @@ def rtl_order(bench, config, maps, ticks, *, pause=0.0):
     seen, cycles = [], []
 
     async def layer(ctx, codes):
-        ctx.set(dut.start, 1)
-        ctx.set(dut.ticks, ticks)
+        ctx.set(dut.run.start, 1)
+        ctx.set(dut.entry.source_ticks, ticks)
         await ctx.tick()
-        ctx.set(dut.start, 0)
+        ctx.set(dut.run.start, 0)
         events = [{"channel": int(n), "code": int(codes[n])} for n in np.flatnonzero(codes)]
         source = bench.Source(dut.i, [*events, {"end": 1}], pause=pause, seed=len(seen))
         await source.run(ctx)
-        while ctx.get(dut.busy):
+        while ctx.get(dut.run.busy):
             await ctx.tick()
 
     async def layers(ctx):
         # No bucket is known to be empty after a reset.
-        ctx.set(dut.forget, 1)
+        ctx.set(dut.purge.active, 1)
         for code in range(1 << config.tick_bits):
-            ctx.set(dut.forget_code, code)
+            ctx.set(dut.purge.word, code)
             await ctx.tick()
-        ctx.set(dut.forget, 0)
+        ctx.set(dut.purge.active, 0)
         for codes in maps:
             await layer(ctx, codes)
 
@@ -83,7 +83,7 @@ def test_equals_sort(bench, ticks, pause):
 
 
 def test_codes_of_eight_bits(bench):
-    config = CoreConfig(tick_bits=8, input_words=8, map_words=2)
+    config = CoreConfig(tick_bits=8, input_words=8, map_words=2, datapath="ramp")
     rng = np.random.default_rng(0)
     maps = [rng.integers(0, 256, config.map_places) for _ in range(2)]
     seen, _ = rtl_order(bench, config, maps, 255)

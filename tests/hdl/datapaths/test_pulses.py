@@ -49,19 +49,19 @@ def test_busy_until_the_last_pulse_has_left(bench):
     dut = Pulses(config)
 
     async def testbench(ctx):
-        assert not ctx.get(dut.busy)
+        assert not ctx.get(dut.run.busy)
         ctx.set(dut.i.payload, next(events(config, 1)) | {"code": 0b1011, "end": 0})
         ctx.set(dut.i.valid, 1)
         await ctx.tick()
         ctx.set(dut.i.valid, 0)
         for _ in range(5):
-            assert ctx.get(dut.busy)
+            assert ctx.get(dut.run.busy)
             await ctx.tick()
         ctx.set(dut.o.ready, 1)
         for _ in range(3):
-            assert ctx.get(dut.busy) and ctx.get(dut.o.valid)
+            assert ctx.get(dut.run.busy) and ctx.get(dut.o.valid)
             await ctx.tick()
-        assert not ctx.get(dut.busy) and not ctx.get(dut.o.valid)
+        assert not ctx.get(dut.run.busy) and not ctx.get(dut.o.valid)
 
     bench.run(dut, testbench)
 

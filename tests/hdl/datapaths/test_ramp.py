@@ -72,15 +72,16 @@ def run_sequencer(bench, random_network, neurons, transfers, *, pause=0.0, hold=
 
     async def memory(ctx):
         while True:
-            _, _, ask, address = await ctx.tick().sample(dut.ask, dut.address)
-            ctx.set(dut.words, table[address] if ask else 0xDEADBEEF)
+            _, _, request, address = await ctx.tick().sample(
+                dut.table.request, dut.table.address)
+            ctx.set(dut.table.data, table[address] if request else 0xDEADBEEF)
 
     async def monitor(ctx):
         rng = np.random.default_rng(5)
         for cycle in itertools.count():
-            ctx.set(dut.hold, int(rng.random() < hold))
+            ctx.set(dut.window.hold, int(rng.random() < hold))
             _, _, holds, valid, item, ticked, tick = await ctx.tick().sample(
-                dut.hold, dut.o.valid, dut.o.payload, dut.ticked, dut.tick)
+                dut.window.hold, dut.o.valid, dut.o.payload, dut.time.valid, dut.time.payload)
             if valid:
                 assert not holds
                 assert not (item.event and item.zero)
@@ -92,15 +93,15 @@ def run_sequencer(bench, random_network, neurons, transfers, *, pause=0.0, hold=
 
     async def testbench(ctx):
         for name in RampSequencer.FIELDS:
-            ctx.set(getattr(dut, name), field(name))
-        ctx.set(dut.start, 1)
+            ctx.set(dut.entry[name], field(name))
+        ctx.set(dut.run.start, 1)
         await ctx.tick()
-        ctx.set(dut.start, 0)
-        assert ctx.get(dut.busy)
+        ctx.set(dut.run.start, 0)
+        assert ctx.get(dut.run.busy)
         await bench.Source(dut.i, transfers, pause=pause).run(ctx)
-        while ctx.get(dut.busy):
+        while ctx.get(dut.run.busy):
             await ctx.tick()
-        assert ctx.get(dut.completed) and not ctx.get(dut.walking)
+        assert ctx.get(dut.window.completed) == 1 and not ctx.get(dut.window.pending)
         await ctx.tick().repeat(dut.latency + 1)
 
     bench.run(dut, testbench, background=(memory, monitor))

@@ -10,9 +10,6 @@ from ttfs_fpga.hdl.datapaths.sequencer import Sequencer
 from ttfs_fpga.hdl.shapes import Memory
 from ttfs_fpga.hdl.table import ENTRY_WORDS, FIELDS
 
-FROM_TABLE = ("weight_step", "weight_row_step", "membrane_step", "row_step", "wrap_step",
-              "bias_base", "last_word", "row_table", "column_table", "window_rows")
-
 #: (shape of the source, layer): what windows can do.
 LAYERS = {
     "dense": ((1, 1, 9), {"kind": "dense", "channels": 10}),
@@ -47,13 +44,14 @@ class Harness(wiring.Component):
         m.submodules.table = table = memory.Memory(
             shape=32, depth=self.config.table_words, init=self.words)
         read = table.read_port()
+        port = sequencer.table
         m.d.comb += [
-            sequencer.stolen.eq(self.steal & ~sequencer.ask),
-            read.en.eq(sequencer.ask | sequencer.stolen),
-            sequencer.words.eq(read.data),
+            port.grant.eq(port.request | ~self.steal),
+            read.en.eq(port.request | self.steal),
+            port.data.eq(read.data),
         ]
-        with m.If(sequencer.ask):
-            m.d.comb += read.addr.eq(sequencer.address)
+        with m.If(port.request):
+            m.d.comb += read.addr.eq(port.address)
         return m
 
 
@@ -103,15 +101,15 @@ def rtl_sequence(bench, program, events, *, pause=0.0, hold=0.0, steal=0.0, slow
         return entry[field.word] >> field.offset & ((1 << field.width) - 1)
 
     async def testbench(ctx):
-        for name in FROM_TABLE:
-            port = getattr(sequencer, name)
+        for name in sequencer.FIELDS:
+            port = sequencer.entry[name]
             ctx.set(port, value(name) & ((1 << len(port)) - 1))
-        ctx.set(sequencer.depthwise, int(plan.kind == "depthwise"))
-        ctx.set(sequencer.start, 1)
+        ctx.set(sequencer.run.start, 1)
         await ctx.tick()
-        ctx.set(sequencer.start, 0)
+        ctx.set(sequencer.run.start, 0)
         left, swept, waited, cycle = list(events), 0, 0, 0
-        while ctx.get(sequencer.busy):
+        window = sequencer.window
+        while ctx.get(sequencer.run.busy):
             offered = bool(left) and rng.random() >= pause
             ctx.set(sequencer.i.valid, int(offered))
             if offered:
@@ -119,15 +117,15 @@ def rtl_sequence(bench, program, events, *, pause=0.0, hold=0.0, steal=0.0, slow
                 ctx.set(sequencer.i.payload, {"column": column, "channel": channel, "code": code,
                                               "end": int(left[0] is None), "place": 0})
             # As for a residual's map, before it is scanned.
-            ctx.set(sequencer.column_table, value(
-                "second_column_table" if ctx.get(sequencer.second) else "column_table"))
-            ctx.set(sequencer.hold, int(rng.random() < hold))
+            ctx.set(sequencer.entry.column_table, value(
+                "second_column_table" if ctx.get(sequencer.row.second) else "column_table"))
+            ctx.set(window.hold, int(rng.random() < hold))
             ctx.set(dut.steal, int(rng.random() < steal))
-            waited = waited + 1 if ctx.get(sequencer.completed) > swept else 0
+            waited = waited + 1 if ctx.get(window.completed) > swept else 0
             leaves = waited > slow
-            ctx.set(sequencer.swept, int(leaves))
+            ctx.set(window.swept, int(leaves))
             _, _, ready, valid, update, held = await ctx.tick().sample(
-                sequencer.i.ready, sequencer.o.valid, sequencer.o.payload, sequencer.hold)
+                sequencer.i.ready, sequencer.o.valid, sequencer.o.payload, window.hold)
             if leaves:
                 swept, waited = swept + 1, 0
             if offered and ready:
@@ -138,7 +136,7 @@ def rtl_sequence(bench, program, events, *, pause=0.0, hold=0.0, steal=0.0, slow
                 cycles.append(cycle)
             cycle += 1
         assert not left
-        assert ctx.get(sequencer.completed) == plan.rows
+        assert ctx.get(window.completed) == plan.rows
 
     bench.run(dut, testbench)
     # A word is not updated in two cycles in succession.
