@@ -63,7 +63,7 @@ class Core(wiring.Component):
     ----------
     config : :class:`hdl.CoreConfig`
         Sizes. The same core runs every network that fits them.
-    program : :class:`hdl.compiler.Program` or None
+    program : :class:`hdl.compiler.program.Program` or None
         Initial contents of the memories; None leaves them empty, to be loaded.
     late_bits : :class:`int`
         A layer that takes ``2 ** late_bits`` cycles is given up. For tests: the compiler takes care
