@@ -79,7 +79,8 @@ def main() -> int:
         "images", "jobs", "mismatched_events", "accuracy", "seconds", "images_per_second",
         "simulated_cycles_per_second", "golden_seconds", "cycles", "roofline_cycles", "over_target",
     )
-    print(json.dumps(result | {key: report[key] for key in keys}, indent=2))
+    found = report.as_dict()
+    print(json.dumps(result | {key: found[key] for key in keys}, indent=2))
     return 0
 
 

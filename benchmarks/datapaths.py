@@ -48,7 +48,8 @@ def cycles(datapath: str, name: str, images: int) -> dict[str, Any] | None:
         logging.info("%s", refusal)
         return None
     keys = ("images", "mismatched_events", "accuracy", "cycles", "roofline_cycles", "over_target")
-    return {key: report[key] for key in keys}
+    found = report.as_dict()
+    return {key: found[key] for key in keys}
 
 
 def markdown(found: Sequence[dict]) -> str:

@@ -19,6 +19,8 @@ from table import put_table
 
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.sim import cosim
+from ttfs_fpga.sim.reports import Cosimulation
+from ttfs_sw.artifact.kinds import KINDS
 from ttfs_sw.artifact.network import Layer, Network, linear_codes
 from ttfs_sw.cli.tables import count
 from ttfs_sw.common.errors import FailureError, answered
@@ -55,12 +57,11 @@ def made(shape: tuple[int, int, int], specs: Sequence[tuple], rng: np.random.Gen
     for index, spec in enumerate([*specs, ("dense", 10, 1, 1, 1)]):
         kind, channels, kernel, stride, pool, *second = spec
         source, spiking = shapes[-1], index < len(specs)
-        if kind == "dense":
+        if KINDS[kind].flat:
             source = (1, 1, math.prod(source))
         out = tuple((size + 2 * (kernel // 2) - kernel) // stride + 1 for size in source[:2])
-        weight = rng.integers(-8, 8, {
-            "dense": (source[2], channels), "conv2d": (kernel, kernel, source[2], channels),
-            "depthwise": (kernel, kernel, channels, 1)}[kind])
+        weight = rng.integers(
+            -8, 8, KINDS[kind].weight_shape((kernel, kernel), source[2], channels))
         # The spread of a potential, were all inputs on half of the time.
         spread = math.sqrt(weight.size / channels) * 4.6 * T / 4
         fires = channels if spiking else 0
@@ -78,7 +79,7 @@ def made(shape: tuple[int, int, int], specs: Sequence[tuple], rng: np.random.Gen
     return Network(shape, T, linear_codes(T), 1.0, tuple(layers))
 
 
-def measured(name: str) -> dict:
+def measured(name: str) -> Cosimulation:
     """What a co-simulation says of one of the networks."""
     rng = np.random.default_rng(0)
     network = made(*NETWORKS[name], rng)
@@ -87,19 +88,19 @@ def measured(name: str) -> dict:
     return cosim.run(network, pixels.astype(np.uint8), config=CORE)
 
 
-def markdown(found: dict[str, dict]) -> str:
+def markdown(found: dict[str, Cosimulation]) -> str:
     """The layers above their target as a table, and how many are not."""
     lines = ["| network | layer | images above its target | at most | because |", "|---" * 5 + "|"]
-    layers = [(name, layer) for name, report in found.items() for layer in report["layers"]]
+    layers = [(name, layer) for name, report in found.items() for layer in report.layers]
     lines += [
-        f"| {name} | {layer['name']} | {count(layer['over_target'])} of {IMAGES} | "
-        f"{layer['worst_over_target']:.2f} times | {layer['over_target_because']} |"
-        for name, layer in layers if layer["over_target"]
+        f"| {name} | {layer.name} | {count(layer.over_target)} of {IMAGES} | "
+        f"{layer.worst_over_target:.2f} times | {layer.over_target_because} |"
+        for name, layer in layers if layer.over_target
     ]
-    share = [layer["cycles"]["mean"] / layer["limit_cycles"]["mean"] for _, layer in layers]
+    share = [layer.cycles.mean / layer.limit_cycles.mean for _, layer in layers]
     return "\n".join([
         *lines, "",
-        f"The other {sum(not layer['over_target'] for _, layer in layers)} of {len(layers)} layers "
+        f"The other {sum(not layer.over_target for _, layer in layers)} of {len(layers)} layers "
         f"keep to it in all images. All keep to their limits: they take {100 * min(share):.0f} % "
         f"to {100 * max(share):.0f} % of them, the median layer {100 * np.median(share):.0f} %.",
     ]) + "\n"
@@ -113,9 +114,10 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="put the table into its page")
     options = parser.parse_args()
     found = {name: measured(name) for name in NETWORKS}
-    if any(report["mismatched_events"] or report["over_limit"] for report in found.values()):
+    if any(report.mismatched_events or report.over_limit for report in found.values()):
         raise FailureError("a network differs from the golden model, or takes longer than it may")
-    write_json(output_folder("runs/bench") / "layers.json", found)
+    write_json(output_folder("runs/bench") / "layers.json",
+               {name: report.as_dict() for name, report in found.items()})
     print(markdown(found))
     if options.write:
         put_table(Path("docs/core.md"), markdown(found), MARKS)

@@ -5,7 +5,7 @@ comes from the cache afterwards; the network travels in the flash image.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ttfs_fpga.boards import analysis, report
@@ -17,6 +17,7 @@ from ttfs_fpga.hdl.compiler import DoesNotFit, compile_network
 from ttfs_sw.artifact.network import Network
 from ttfs_sw.common.errors import FailureError
 from ttfs_sw.common.files import output_folder, write_bytes, write_json, write_text
+from ttfs_sw.common.report import Spread
 from ttfs_sw.link.framing import FLAG, encode_frame
 from ttfs_sw.link.protocol import Result
 
@@ -41,15 +42,16 @@ def make_image(network: Network, board: Board) -> bytes:
     return image
 
 
-def latency_us(cycles: Mapping[str, float] | None, clock_mhz: float) -> dict[str, float] | None:
+def latency_us(cycles: Spread | None, clock_mhz: float) -> dict[str, float] | None:
     """Time from the complete image to the answer, from measured cycles; None where none are."""
     if cycles is None:
         return None
-    return {name: round(cycles[name] / clock_mhz, 2) for name in ("median", "max")}
+    return {
+        "median": round(cycles.median / clock_mhz, 2), "max": round(cycles.max / clock_mhz, 2)}
 
 
 def latency_parts_us(
-    network: Network, board: Board, cycles: Mapping[str, float] | None
+    network: Network, board: Board, cycles: Spread | None
 ) -> dict[str, float]:
     """What an image waits for, from the host's first bit to its last, in µs.
 
@@ -80,7 +82,7 @@ def build(
     output_dir: Path,
     seeds: Iterable[int] | None = None,
     exhaustive: bool = False,
-    cycles: Mapping[str, float] | None = None,
+    cycles: Spread | None = None,
     toolchain: Toolchain | None = None,
     cache: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -97,8 +99,8 @@ def build(
         Gets the bitstream, ``network.img``, ``build.json``, the tools' logs and the critical path.
     seeds, exhaustive, toolchain, cache, progress
         As for :func:`boards.bitstream.make_bitstream`.
-    cycles : mapping, optional
-        Measured cycles an image, ``median`` and ``max``, from which the latency follows.
+    cycles : :class:`ttfs_sw.common.report.Spread`, optional
+        Measured cycles an image, from which the latency follows.
 
     Returns
     -------
@@ -147,7 +149,7 @@ def build(
         "slowest_path": {name: path["cells"] for name, path in made.slowest.items()},
         "clock_mhz": board.clock_mhz,
         "timing_met": made.missed is None,
-        "cycles": dict(cycles) if cycles else None,
+        "cycles": cycles and cycles.as_dict(),
         "latency_us": latency_us(cycles, board.clock_mhz),
         "latency_parts_us": latency_parts_us(network, board, cycles),
         "network_sha256": network.sha256,

@@ -1,6 +1,8 @@
-"""The host link: answers the requests of :mod:`ttfs_sw.link.protocol`, one at a time."""
+"""The host link: answers the requests of :mod:`ttfs_sw.link.requests`, one at a time."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from collections.abc import Callable
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,19 +16,30 @@ from ttfs_sw.link.protocol import (
     REPLY,
     SEQUENCES,
     STATISTICS_BYTES,
-    Command,
     Identity,
     LoadState,
     Source,
     Status,
     StatusReport,
 )
+from ttfs_sw.link.requests import REQUESTS, Action, Body, Command, Need, Reply, Request
 
 __all__ = ["Link"]
 
-_CLASSIFY = (Command.CLASSIFY_PIXELS, Command.CLASSIFY_EVENTS)
-#: Commands whose reply has bytes of the recorder.
-_RECORDED = (Command.IDENTIFY, *_CLASSIFY, Command.RESULT, Command.COUNTERS)
+#: Bodies that go to the core.
+_IMAGES = (Body.PIXELS, Body.EVENTS)
+
+
+def _commands(wanted: Callable[[Request], bool]) -> list[int]:
+    """Commands of the requests that are ``wanted``."""
+    return [code for code, request in REQUESTS.items() if wanted(request)]
+
+
+def _among(command: Signal, commands: list[int]) -> Value:
+    """Whether ``command`` is one of these."""
+    if len(commands) == 1:
+        return command == commands[0]
+    return Cat(command == one for one in commands).any()
 
 
 class Link(wiring.Component):
@@ -114,8 +127,8 @@ class Link(wiring.Component):
         has_result = Signal()
         in_image = Signal()  # the bytes that come are of an image to be classified
 
-        def among(commands):
-            return Cat(command == one for one in commands).any()
+        def among(wanted):
+            return _among(command, _commands(wanted))
 
         # What a command means is known a cycle after it came, long before the request ends: what
         # many decide with is a register. So is the verdict on a request, from cycle to cycle.
@@ -124,12 +137,13 @@ class Link(wiring.Component):
         from_recorder = Signal()  # the reply's body comes from there
         ready, broken, refused = Signal(), Signal(), Signal()
         m.d.sync += [
-            known.eq((command != Command.NONE) & (command <= max(Command))),
-            classify.eq(among(_CLASSIFY)),
-            load_begin.eq(command == Command.LOAD_BEGIN),
-            load_data.eq(command == Command.LOAD_DATA),
-            feeder.events.eq(command == Command.CLASSIFY_EVENTS),
-            from_recorder.eq(among(_RECORDED) & (status == Status.OK)),
+            known.eq((command != Command.NONE) & (command <= max(REQUESTS))),
+            classify.eq(among(lambda request: request.body in _IMAGES)),
+            load_begin.eq(among(lambda request: request.action is Action.BEGIN_LOAD)),
+            load_data.eq(among(lambda request: request.body is Body.CHUNK)),
+            feeder.events.eq(among(lambda request: request.body is Body.EVENTS)),
+            from_recorder.eq(among(lambda request: request.reply is not Reply.REPORT)
+                             & (status == Status.OK)),
             ready.eq(self.load_state == LoadState.READY),
             broken.eq(self.core_error != 0),
             refused.eq(feeder.error != Status.OK),
@@ -144,13 +158,13 @@ class Link(wiring.Component):
         verdict = Signal(Status, reset_less=True)
         runs = Signal()  # the verdict on an image is that it be computed
         m.d.sync += runs.eq(classify & ready & ~broken)
-        self._elaborate_verdict(m, verdict, command, {
-            "booting": self.booting,
-            "ready": ready,
-            "broken": broken,
-            "in_sequence": expected | repeated,
-            "has_result": has_result,
-            "wrong_length": wrong_length & known,
+        self._elaborate_verdict(m, verdict, command, wrong_length & known, {
+            Need.LOADER: self.booting,
+            Need.SEQUENCE: ~(expected | repeated),
+            Need.LOADED: ~ready,
+            Need.NETWORK: ~ready,
+            Need.CORE: broken,
+            Need.RESULT: ~has_result,
         })
 
         # What comes while no request is waited for is not looked at, only noticed.
@@ -179,9 +193,10 @@ class Link(wiring.Component):
         # Bytes of the recorder go into the reply, the one at `end` is the last.
         end, at_end = Signal.like(recorder.end), Signal(reset_less=True)
         m.d.comb += end.eq(recorder.end)
-        with m.If(command == Command.IDENTIFY):
+        with m.If(among(lambda request: request.reply is Reply.IDENTITY)):
             m.d.comb += end.eq(Identity.SIZE - 1)
-        with m.If(command == Command.COUNTERS):
+        counters = among(lambda request: request.reply is Reply.COUNTERS)
+        with m.If(counters):
             last_layer = self.statistics.p.layer * STATISTICS_BYTES
             m.d.comb += end.eq(places.counters | last_layer | (STATISTICS_BYTES - 1))
         address = Signal.like(recorder.address, reset_less=True)
@@ -270,14 +285,16 @@ class Link(wiring.Component):
                     expected.eq(0),
                     self.load_start.eq(load_begin & (verdict == Status.OK)),
                     self.load_stop.eq(
-                        (command == Command.LOAD_END) & ~wrong_length & ~self.booting),
+                        among(lambda request: request.action is Action.END_LOAD)
+                        & ~wrong_length & ~self.booting),
                     recorder.clear.eq(classify),
                     has_result.eq(has_result & ~(classify | (load_begin & ~wrong_length))),
                     address.eq(0),
                 ]
-                with m.If(command == Command.COUNTERS):
+                with m.If(counters):
                     m.d.sync += address.eq(places.counters)
-                with m.If(classify | (command == Command.RESULT)):
+                with m.If(classify | among(lambda request: request.reply is Reply.RESULT
+                                           and request.body not in _IMAGES)):
                     m.d.sync += address.eq(places.result)
                 reply(verdict)
                 with m.If(runs):
@@ -345,31 +362,33 @@ class Link(wiring.Component):
                         m.next = "Idle"
         return m
 
-    def _elaborate_verdict(self, m, verdict, command, flags):
-        """What the status of the command's reply would be if its request ended now."""
+    def _elaborate_verdict(self, m, verdict, command, wrong_length, lacks):
+        """What the status of the command's reply would be if its request ended now.
+
+        ``lacks`` says of each need that it is not met. Requests that begin with the same need are
+        looked at together.
+        """
         m.d.sync += verdict.eq(Status.OK)
-        with m.If(flags["wrong_length"]):
+        alike: dict[Need | None, list[int]] = {}
+        for code, request in REQUESTS.items():
+            alike.setdefault(request.needs[0] if request.needs else None, []).append(code)
+        with m.If(wrong_length):
             m.d.sync += verdict.eq(Status.BAD_LENGTH)
         with m.Else():
             with m.Switch(command):
-                with m.Case(Command.IDENTIFY, Command.STATUS):
-                    pass
-                with m.Case(Command.LOAD_BEGIN, Command.LOAD_DATA):
-                    # A repeated chunk has been loaded; only its reply was lost.
-                    with m.If(self.booting):
-                        m.d.sync += verdict.eq(Status.BUSY)
-                    with m.Elif((command == Command.LOAD_DATA) & ~flags["in_sequence"]):
-                        m.d.sync += verdict.eq(Status.BAD_SEQUENCE)
-                with m.Case(Command.LOAD_END):
-                    with m.If(~flags["ready"]):
-                        m.d.sync += verdict.eq(Status.LOAD_FAILED)
-                with m.Case(*_CLASSIFY):
-                    with m.If(~flags["ready"]):
-                        m.d.sync += verdict.eq(Status.NOT_READY)
-                    with m.Elif(flags["broken"]):
-                        m.d.sync += verdict.eq(Status.CORE_ERROR)
-                with m.Case(Command.RESULT, Command.COUNTERS):
-                    with m.If(~flags["has_result"]):
-                        m.d.sync += verdict.eq(Status.NO_RESULT)
+                for codes in alike.values():
+                    with m.Case(*codes):
+                        self._elaborate_needs(m, verdict, command, codes, lacks)
                 with m.Default():
                     m.d.sync += verdict.eq(Status.UNKNOWN_COMMAND)
+
+    def _elaborate_needs(self, m, verdict, command, codes, lacks):
+        """The first need of the command, one of these, that is not met."""
+        needs = dict.fromkeys(need for code in codes for need in REQUESTS[code].needs)
+        for number, need in enumerate(needs):
+            needy = [code for code in codes if need in REQUESTS[code].needs]
+            unmet = lacks[need]
+            if needy != codes:
+                unmet = _among(command, needy) & unmet
+            with m.Elif(unmet) if number else m.If(unmet):
+                m.d.sync += verdict.eq(need.otherwise)

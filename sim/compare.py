@@ -202,7 +202,9 @@ class Comparison:
         first = np.unique(spikes[[0, 2]][:, mine], axis=1, return_index=True)[1]
         spikes[5, np.delete(mine, first)] = 1
 
-    def _note(self, findings: list[Finding], start: int, spikes, logits) -> None:
+    def _note(
+        self, findings: list[Finding], start: int, spikes: np.ndarray, logits: np.ndarray
+    ) -> None:
         """Count what was found, and keep the first of it."""
         if not findings:
             return
@@ -227,7 +229,9 @@ class Comparison:
             )
 
 
-def _at(spike: dict[str, np.ndarray], layer: int, neurons: np.ndarray):
+def _at(
+    spike: dict[str, np.ndarray], layer: int, neurons: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Which spikes a layer reads within a map, and of which neurons."""
     inside = (spike["layer"] == layer) & (spike["place"] < len(neurons))
     return inside, neurons[spike["place"][inside]]

@@ -1,10 +1,10 @@
 """Co-simulation: the RTL beside the golden model, on as many images as there are."""
 
+import dataclasses
 import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from ttfs_fpga.sim.emit import emit
 from ttfs_fpga.sim.expected import Expected
 from ttfs_fpga.sim.netlist import emit_netlist
 from ttfs_fpga.sim.regression import Regression, Stuck
+from ttfs_fpga.sim.reports import Cosimulation
 from ttfs_fpga.sim.runner import Build, build
 from ttfs_fpga.sim.simulators import find_simulator
 from ttfs_fpga.sim.summary import summary
@@ -46,7 +47,7 @@ def run(
     netlist: bool = False,
     cache: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:
+) -> Cosimulation:
     """Simulate the core on images and compare every event and every logit with the golden model.
 
     The core is simulated in exactly the sizes of ``config``, and the network is loaded through its
@@ -85,10 +86,10 @@ def run(
 
     Returns
     -------
-    :class:`dict`
-        The report, plain data; ``docs/cosim.md`` has its keys. Mismatches, and layers that took
-        longer than they ever may, are not an error here: the caller looks at ``mismatched_images``
-        and at ``over_limit``.
+    :class:`sim.reports.Cosimulation`
+        The report; ``docs/cosim.md`` explains it. Mismatches, and layers that took longer than
+        they ever may, are not an error here: the caller looks at ``mismatched_images`` and at
+        ``over_limit``.
 
     Raises
     ------
@@ -130,31 +131,34 @@ def run(
             raise
         traced = build(sources, found, traced=True, cache=cache)
         wave = _waveform(regression, traced, stuck.image, stuck.since, waves_dir)
-        raise Stuck(f"{stuck} (wave: {wave['wave']})", stuck.image, stuck.since) from stuck
+        raise Stuck(f"{stuck} (wave: {wave.path})", stuck.image, stuck.since) from stuck
     seconds = time.monotonic() - started
 
-    report = {
-        **summary(program, comparisons, None if labels is None else labels[:limit],
-                  held=bool(stall)),
-        "simulated_cycles_per_second": round(sum(each.now for each in comparisons) / seconds),
-        "images_per_second": round(sum(each.done for each in comparisons) / seconds, 1),
-        "seconds": round(seconds, 2),
-        "compile_seconds": 0.0 if built.cached else built.seconds,
-        "golden_seconds": round(golden_seconds, 2),
-        "jobs": len(comparisons),
-        "simulator": found.title,
-        "stall": stall,
-        "netlist": netlist,
-        "network_sha256": network.sha256,
-        "against_sha256": None if against is None else against.sha256,
-        "config": config.as_dict(),
-    }
-    first = report["first_mismatch"]
-    if first is not None and waves_dir is not None:
-        traced = build(sources, found, traced=True, cache=cache)
-        first |= _waveform(regression, traced, first["image"], first["since"], waves_dir)
-        first["message"] += f" (wave: {first['wave']}{first['wave_place']})"
-    return report
+    summed = summary(
+        program, comparisons, None if labels is None else labels[:limit], held=bool(stall))
+    report = Cosimulation(
+        **vars(summed),
+        simulated_cycles_per_second=round(sum(each.now for each in comparisons) / seconds),
+        images_per_second=round(sum(each.done for each in comparisons) / seconds, 1),
+        seconds=round(seconds, 2),
+        compile_seconds=0.0 if built.cached else built.seconds,
+        golden_seconds=round(golden_seconds, 2),
+        jobs=len(comparisons),
+        simulator=found.title,
+        stall=stall,
+        netlist=netlist,
+        network_sha256=network.sha256,
+        against_sha256=None if against is None else against.sha256,
+        config=config.as_dict(),
+    )
+    first = report.first_mismatch
+    if first is None or waves_dir is None:
+        return report
+    traced = build(sources, found, traced=True, cache=cache)
+    wave = _waveform(regression, traced, first.image, first.since, waves_dir)
+    return dataclasses.replace(report, first_mismatch=dataclasses.replace(
+        first, message=f"{first.message} (wave: {wave.path}{wave.place})",
+        wave=str(wave.path), wave_place=wave.place, wave_alone=wave.alone))
 
 
 def _check_alike(network: Network, against: Network) -> None:
@@ -178,9 +182,18 @@ def _check_alike(network: Network, against: Network) -> None:
             )
 
 
+@dataclasses.dataclass(frozen=True)
+class _Waveform:
+    """A waveform that was written: where the mismatch is in it, and whether it is of one image."""
+
+    path: Path
+    place: str
+    alone: bool
+
+
 def _waveform(
     regression: Regression, traced: Build, image: int, since: int, folder: Path
-) -> dict[str, Any]:
+) -> _Waveform:
     """Simulate one image again and write its waveform.
 
     Alone if that shows the same trouble: the file is easier to read, and it is soon done. If not,
@@ -198,4 +211,4 @@ def _waveform(
     if seen.first is not None and seen.first.cycle is not None:
         # The clock rises in the middle of a cycle.
         place = f" at {seen.first.cycle * _NS_PER_CYCLE - _NS_PER_CYCLE // 2} ns"
-    return {"wave": str(path), "wave_place": place, "wave_alone": alone}
+    return _Waveform(path, place, alone)

@@ -19,7 +19,7 @@ from ttfs_fpga.hdl.shapes import Memory, load_shape
 from ttfs_fpga.sim.exchange import MOST_BYTES, Kind, send, wait
 from ttfs_fpga.sim.pins import emit_board
 from ttfs_fpga.sim.records import RECORD_BYTES, Records
-from ttfs_fpga.sim.runner import build
+from ttfs_fpga.sim.runner import Build, build
 from ttfs_fpga.sim.simulation import launch
 from ttfs_fpga.sim.simulators import find_simulator
 
@@ -92,7 +92,7 @@ class SimulatedBoard:
         self._running = contextlib.ExitStack()
         self._received = bytearray()
         self._partial = b""
-        self.build = None
+        self.build: Build | None = None
         self.writes: list[tuple[Memory, int, int]] = []
         self.flash_commands: list[tuple[int, int]] = []
         self.leds = 0
@@ -100,7 +100,7 @@ class SimulatedBoard:
         self.cycles = 0
 
     def __enter__(self) -> "SimulatedBoard":
-        self.build = build(
+        self.build = built = build(
             emit_board(self.board), find_simulator(self._simulator),
             traced=self._waves is not None, cache=self._cache,
         )
@@ -116,13 +116,13 @@ class SimulatedBoard:
                 if self._waves is not None:
                     arguments.append(f"+waves={Path(self._waves).absolute()}")
                 self._simulation = stack.enter_context(launch(
-                    self.build, "ttfs_fpga.sim.tb_board", arguments, results=folder / "board.xml",
+                    built, "ttfs_fpga.sim.tb_board", arguments, results=folder / "board.xml",
                     pass_fds=(theirs,),
                 ))
             self._running = stack.pop_all()
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._running.close()
 
     def write(self, data: bytes, *, divisor: int | None = None) -> int:
@@ -176,12 +176,12 @@ class SimulatedBoard:
             self._partial = content[whole:]
             records = Records.from_bytes(content[:whole])
             self._take(records)
-            done = whole and records.kind[-1] == Kind.DONE
+            done = whole > 0 and records.kind[-1] == Kind.DONE
 
     def _take(self, records: Records) -> None:
         """Note what was seen."""
 
-        def field(kind, offset, width):
+        def field(kind: Kind, offset: int, width: int) -> list[int]:
             return records.field(records.kind == kind, offset, width, False).tolist()
 
         self._received += bytes(field(Kind.BYTE, 0, 8))

@@ -114,17 +114,17 @@ class Expected:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write everything to the ``.npz`` file ``path``, whole or not at all."""
-        arrays = {f"codes{index}": codes for index, codes in enumerate(self.codes)}
+        arrays = {
+            "layers": np.array(self.layers), "ticks": np.array(self.ticks, np.int64),
+            "logits": self.logits, "events": self.events, "roofline": self.roofline,
+            "terms": self.terms, "sources": np.array(self.sources, np.int64),
+            "seconds": np.array(self.seconds, np.int64),
+        }
+        arrays |= {f"codes{index}": codes for index, codes in enumerate(self.codes)}
         arrays |= {f"places{index}": places for index, places in enumerate(self.places)}
         arrays |= {f"second{index}": places for index, places in enumerate(self.second_places)}
         with atomic_write(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(
-                file, layers=np.array(self.layers), ticks=np.array(self.ticks, np.int64),
-                logits=self.logits, events=self.events, roofline=self.roofline,
-                terms=self.terms,
-                sources=np.array(self.sources, np.int64),
-                seconds=np.array(self.seconds, np.int64), **arrays,
-            )
+            np.savez_compressed(file, allow_pickle=False, **arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Expected":

@@ -1,29 +1,31 @@
 """Where the cycles went, layer by layer: the part of ``ttfs cosim``'s report that explains them."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from ttfs_fpga.hdl.compiler.cycles import TERMS
-from ttfs_fpga.hdl.compiler.program import LayerPlan, Program
+from ttfs_fpga.hdl.compiler.placement import Placement
+from ttfs_fpga.hdl.compiler.program import Program
 from ttfs_fpga.sim.compare import Comparison
+from ttfs_fpga.sim.reports import LayerCycles, OverLimit, Spending
+from ttfs_sw.common.report import Spread
 
 __all__ = ["join", "layer_report", "spread"]
 
 _NAMES = list(TERMS)
 
 
-def spread(values: np.ndarray) -> dict[str, float] | None:
+def spread(values: np.ndarray) -> Spread | None:
     """Least, median, mean and most of some numbers; ``None`` if there are none."""
     if not values.size:
         return None
-    return {
-        "min": int(values.min()),
-        "median": float(np.median(values)),
-        "mean": round(float(values.mean()), 2),
-        "max": int(values.max()),
-    }
+    return Spread(
+        min=int(values.min()),
+        median=float(np.median(values)),
+        mean=round(float(values.mean()), 2),
+        max=int(values.max()),
+    )
 
 
 def join(comparisons: Sequence[Comparison], name: str) -> np.ndarray:
@@ -33,7 +35,7 @@ def join(comparisons: Sequence[Comparison], name: str) -> np.ndarray:
 
 def layer_report(
     program: Program, comparisons: Sequence[Comparison], *, held: bool = False
-) -> dict[str, Any]:
+) -> Spending:
     """What each layer took, what it may take, and why.
 
     Images that differ from the golden model are left out of what is judged: their events, and so
@@ -52,56 +54,56 @@ def layer_report(
     cycles, events, roofline, terms = (
         join(comparisons, name) for name in ("layer_cycles", "events", "roofline", "terms"))
     agree = join(comparisons, "mismatched") == 0
-    layers, first = [], None
+    layers: list[LayerCycles] = []
+    first: OverLimit | None = None
     for index, plan in enumerate(program.layers):
         judged = agree & (not held or plan.spiking)
         taken, limit = cycles[:, index], terms[:, index].sum(axis=1)
         over = np.flatnonzero(judged & (taken > limit))
-        if len(over) and (first is None or image[over[0]] < first["image"]):
-            first = {"image": int(image[over[0]]), "layer": plan.name,
-                     "cycles": int(taken[over[0]]), "limit": int(limit[over[0]])}
-        layers.append({
-            "name": plan.name,
-            "events": spread(events[:, index]),
-            "cycles": spread(taken),
-            "roofline_cycles": spread(roofline[:, index]),
-            "limit_cycles": spread(limit),
-            "over_limit": len(over),
-            **_explained(plan, judged, taken, roofline[:, index], terms[:, index]),
-        })
-    return {
-        "roofline_cycles": spread(roofline.sum(axis=1)),
-        "over_limit": sum(layer["over_limit"] for layer in layers),
-        "first_over_limit": first,
-        "over_target": sum(layer["over_target"] for layer in layers),
-        "layers": layers,
-    }
+        if len(over) and (first is None or image[over[0]] < first.image):
+            first = OverLimit(image=int(image[over[0]]), layer=plan.name,
+                              cycles=int(taken[over[0]]), limit=int(limit[over[0]]))
+        layers.append(_layer(
+            plan, judged, events[:, index], taken, roofline[:, index], terms[:, index]))
+    return Spending(
+        roofline_cycles=spread(roofline.sum(axis=1)),
+        over_limit=sum(layer.over_limit for layer in layers),
+        first_over_limit=first,
+        over_target=sum(layer.over_target for layer in layers),
+        layers=layers,
+    )
 
 
-def _explained(
-    plan: LayerPlan, judged: np.ndarray, taken: np.ndarray, roofline: np.ndarray,
-    terms: np.ndarray,
-) -> dict[str, Any]:
+def _layer(
+    plan: Placement, judged: np.ndarray, events: np.ndarray, taken: np.ndarray,
+    roofline: np.ndarray, terms: np.ndarray,
+) -> LayerCycles:
     """Where the cycles of a layer went, and why some images took more than its target."""
-    target = plan.target(roofline)
+    target, limit = plan.target(roofline), terms.sum(axis=1)
     over = judged & (taken > target)
     spent = dict.fromkeys((*TERMS, "overlapped"), 0.0)
     if len(taken):
-        parts = np.column_stack([terms, taken - terms.sum(axis=1)])
+        parts = np.column_stack([terms, taken - limit])
         spent = dict(zip(spent, np.round(parts.mean(axis=0), 2).tolist(), strict=True))
     because = _reason(plan, taken[over], terms[over]) if over.any() else None
-    return {
-        "target_cycles": spread(target),
-        "over_target": int(np.count_nonzero(over)),
-        "worst_over_target": round(float((taken / target)[over].max()), 3) if over.any() else None,
-        "over_target_because": because,
-        "over_target_why": TERMS.get(because),
+    return LayerCycles(
+        name=plan.name,
+        events=spread(events),
+        cycles=spread(taken),
+        roofline_cycles=spread(roofline),
+        limit_cycles=spread(limit),
+        over_limit=int(np.count_nonzero(judged & (taken > limit))),
+        target_cycles=spread(target),
+        over_target=int(np.count_nonzero(over)),
+        worst_over_target=round(float((taken / target)[over].max()), 3) if over.any() else None,
+        over_target_because=because,
+        over_target_why=None if because is None else TERMS[because],
         # Of the mean image; they add up to its cycles.
-        "spent_cycles": spent,
-    }
+        spent_cycles=spent,
+    )
 
 
-def _reason(plan: LayerPlan, taken: np.ndarray, terms: np.ndarray) -> str:
+def _reason(plan: Placement, taken: np.ndarray, terms: np.ndarray) -> str:
     """The term that takes these images furthest beyond what their layer's target has for it."""
     spent = dict(zip(_NAMES, terms.mean(axis=0).tolist(), strict=True))
     # A layer is swept while it, or the next one, accumulates: that is what overlaps first.

@@ -65,8 +65,8 @@ def emit_netlist(config: CoreConfig) -> Sources:
     core = Core(config)
     ports = _ports(core)
     log.info("synthesising the core")
-    with tempfile.TemporaryDirectory(prefix="ttfs-netlist-") as folder:
-        folder = Path(folder)
+    with tempfile.TemporaryDirectory(prefix="ttfs-netlist-") as name:
+        folder = Path(name)
         (folder / "core.il").write_text(
             rtlil.convert(core, name="core", platform=_UP5K(), ports=ports, emit_src=False))
         (folder / "netlist.ys").write_text(_SCRIPT)

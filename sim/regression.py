@@ -17,7 +17,7 @@ from ttfs_fpga.sim.compare import Comparison
 from ttfs_fpga.sim.expected import Expected
 from ttfs_fpga.sim.records import Ending
 from ttfs_fpga.sim.runner import Build
-from ttfs_fpga.sim.simulation import simulate
+from ttfs_fpga.sim.simulation import Simulation, simulate
 from ttfs_fpga.sim.stimulus import Stimulus
 from ttfs_sw.common.errors import FailureError
 
@@ -113,10 +113,10 @@ class Regression:
                 ))
                 comparison = self._comparison(start, stop)
                 comparisons.append(comparison)
-                waiting.register(simulation, selectors.EVENT_READ, comparison)
+                waiting.register(simulation, selectors.EVENT_READ, (simulation, comparison))
             while waiting.get_map():
                 for key, _ in waiting.select():
-                    simulation, comparison = key.fileobj, key.data
+                    simulation, comparison = key.data
                     content = simulation.read()
                     comparison.feed(content)
                     if not content:
@@ -157,7 +157,7 @@ class Regression:
     def _comparison(self, start: int, stop: int) -> Comparison:
         return Comparison(self.expected.slice(start, stop), self.program.config, start)
 
-    def _check(self, comparison: Comparison, simulation) -> None:
+    def _check(self, comparison: Comparison, simulation: Simulation) -> None:
         """Refuse a simulation that ended without all its images."""
         end = comparison.end
         if end is None:

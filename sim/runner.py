@@ -111,8 +111,8 @@ def build(
         log.info("compiling the simulator with %s", simulator.title)
         started = time.monotonic()
         with _new_folder(folder) as temporary:
-            with tempfile.TemporaryDirectory(prefix="ttfs-build-") as scratch:
-                scratch = Path(scratch)
+            with tempfile.TemporaryDirectory(prefix="ttfs-build-") as name:
+                scratch = Path(name)
                 if simulator.name == "icarus":
                     made = _compile_icarus(sources, simulator, scratch)
                 else:
@@ -162,7 +162,7 @@ def _compile_verilator(
     environment = {**os.environ, **simulator.environment}
     libraries = cocotb_tools.config.libs_dir
 
-    def run(program, *arguments):
+    def run(program: str, *arguments: str) -> None:
         run_tool(
             f"{program} ({simulator.title})", [simulator.programs[program], *arguments],
             folder=scratch, environment=environment, log=scratch / "build.log",

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ class Simulation:
     Its :meth:`fileno` can be waited for with :mod:`selectors`.
     """
 
-    def __init__(self, title: str, process, pipe: int, log: Path):
+    def __init__(self, title: str, process: subprocess.Popen, pipe: int, log: Path):
         self._title = title
         self._process = process
         self._pipe = pipe
@@ -107,6 +108,7 @@ def launch(
         ]
     log = results.with_suffix(".log")
     read, write = os.pipe()
+    ours_open = True
     try:
         environment = {
             **os.environ,
@@ -120,11 +122,11 @@ def launch(
         ) as process:
             # Ours must be closed, or the pipe would never end.
             os.close(write)
-            write = None
+            ours_open = False
             yield Simulation(build.simulator.title, process, read, log)
     finally:
         os.close(read)
-        if write is not None:
+        if ours_open:
             os.close(write)
 
 

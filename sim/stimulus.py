@@ -46,7 +46,7 @@ class Stimulus:
     """A stimulus under construction. Each method adds one block, and returns the stimulus."""
 
     def __init__(self):
-        self._parts: list[bytes | np.ndarray] = []
+        self._parts: list[bytes | memoryview] = []
         self._images = 0
 
     def _block(self, kind: Block, argument: int, count: int) -> "Stimulus":
@@ -62,7 +62,7 @@ class Stimulus:
             ">u8",
         )
         self._block(Block.WRITES, 0, len(words))
-        self._parts.append(words)
+        self._parts.append(words.data)
         return self
 
     def images(
@@ -90,7 +90,7 @@ class Stimulus:
         upper = (int(raw) << _SAMPLE["raw"].offset | int(pairs) << _SAMPLE["pair"].offset) >> 8
         kind, each = (Block.PAIRS, 2) if pairs else (Block.SAMPLES, 1)
         self._block(kind, upper, samples.size // each)
-        self._parts.append(np.ascontiguousarray(samples, np.uint8))
+        self._parts.append(np.ascontiguousarray(samples, np.uint8).data)
         return self
 
     def restart(self) -> "Stimulus":

@@ -1,15 +1,15 @@
-"""What a co-simulation found, as plain data: the report of ``ttfs cosim``."""
+"""What a co-simulation found, put together from what its simulators did."""
 
 import collections
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from ttfs_fpga.hdl.compiler.program import Program
 from ttfs_fpga.sim.compare import Comparison
 from ttfs_fpga.sim.layers import join, layer_report, spread
+from ttfs_fpga.sim.reports import FirstMismatch, Summary
 
 __all__ = ["summary"]
 
@@ -17,7 +17,7 @@ __all__ = ["summary"]
 def summary(
     program: Program, comparisons: Sequence[Comparison], labels: np.ndarray | None, *,
     held: bool = False,
-) -> dict[str, Any]:
+) -> Summary:
     """Put together what the simulators side by side have found.
 
     Parameters
@@ -39,24 +39,25 @@ def summary(
         truth = np.concatenate([labels[start:start + done] for start, done in starts])
         accuracy = float(np.mean(winners == truth))
 
-    counts = sum((each.counts for each in comparisons), collections.Counter())
-    first = None
+    counts = collections.Counter[str]()
     for each in comparisons:
-        if each.first is not None:
-            first = dataclasses.asdict(each.first)
-            first |= {"since": each.first_image, "message": str(each.first)}
-            break
-    return {
-        "images": len(winners),
-        "mismatched_images": int(np.count_nonzero(mismatched)),
-        "mismatched_events": int(counts.total()),
-        "mismatches": dict(sorted(counts.items())),
-        "first_mismatch": first,
-        "accuracy": accuracy,
-        "cycles": spread(cycles),
-        "stream_efficiency": _stream_efficiency(comparisons),
-        **layer_report(program, comparisons, held=held),
-    }
+        counts.update(each.counts)
+    first = next((
+        FirstMismatch(
+            **dataclasses.asdict(each.first), since=each.first_image, message=str(each.first))
+        for each in comparisons if each.first is not None
+    ), None)
+    return Summary(
+        images=len(winners),
+        mismatched_images=int(np.count_nonzero(mismatched)),
+        mismatched_events=int(counts.total()),
+        mismatches=dict(sorted(counts.items())),
+        first_mismatch=first,
+        accuracy=accuracy,
+        cycles=spread(cycles),
+        stream_efficiency=_stream_efficiency(comparisons),
+        **vars(layer_report(program, comparisons, held=held)),
+    )
 
 
 def _stream_efficiency(comparisons: Sequence[Comparison]) -> float | None:

@@ -1,80 +1,35 @@
 """Dependencies between the four packages point one way, and the light ones stay light."""
 
-import ast
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PACKAGES = ("hdl", "ttfs_sw", "sim", "boards")
+from benchmarks.house import (
+    ARROWS,
+    INSTALLED,
+    PACKAGES,
+    ROOT,
+    circles,
+    dotted,
+    drawn,
+    floors,
+    imported,
+    modules,
+    room,
+)
+from benchmarks.house import imports as read_imports
 
-#: The name under which three of them are installed: a folder ``sim`` is what many a user has.
-INSTALLED = "ttfs_fpga"
-
-#: What each room may import of the others: one way down, whatever stands in a function too. The
-#: rooms of ``ttfs_sw`` are its folders; where ``link`` is named with a module, that module alone.
-_AGREED = {"ttfs_sw.artifact", "ttfs_sw.common", "ttfs_sw.link.framing", "ttfs_sw.link.protocol"}
-_TRAINED = {f"ttfs_sw.{room}" for room in ("artifact", "common", "data", "golden", "training")}
-ARROWS: dict[str, set[str]] = {
-    "ttfs_sw.common": set(),
-    "ttfs_sw.artifact": {"ttfs_sw.common"},
-    "ttfs_sw.data": {"ttfs_sw.common"},
-    "ttfs_sw.golden": {"ttfs_sw.artifact", "ttfs_sw.common"},
-    "ttfs_sw.link": {"ttfs_sw.artifact", "ttfs_sw.common", "ttfs_sw.golden"},
-    "ttfs_sw.training": _TRAINED - {"ttfs_sw.training"},
-    "ttfs_sw.convert": _TRAINED,
-    "ttfs_sw.research": _TRAINED,
-    "hdl": set(),
-    "boards": {"hdl", *_AGREED},
-    "sim": {"hdl", "boards", *_AGREED, "ttfs_sw.data", "ttfs_sw.golden"},
-    "ttfs_sw.cli": {
-        *_TRAINED, "ttfs_sw.convert", "ttfs_sw.link", "ttfs_sw.research", "hdl", "boards", "sim",
-    },
-    "ttfs_sw": {"ttfs_sw.cli"},
-}
-
-MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-
-
-def room(name: str) -> str:
-    """The room of a module: a folder of ``ttfs_sw``, or one of the other packages."""
-    package, _, rest = name.partition(".")
-    first = rest.partition(".")[0]
-    if package != "ttfs_sw":
-        return package
-    return f"ttfs_sw.{first}" if (ROOT / "ttfs_sw" / first).is_dir() and first else "ttfs_sw"
+MODULES = modules()
 
 
 def imports(source: str) -> list[str]:
-    """Every import in ``source`` of something of ours, wherever it stands."""
-    found = []
-
-    def add(name: str) -> None:
+    """Every import in ``source`` of something of ours, by the name that is installed."""
+    for name in imported(source):
         top = name.partition(".")[0]
         assert top == "ttfs_sw" or top not in PACKAGES, f"{name}: installed as {INSTALLED}.{name}"
-        if top in ("ttfs_sw", INSTALLED):
-            found.append(name.removeprefix(INSTALLED + "."))
-
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                add(alias.name)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"line {node.lineno}: relative import"
-            for alias in node.names:
-                # "from ttfs_sw import golden" imports ttfs_sw.golden.
-                whole = f"{node.module}.{alias.name}"
-                add(whole if node.module in ("ttfs_sw", INSTALLED) or is_module(whole)
-                    else node.module)
-    return found
-
-
-def is_module(name: str) -> bool:
-    """Whether a module or package of ours has this name."""
-    path = ROOT.joinpath(*name.removeprefix(INSTALLED + ".").split("."))
-    return path.with_suffix(".py").exists() or path.is_dir()
+    return read_imports(source)
 
 
 def forbidden(name: str, source: str) -> list[str]:
@@ -86,11 +41,6 @@ def forbidden(name: str, source: str) -> list[str]:
             other == item or other.startswith(item + ".") for item in ARROWS[own])
 
     return [other for other in imports(source) if not allowed(other)]
-
-
-def dotted(path: Path) -> str:
-    """The name of the module at ``path``, as the repository says it."""
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -126,25 +76,26 @@ def test_no_arrow_leads_up():
 
 def test_the_house_stays_small():
     rooms = [name for name in ARROWS if name.startswith("ttfs_sw.")]
-    drawn = {
-        (room(dotted(path)), room(other))
-        for path in MODULES for other in imports(path.read_text())
-    }
-    drawn = {(a, b) for a, b in drawn if a != b and a in rooms and b in rooms}
     assert len(rooms) <= 12
-    assert len(drawn) <= 35
+    assert len([pair for pair in drawn() if set(pair) <= set(rooms)]) <= 35
+    assert circles(drawn()) == set()
+
+
+def test_circles_and_floors_are_found():
+    arrows = [("roof", "hall"), ("hall", "cellar"), ("roof", "cellar"), ("shed", "ground")]
+    assert (circles(arrows), floors(arrows)) == (set(), 3)
+    assert circles([*arrows, ("cellar", "hall")]) == {"hall", "cellar"}
+    assert floors([*arrows, ("cellar", "hall")]) == 2
 
 
 def test_no_modules_import_each_other():
-    graph = {
-        dotted(path): {name for name in imports(path.read_text()) if name != dotted(path)}
-        for path in MODULES if room(dotted(path)) != "hdl"
-    }
     # A package's own file gathers what its modules define; those name their neighbours themselves.
-    graph = {name: others - {name.rpartition(".")[0]} for name, others in graph.items()}
-    while free := {name for name, others in graph.items() if not others & graph.keys()}:
-        graph = {name: others for name, others in graph.items() if name not in free}
-    assert graph == {}
+    assert circles(
+        (dotted(path), other)
+        for path in MODULES if room(dotted(path)) != "hdl"
+        for other in imports(path.read_text())
+        if other not in (dotted(path), dotted(path).rpartition(".")[0])
+    ) == set()
 
 
 def submodules(package: str) -> list[str]:

@@ -129,7 +129,7 @@ class Ramp(Datapath):
 
     def refusal(self, layer: Layer) -> str | None:
         """Convolutions and residuals."""
-        if layer.kind != "dense":
+        if not layer.form.flat:
             return (
                 f"is a convolution ({layer.kind}), and the ramp datapath runs dense layers only, "
                 f"because it needs events in the order of time and a convolution needs them in "

@@ -15,6 +15,10 @@ from ttfs_fpga.boards.toolchain import Tool, Toolchain, find_toolchain
 from ttfs_fpga.hdl.compiler import DoesNotFit, compile_network
 from ttfs_sw.artifact.network import dense_network
 from ttfs_sw.common.errors import FailureError, InputError, ToolError
+from ttfs_sw.common.report import Spread
+
+#: Measured cycles an image.
+CYCLES = Spread(min=700, median=1080, mean=1100.5, max=1801)
 
 BOARD = dataclasses.replace(BOARDS["icebreaker"], clock_hz=36_000_000, seeds=())
 
@@ -57,7 +61,7 @@ def options(tmp_path):
 
 def test_report_and_files(options):
     some = network()
-    report = build(some, BOARD, cycles={"median": 1080, "max": 1801}, **options)
+    report = build(some, BOARD, cycles=CYCLES, **options)
     assert report["board"] == "icebreaker"
     assert report["utilization"] == {"LC": {"used": 1320, "available": 5280, "percent": 25.0}}
     assert report["fmax_mhz"] == {
@@ -154,7 +158,7 @@ def test_output_folder_that_cannot_be_written(options, tmp_path):
 
 def test_latency_follows_from_cycles_and_clock():
     assert latency_us(None, 36.0) is None
-    assert latency_us({"median": 1000, "max": 1250, "mean": 1}, 50.0) == {
+    assert latency_us(Spread(min=0, median=1000, mean=1, max=1250), 50.0) == {
         "median": 20.0, "max": 25.0,
     }
 
@@ -162,7 +166,7 @@ def test_latency_follows_from_cycles_and_clock():
 def test_latency_is_split_into_core_image_and_link():
     board = dataclasses.replace(BOARD, clock_hz=50_000_000, baud=1_000_000)
     some = network()
-    parts = latency_parts_us(some, board, {"median": 1000, "max": 1250})
+    parts = latency_parts_us(some, board, Spread(min=0, median=1000, mean=1, max=1250))
     assert parts["core"] == 20.0
     assert parts["image_load"] == round(some.inputs / 50, 2)
     # A command, a tag, the pixels, a CRC and two flags; three bytes, 16-bit logits and six bytes.

@@ -12,7 +12,6 @@ from ttfs_fpga.boards.recorder import RecordMap
 from ttfs_sw.link.protocol import (
     NAK,
     REPLY,
-    Command,
     Identity,
     LoadState,
     Result,
@@ -22,6 +21,7 @@ from ttfs_sw.link.protocol import (
     encode_events,
     unpack_statistics,
 )
+from ttfs_sw.link.requests import Command
 
 
 def test_identify():

@@ -2,7 +2,8 @@
 """The link while a network is loaded: chunks in order, repeated, lost and damaged."""
 
 from tests.support.link_bench import Bench, request, status_of
-from ttfs_sw.link.protocol import Command, LoadState, Status, StatusReport
+from ttfs_sw.link.protocol import LoadState, Status, StatusReport
+from ttfs_sw.link.requests import Command
 
 
 def test_load():

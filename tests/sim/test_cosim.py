@@ -39,8 +39,8 @@ def draw(generator, make_network, make_images, config):
 def exact(report):
     """Whether nothing differed at all."""
     return (
-        report["mismatched_images"] == report["mismatched_events"] == 0
-        and not report["mismatches"] and report["first_mismatch"] is None
+        report.mismatched_images == report.mismatched_events == 0
+        and not report.mismatches and report.first_mismatch is None
     )
 
 
@@ -55,8 +55,8 @@ def test_random_networks_are_exact_under_back_pressure(
         network, images, golden.run(network, images).winners, config=config,
         simulator=simulator.name, stall=1 + seed, jobs=1,
     )
-    assert exact(report), report["first_mismatch"]["message"]
-    assert report["images"] == 6 and report["accuracy"] == 1.0
+    assert exact(report), report.first_mismatch.message
+    assert report.images == 6 and report.accuracy == 1.0
 
 
 @pytest.mark.parametrize("sizes", [(7, 3), (5, 1, 1), (64, 16, 4), (33, 17, 13, 5)])
@@ -76,8 +76,8 @@ def test_extremes_are_exact(config, icarus, make_images, sizes, firing):
         for codes in golden.run(network, images).codes:
             assert firing == "some" or (codes == {"silent": 0, "all": ticks}[firing]).all()
         report = cosim.run(network, images, config=config, simulator="icarus", jobs=1)
-        assert exact(report), report["first_mismatch"]["message"]
-        assert report["accuracy"] is None
+        assert exact(report), report.first_mismatch.message
+        assert report.accuracy is None
 
 
 @pytest.mark.parametrize("datapath", ["serial", "ramp"])
@@ -86,8 +86,8 @@ def test_other_datapaths_are_exact(config, icarus, make_network, make_images, da
     config = dataclasses.replace(config, datapath=datapath)
     report = cosim.run(
         network, make_images(network, 3), config=config, simulator="icarus", jobs=1)
-    assert exact(report), report["first_mismatch"]["message"]
-    assert report["config"]["datapath"] == datapath
+    assert exact(report), report.first_mismatch.message
+    assert report.config["datapath"] == datapath
 
 
 @pytest.mark.parametrize("datapath", ["mac", "serial"])
@@ -100,7 +100,7 @@ def test_residuals_are_exact(icarus, datapath):
     config = dataclasses.replace(minimal_config(network, lanes=4), datapath=datapath)
     report = cosim.run(
         network, random_images(rng, network, 3), config=config, simulator="icarus", jobs=1)
-    assert exact(report), report["first_mismatch"]["message"]
+    assert exact(report), report.first_mismatch.message
 
 
 @pytest.mark.slow
@@ -116,11 +116,11 @@ def test_the_core_of_every_board_runs_its_networks(verilator, make_images):
         network = dense_network(weights, biases, [256], [15], 15, weight_bits=4)
         images = make_images(network, 200, density=0.2)
         report = cosim.run(network, images, config=board.config, jobs=2)
-        assert exact(report) and report["images"] == 200, board.name
-        assert report["config"] == board.config.as_dict()
+        assert exact(report) and report.images == 200, board.name
+        assert report.config == board.config.as_dict()
         # One neuron fires a cycle: with more lanes, that is what a layer of few events waits for.
         if board.config.lanes <= 16:
-            assert report["over_target"] == 0, board.name
+            assert report.over_target == 0, board.name
 
 
 def test_the_next_image_is_received_two_samples_a_cycle(
@@ -131,8 +131,8 @@ def test_the_next_image_is_received_two_samples_a_cycle(
         network, make_images(network, 5, density=0.0), config=config, simulator="icarus", jobs=1)
     assert exact(report)
     # A silent image takes a cycle for each of the input map's 60 words, and a few more.
-    assert 60 < report["cycles"]["max"] < 115
-    assert 0.5 < report["stream_efficiency"] < 1
+    assert 60 < report.cycles.max < 115
+    assert 0.5 < report.stream_efficiency < 1
 
 
 def test_the_report(config, icarus, make_images, pair):
@@ -145,23 +145,23 @@ def test_the_report(config, icarus, make_images, pair):
         network, images, labels, config=config, simulator="icarus", jobs=2,
         progress=lambda done, total: calls.append((done, total)),
     )
-    assert exact(report) and report["over_target"] >= 0
-    assert report["accuracy"] == pytest.approx(5 / 7)
-    assert (report["images"], report["jobs"], report["stall"]) == (7, 2, 0)
-    assert report["simulator"] == icarus.title
-    assert report["network_sha256"] == network.sha256 and report["against_sha256"] is None
+    assert exact(report) and report.over_target >= 0
+    assert report.accuracy == pytest.approx(5 / 7)
+    assert (report.images, report.jobs, report.stall) == (7, 2, 0)
+    assert report.simulator == icarus.title
+    assert report.network_sha256 == network.sha256 and report.against_sha256 is None
     assert calls[-1] == (7, 7) and sorted(calls) == calls
-    cycles, roofline = report["cycles"], report["roofline_cycles"]
-    assert 0 < roofline["min"] <= roofline["median"] <= roofline["max"]
-    assert all(roofline[key] < cycles[key] for key in ("min", "median", "mean", "max"))
-    assert [layer["name"] for layer in report["layers"]] == ["hidden1", "hidden2", "output"]
+    cycles, roofline = report.cycles, report.roofline_cycles
+    assert 0 < roofline.min <= roofline.median <= roofline.max
+    assert all(least < vars(cycles)[key] for key, least in vars(roofline).items())
+    assert [layer.name for layer in report.layers] == ["hidden1", "hidden2", "output"]
     events = golden.run(network, images).events
-    for index, layer in enumerate(report["layers"]):
-        assert layer["events"]["max"] == events[:, index].max()
+    for index, layer in enumerate(report.layers):
+        assert layer.events.max == events[:, index].max()
         # Four lanes: each event costs as many cycles as there are words of four neurons.
         words = -(-network.layers[index].neurons // 4)
-        assert layer["roofline_cycles"]["max"] == words * events[:, index].max()
-    assert report["simulated_cycles_per_second"] > 0 and report["seconds"] > 0
+        assert layer.roofline_cycles.max == words * events[:, index].max()
+    assert report.simulated_cycles_per_second > 0 and report.seconds > 0
 
 
 def test_the_number_of_simulators_changes_nothing(config, icarus, make_images, pair):
@@ -171,12 +171,12 @@ def test_the_number_of_simulators_changes_nothing(config, icarus, make_images, p
         cosim.run(network, images, config=config, simulator="icarus", jobs=jobs, against=other)
         for jobs in (1, 2, 9)
     ]
-    assert [report["jobs"] for report in reports] == [1, 2, 5]
+    assert [report.jobs for report in reports] == [1, 2, 5]
     for report in reports[1:]:
         # Not the cycles: the first image after a load takes a few more.
         for key in ("images", "mismatches", "mismatched_images", "roofline_cycles"):
-            assert report[key] == reports[0][key], key
-        assert report["first_mismatch"]["message"] == reports[0]["first_mismatch"]["message"]
+            assert getattr(report, key) == getattr(reports[0], key), key
+        assert report.first_mismatch.message == reports[0].first_mismatch.message
 
 
 @pytest.mark.parametrize("simulator", [
@@ -201,31 +201,31 @@ def test_against_another_network_every_difference_is_counted(
         network, images, config=config, simulator=simulator.name, against=other,
         waves_dir=tmp_path,
     )
-    assert report["mismatches"] == {kind: count for kind, count in expected.items() if count}
-    assert report["mismatched_events"] == sum(expected.values()) > 0
+    assert report.mismatches == {kind: count for kind, count in expected.items() if count}
+    assert report.mismatched_events == sum(expected.values()) > 0
     touched = np.any([each.any(axis=1) for each in differs], axis=0)
     touched |= (ours.logits != theirs.logits).any(axis=1)
-    assert report["mismatched_images"] == touched.sum()
-    assert report["against_sha256"] == other.sha256
+    assert report.mismatched_images == touched.sum()
+    assert report.against_sha256 == other.sha256
 
-    first = report["first_mismatch"]
+    first = report.first_mismatch
     image = int(np.argmax(touched))
     layer = next(n for n, each in enumerate(differs) if each[image].any())
     neuron = int(np.argmax(differs[layer][image]))
-    assert (first["image"], first["neuron"]) == (image, neuron)
-    assert first["layer"] == network.layers[layer].name
+    assert (first.image, first.neuron) == (image, neuron)
+    assert first.layer == network.layers[layer].name
     tick = [int(trace.spike_times(layer)[image, neuron]) for trace in (theirs, ours)]
-    assert [first["expected"], first["seen"]] == [None if k == 7 else k for k in tick]
+    assert [first.expected, first.seen] == [None if k == 7 else k for k in tick]
 
-    wave = Path(first["wave"])
-    assert wave == tmp_path / f"image{image}.vcd" and first["wave_alone"]
-    assert f"(wave: {wave}" in first["message"]
+    wave = Path(first.wave)
+    assert wave == tmp_path / f"image{image}.vcd" and first.wave_alone
+    assert f"(wave: {wave}" in first.message
     assert list(tmp_path.iterdir()) == [wave]
     text = wave.read_text()
     assert "spikes__valid" in text and "controller" in text
-    if first["wave_place"]:
+    if first.wave_place:
         # The core's spike is where the message says: at a rising edge of the clock.
-        nanoseconds = int(first["wave_place"].split()[1])
+        nanoseconds = int(first.wave_place.split()[1])
         assert nanoseconds % 10 == 5 and f"#{nanoseconds * 1000}\n" in text
 
 
@@ -242,8 +242,8 @@ def test_stopping_at_the_first_mismatch(config, icarus, make_images, pair):
     report = cosim.run(
         network, images, config=config, simulator="icarus", against=other, fail_fast=True, jobs=1
     )
-    assert report["first_mismatch"]["image"] == 0
-    assert 0 < report["images"] < 20_000
+    assert report.first_mismatch.image == 0
+    assert 0 < report.images < 20_000
 
 
 def test_a_limit(config, icarus, make_images, pair):
@@ -251,8 +251,8 @@ def test_a_limit(config, icarus, make_images, pair):
     images = make_images(network, 9)
     labels = np.zeros(9, np.int64)
     report = cosim.run(network, images, labels, config=config, simulator="icarus", limit=4)
-    assert report["images"] == 4
-    assert report["accuracy"] == np.mean(golden.run(network, images[:4]).winners == 0)
+    assert report.images == 4
+    assert report.accuracy == np.mean(golden.run(network, images[:4]).winners == 0)
 
 
 def test_a_mismatch_that_needs_the_images_before_it(
@@ -280,10 +280,10 @@ def test_a_mismatch_that_needs_the_images_before_it(
     report = cosim.run(
         network, images, config=config, simulator="icarus", jobs=1, waves_dir=tmp_path
     )
-    first = report["first_mismatch"]
-    assert calls == [(2, 2), (2, 0)] and not first["wave_alone"]
-    assert first["message"].startswith("image 2, layer output, class 1: golden gives ")
+    first = report.first_mismatch
+    assert calls == [(2, 2), (2, 0)] and not first.wave_alone
+    assert first.message.startswith("image 2, layer output, class 1: golden gives ")
     # The waveform begins with the image, not with the load.
-    lines = Path(first["wave"]).read_text().splitlines()
+    lines = Path(first.wave).read_text().splitlines()
     start = next(int(line[1:]) for line in lines if line[:1] == "#" and line != "#0")
     assert start > 1000 * 10 * len(list(cosim.compile_network(network, config).writes()))

@@ -26,13 +26,13 @@ from ttfs_sw.link.framing import FLAG, decode_frame, encode_frame
 from ttfs_sw.link.host import Client, RefusedError
 from ttfs_sw.link.protocol import (
     REPLY,
-    Command,
     LoadState,
     Result,
     Source,
     Status,
     StatusReport,
 )
+from ttfs_sw.link.requests import Command
 
 pytestmark = [pytest.mark.verilator, pytest.mark.slow]
 

@@ -9,12 +9,13 @@ from tests.support.integer_networks import shaped_network
 from tests.support.networks import random_images, random_network
 from ttfs_fpga.hdl.compiler import DoesNotFit, compile_network
 from ttfs_fpga.hdl.compiler.cycles import TERMS
-from ttfs_fpga.hdl.compiler.program import LayerPlan
+from ttfs_fpga.hdl.compiler.placement import Placement
 from ttfs_fpga.sim import cosim
 from ttfs_fpga.sim.compare import Comparison
 from ttfs_fpga.sim.expected import Expected
 from ttfs_fpga.sim.layers import layer_report
 from ttfs_fpga.sim.records import Ending, Kind
+from ttfs_fpga.sim.reports import OverLimit
 from ttfs_sw import golden
 
 END = (Kind.END, {"reason": Ending.DONE, "error": 0, "images": 0}, 1 << 20)
@@ -53,14 +54,14 @@ def terms(**cycles: int) -> np.ndarray:
 
 
 def test_what_is_spent_adds_up(report):
-    layers = report()["layers"]
-    assert [layer["name"] for layer in layers] == ["hidden1", "hidden2", "output"]
+    layers = report().layers
+    assert [layer.name for layer in layers] == ["hidden1", "hidden2", "output"]
     for layer, taken in zip(layers, TAKEN, strict=True):
-        assert list(layer["spent_cycles"]) == [*TERMS, "overlapped"]
-        assert layer["cycles"]["mean"] == taken
-        assert sum(layer["spent_cycles"].values()) == pytest.approx(taken, abs=0.05)
-        limit = layer["limit_cycles"]["mean"]
-        assert layer["spent_cycles"]["overlapped"] == pytest.approx(taken - limit, abs=0.02)
+        assert list(layer.spent_cycles) == [*TERMS, "overlapped"]
+        assert layer.cycles.mean == taken
+        assert sum(layer.spent_cycles.values()) == pytest.approx(taken, abs=0.05)
+        limit = layer.limit_cycles.mean
+        assert layer.spent_cycles["overlapped"] == pytest.approx(taken - limit, abs=0.02)
 
 
 def test_a_layer_that_takes_too_long_is_named(report):
@@ -68,20 +69,20 @@ def test_a_layer_that_takes_too_long_is_named(report):
     allowed[2, 1] = allowed[4, 0] = 0
     allowed[2, 1, 3] = 100
     found = report(allowed, first_image=50)
-    assert found["over_limit"] == 2
-    assert [layer["over_limit"] for layer in found["layers"]] == [1, 1, 0]
+    assert found.over_limit == 2
+    assert [layer.over_limit for layer in found.layers] == [1, 1, 0]
     # The earliest image, not the earliest layer.
-    assert found["first_over_limit"] == {
-        "image": 52, "layer": "hidden2", "cycles": 101, "limit": 100}
-    assert report(terms())["first_over_limit"] is None
+    assert found.first_over_limit == OverLimit(
+        image=52, layer="hidden2", cycles=101, limit=100)
+    assert report(terms()).first_over_limit is None
 
 
 def test_a_last_layer_that_waits_for_the_sink_is_not_judged(report):
     allowed = np.zeros_like(terms())
-    assert report(allowed)["over_limit"] == 18
+    assert report(allowed).over_limit == 18
     held = report(allowed, held=True)
-    assert [layer["over_limit"] for layer in held["layers"]] == [6, 6, 0]
-    assert held["layers"][2]["over_target"] == 0
+    assert [layer.over_limit for layer in held.layers] == [6, 6, 0]
+    assert held.layers[2].over_target == 0
 
 
 def test_images_that_differ_are_not_judged(report):
@@ -93,8 +94,8 @@ def test_images_that_differ_are_not_judged(report):
                 *events[place + 1:]]
 
     found = report(np.zeros_like(terms()), change=change)
-    assert [layer["over_limit"] for layer in found["layers"]] == [5, 5, 5]
-    assert found["first_over_limit"]["image"] == 1
+    assert [layer.over_limit for layer in found.layers] == [5, 5, 5]
+    assert found.first_over_limit.image == 1
 
 
 @pytest.mark.parametrize(("cycles", "because"), [
@@ -106,21 +107,21 @@ def test_images_that_differ_are_not_judged(report):
     ({"sweep": 98, "firing": 10, "rows": 12, "updates": 80}, "rows"),
 ])
 def test_why_a_layer_is_above_its_target(report, monkeypatch, cycles, because):
-    monkeypatch.setattr(LayerPlan, "target", lambda plan, roofline: 0 * roofline + 50.0)
+    monkeypatch.setattr(Placement, "target", lambda plan, roofline: 0 * roofline + 50.0)
     found = report(terms(**cycles))
-    assert found["over_target"] == 18
-    first = found["layers"][0]
-    assert first["over_target"] == 6 and first["worst_over_target"] == 2.0
-    assert first["over_target_because"] == because
-    assert first["over_target_why"] == TERMS[because]
+    assert found.over_target == 18
+    first = found.layers[0]
+    assert first.over_target == 6 and first.worst_over_target == 2.0
+    assert first.over_target_because == because
+    assert first.over_target_why == TERMS[because]
 
 
 def test_within_the_target_there_is_nothing_to_explain(report, monkeypatch):
-    monkeypatch.setattr(LayerPlan, "target", lambda plan, roofline: 0 * roofline + 150.0)
+    monkeypatch.setattr(Placement, "target", lambda plan, roofline: 0 * roofline + 150.0)
     found = report(terms())
-    assert found["over_target"] == 0
-    for layer in found["layers"]:
-        assert layer["worst_over_target"] is layer["over_target_because"] is None
+    assert found.over_target == 0
+    for layer in found.layers:
+        assert layer.worst_over_target is layer.over_target_because is None
 
 
 def networks_that_fit(config, seeds, **options):
@@ -141,10 +142,9 @@ def keeps_to_its_limits(config, seeds, simulator, **options) -> None:
     shares = []
     for seed, network, images in networks_that_fit(config, seeds, **options):
         found = cosim.run(network, images, config=config, simulator=simulator, jobs=1)
-        assert found["mismatched_images"] == 0, f"seed {seed}"
-        assert found["over_limit"] == 0, f"seed {seed}: {found['first_over_limit']}"
-        shares += [layer["cycles"]["mean"] / layer["limit_cycles"]["mean"]
-                   for layer in found["layers"]]
+        assert found.mismatched_images == 0, f"seed {seed}"
+        assert found.over_limit == 0, f"seed {seed}: {found.first_over_limit}"
+        shares += [layer.cycles.mean / layer.limit_cycles.mean for layer in found.layers]
     assert len(shares) >= len(seeds) and np.mean(shares) > 0.5
 
 
@@ -169,8 +169,8 @@ def test_events_that_meet_in_a_word_keep_to_the_limit(config, icarus):
     pixels[:, :, ::2] = 200
     found = cosim.run(
         network, pixels.reshape(2, -1), config=config, simulator="icarus", jobs=1)
-    assert found["mismatched_images"] == 0 and found["over_limit"] == 0
-    spent = found["layers"][0]["spent_cycles"]
+    assert found.mismatched_images == 0 and found.over_limit == 0
+    spent = found.layers[0].spent_cycles
     assert spent["repeats"] == 7 * 15
     # Without them the limit would not hold.
     assert spent["overlapped"] + spent["repeats"] > 0

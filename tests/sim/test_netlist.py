@@ -16,6 +16,6 @@ def test_the_netlist_of_the_icebreaker_equals_golden(make_network, verilator):
     pixels = np.random.default_rng(4).integers(0, 256, (40, 64), np.uint8)
     pixels[0], pixels[1] = 0, 255
     report = cosim.run(network, pixels, config=BOARDS["icebreaker"].config, netlist=True)
-    assert report["netlist"]
-    assert report["images"] == 40
-    assert report["mismatched_images"] == 0
+    assert report.netlist
+    assert report.images == 40
+    assert report.mismatched_images == 0

@@ -98,7 +98,7 @@ def check(name: str, drawn, stall: int, verilator) -> None:
             comparison.feed(content[-RECORD_BYTES:])
         assert comparison.first is None, f"{name}, seed {each.key}: {comparison.first}"
         assert comparison.complete and not comparison.counts, f"{name}, seed {each.key}"
-        late = layer_report(each.program, [comparison], held=stall > 0)["first_over_limit"]
+        late = layer_report(each.program, [comparison], held=stall > 0).first_over_limit
         assert late is None, f"{name}, seed {each.key}: {late}"
         start = stop
     assert end.reason is Ending.DONE, ended

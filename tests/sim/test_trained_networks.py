@@ -44,15 +44,15 @@ def test_all_of_mnist_is_exact_and_in_time(verilator, name, board):
     mnist = datasets.load("mnist")
     config = BOARDS[board].config if board else minimal_config(network, lanes=64, samples=2)
     report = cosim.run(network, mnist.x_test, mnist.y_test, config=config, jobs=1)
-    assert report["images"] == 10_000
-    assert report["mismatched_events"] == 0, report["first_mismatch"]["message"]
+    assert report.images == 10_000
+    assert report.mismatched_events == 0, report.first_mismatch.message
     accuracy, cycles = PROMISED[name, board]
-    assert report["accuracy"] >= accuracy
-    assert report["cycles"]["median"] <= cycles
+    assert report.accuracy >= accuracy
+    assert report.cycles.median <= cycles
     # Every layer of every image.
-    assert report["over_target"] == 0
+    assert report.over_target == 0
     # The next image is there in time.
-    assert report["stream_efficiency"] >= 0.9
+    assert report.stream_efficiency >= 0.9
     hidden = sum(layer.neurons for layer in network.layers if layer.spiking)
     spikes = golden.run(network, mnist.x_test).events[:, 1:].sum() / len(mnist.x_test) / hidden
     assert spikes <= 0.45 if "tiny" in name else spikes <= 0.22
@@ -64,11 +64,11 @@ def test_all_of_mnist_in_the_order_of_time(verilator, name, cycles):
     mnist = datasets.load("mnist")
     config = BOARDS["icebreaker"].with_datapath("ramp").config
     report = cosim.run(network, mnist.x_test, mnist.y_test, config=config, jobs=1)
-    assert report["images"] == 10_000
-    assert report["mismatched_events"] == 0, report["first_mismatch"]["message"]
-    assert report["cycles"]["median"] <= cycles
-    assert report["over_target"] == 0
-    assert report["stream_efficiency"] >= 0.9
+    assert report.images == 10_000
+    assert report.mismatched_events == 0, report.first_mismatch.message
+    assert report.cycles.median <= cycles
+    assert report.over_target == 0
+    assert report.stream_efficiency >= 0.9
 
 
 def test_ramps_through_the_pins(verilator):

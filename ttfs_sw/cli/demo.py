@@ -112,15 +112,15 @@ def run(
             network, data.x_test, data.y_test, config=board.config, simulator=simulator,
             jobs=jobs, waves_dir=folder / "cosim", progress=progress,
         )
-    if compared["mismatched_images"]:
-        write_json(output_folder(folder / "cosim") / "cosim.json", compared)
+    if compared.first_mismatch is not None:
+        write_json(output_folder(folder / "cosim") / "cosim.json", compared.as_dict())
         raise FailureError(
-            f"{compared['mismatched_images']} of {compared['images']} images differ from the "
-            f"golden model; first: {compared['first_mismatch']['message']}"
+            f"{compared.mismatched_images} of {compared.images} images differ from the "
+            f"golden model; first: {compared.first_mismatch.message}"
         )
     with steps.step("build") as progress:
         built = build(
-            network, board, output_dir=folder / board.name, cycles=compared["cycles"],
+            network, board, output_dir=folder / board.name, cycles=compared.cycles,
             toolchain=toolchain, progress=progress,
         )
     with steps.step("board") as progress:
@@ -137,6 +137,7 @@ def run(
             draw_raster(folder / "raster.png", network, data, board, simulator),
             folder / "learning_curve.png",
         ]
+    told = compared.as_dict()
     return {
         "preset": config.name,
         "dataset": data.name,
@@ -144,14 +145,14 @@ def run(
         "accuracy": {
             "float": trained.accuracy_float,
             "network": evaluated.accuracy,
-            "rtl": compared["accuracy"],
+            "rtl": compared.accuracy,
         },
         "sizes": [network.inputs, *(layer.outputs for layer in network.layers)],
         "spikes_per_neuron": evaluated.spikes_per_neuron,
         "events_input": evaluated.events_input,
         "events_hidden": evaluated.events_hidden,
         **{
-            key: compared[key] for key in (
+            key: told[key] for key in (
                 "images", "mismatched_images", "mismatched_events", "cycles", "roofline_cycles",
                 "over_target", "over_limit", "layers", "simulator",
             )

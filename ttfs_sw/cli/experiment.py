@@ -55,13 +55,14 @@ def experiment(options: Namespace) -> Outcome:
                     options.data_dir, running.processes()),
             folder,
         )
+    claims = report.found.claims
     rows = [tuple(cell.replace("**", "") for cell in row)
-            for row in pages.claim_rows(report["claims"])]
-    missed = [entry["claim"] for entry in report["claims"] if entry["met"] is False]
+            for row in pages.claim_rows(claims)]
+    missed = [entry.claim for entry in claims if entry.met is False]
     return Outcome(
-        report,
-        [*rows, ("time", seconds(report["seconds"]), "", "")],
+        report.as_dict(),
+        [*rows, ("time", seconds(report.seconds), "", "")],
         header=("claim", "measured", "limit", "met"),
-        title=f"{name} on {dataset.name}, seed {report['seed']}: {folder / name}.md",
-        failure=f"{pages.verdict(report['claims'])}, the first: {missed[0]}" if missed else None,
+        title=f"{name} on {dataset.name}, seed {report.seed}: {folder / name}.md",
+        failure=f"{pages.verdict(claims)}, the first: {missed[0]}" if missed else None,
     )

@@ -1,8 +1,8 @@
 """The verbs that make hardware: ``verilog``, ``build`` and ``image``."""
 
+import dataclasses
 import json
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from ttfs_sw.cli.tables import Outcome
 from ttfs_sw.common.errors import FailureError, InputError
 from ttfs_sw.common.files import output_folder, write_bytes
 from ttfs_sw.common.progress import bar
+from ttfs_sw.common.report import Spread
 
 if TYPE_CHECKING:
     from ttfs_fpga.hdl.config import CoreConfig
@@ -131,7 +132,7 @@ def build(options: Namespace) -> Outcome:
     )
 
 
-def read_cycles(path: Path, network: "Network") -> Mapping[str, Any]:
+def read_cycles(path: Path, network: "Network") -> Spread:
     """The cycles an image of ``network`` in a report of ``cosim``.
 
     Raises
@@ -141,7 +142,9 @@ def read_cycles(path: Path, network: "Network") -> Mapping[str, Any]:
     """
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
-        cycles = {key: float(report["cycles"][key]) for key in ("min", "median", "mean", "max")}
+        cycles = Spread(**{
+            field.name: float(report["cycles"][field.name]) for field in dataclasses.fields(Spread)
+        })
         made_of = report.get("network_sha256", network.sha256)
     except OSError as error:
         raise InputError(f"cannot read --cycles {path}: {error.strerror or error}") from error

@@ -1,8 +1,8 @@
 """The verb ``cosim``: the RTL beside the golden model."""
 
+import dataclasses
 import os
 from argparse import Namespace
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,9 @@ from ttfs_sw.common.progress import bar
 
 if TYPE_CHECKING:
     from ttfs_fpga.hdl.config import CoreConfig
+    from ttfs_fpga.sim.reports import Cosimulation
     from ttfs_sw.artifact.network import Network
+    from ttfs_sw.common.report import Spread
 
 __all__ = ["check_simulator", "cores", "measure_cycles", "register"]
 
@@ -81,21 +83,25 @@ def cosim(options: Namespace) -> Outcome:
     # Seed 0 would mean no pauses.
     stall = 1 + (options.seed or 0) if options.stall else 0
     with bar("cosim", quiet=options.quiet) as progress:
-        report = _simulate(
+        found = _simulate(
             options, network, pixels, labels, config=config, against=against,
             fail_fast=options.fail_fast, waves_dir=folder, stall=stall,
             netlist=options.netlist, progress=progress,
         )
-    report = {"network": str(options.network), "dataset": dataset, "core": core, **report}
+    found = dataclasses.replace(
+        found, network=str(options.network), dataset=dataset, core=core)
+    report, failure = found.as_dict(), _failure(found)
+    if failure is None and found.accuracy is not None:
+        failure = check_accuracy(options, found.accuracy)
     return Outcome(
         report, describe("cosim", report), title=f"{options.network} on {dataset}",
-        failure=_failure(report) or check_accuracy(options, report["accuracy"]), folder=folder,
+        failure=failure, folder=folder,
     )
 
 
 def measure_cycles(
     options: Namespace, network: "Network", config: "CoreConfig"
-) -> Mapping[str, Any]:
+) -> "Spread | None":
     """The cycles that ``network`` takes for the first test images, by a short co-simulation.
 
     Raises
@@ -112,10 +118,10 @@ def measure_cycles(
     failure = _failure(report)
     if failure:
         raise FailureError(f"{failure}; look into it with: ttfs cosim {options.network}")
-    return report["cycles"]
+    return report.cycles
 
 
-def _simulate(options: Namespace, *arguments: Any, **settings: Any) -> dict[str, Any]:
+def _simulate(options: Namespace, *arguments: Any, **settings: Any) -> "Cosimulation":
     from ttfs_fpga.sim import cosim as simulation
 
     return simulation.run(
@@ -145,19 +151,18 @@ def _open_other(options: Namespace) -> "Network | None":
     return Network.load(find_network(options.against))
 
 
-def _failure(report: Mapping[str, Any]) -> str | None:
+def _failure(report: "Cosimulation") -> str | None:
     """What the first mismatch is and how many images have one, or what took too long, if any."""
-    wrong = report["mismatched_images"]
-    late = report["first_over_limit"]
-    if not wrong and late is None:
-        return None
-    if not wrong:
+    wrong, late = report.first_mismatch, report.first_over_limit
+    if wrong is not None:
         return (
-            f"layer {late['layer']} took {late['cycles']} cycles for image {late['image']}, and "
-            f"no image may take more than {late['limit']} there: the answers agree, but the core, "
+            f"{report.mismatched_images} of {report.images} images differ from the golden model; "
+            f"first: {wrong.message}"
+        )
+    if late is not None:
+        return (
+            f"layer {late.layer} took {late.cycles} cycles for image {late.image}, and "
+            f"no image may take more than {late.limit} there: the answers agree, but the core, "
             f"or the formula of docs/core.md (\"Cycles of a layer\"), is wrong; please report it"
         )
-    return (
-        f"{wrong} of {report['images']} images differ from the golden model; "
-        f"first: {report['first_mismatch']['message']}"
-    )
+    return None

@@ -3,7 +3,10 @@
 import dataclasses
 from typing import Any
 
-__all__ = ["Report", "absent"]
+__all__ = ["FLAT", "Report", "Spread", "absent"]
+
+#: Metadata of a field of a :class:`Report` that is a report itself: its keys stand in its place.
+FLAT = {"flat": True}
 
 
 def absent() -> Any:
@@ -18,12 +21,24 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """The report as plain data, reports within it too; lists and mappings are copies."""
-        found = {}
+        found: dict[str, Any] = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if value is not None or not field.metadata.get("absent"):
+            if field.metadata.get("flat"):
+                found |= value.as_dict()
+            elif value is not None or not field.metadata.get("absent"):
                 found[field.name] = _plain(value)
         return found
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Spread(Report):
+    """Least, median, mean and most of some numbers."""
+
+    min: float
+    median: float
+    mean: float
+    max: float
 
 
 def _plain(value: Any) -> Any:

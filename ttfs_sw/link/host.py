@@ -7,7 +7,7 @@
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from ttfs_sw.common.errors import FailureError, InputError
 from ttfs_sw.link.framing import FLAG, FrameError, decode_frame, encode_frame
@@ -15,7 +15,6 @@ from ttfs_sw.link.protocol import (
     NAK,
     REPLY,
     SEQUENCES,
-    Command,
     CoreError,
     Identity,
     LayerStatistics,
@@ -24,13 +23,11 @@ from ttfs_sw.link.protocol import (
     Status,
     StatusReport,
     encode_events,
-    unpack_statistics,
 )
+from ttfs_sw.link.requests import REQUESTS, Command, unpack_reply
 from ttfs_sw.link.transport import SerialTransport, Transport
 
 __all__ = ["Client", "RefusedError", "connect"]
-
-Answer = TypeVar("Answer")
 
 #: Bytes of an image in one request. A damaged one starts the load again, so not the whole image.
 _CHUNK_BYTES = 1024
@@ -122,12 +119,12 @@ class Client:
     def identify(self) -> Identity:
         """What the board says of itself; asked once."""
         if self._identity is None:
-            self._identity = self._ask(Command.IDENTIFY, unpack=Identity.unpack)
+            self._identity = self.ask(Command.IDENTIFY)
         return self._identity
 
     def status(self) -> StatusReport:
         """Whether there is a valid network, and what went wrong last."""
-        return self._ask(Command.STATUS, unpack=StatusReport.unpack)
+        return self.ask(Command.STATUS)
 
     def classify(self, pixels: Sequence[int]) -> Result:
         """Classify one image.
@@ -177,11 +174,11 @@ class Client:
 
     def result(self) -> Result:
         """The last result once more."""
-        return self._ask(Command.RESULT, unpack=self._unpack_result)
+        return self.ask(Command.RESULT)
 
     def counters(self) -> list[LayerStatistics]:
         """Input events and cycles of each layer, for the last image."""
-        return self._ask(Command.COUNTERS, unpack=unpack_statistics)
+        return self.ask(Command.COUNTERS)
 
     def load(self, image: bytes, *, progress: Callable[[int, int], None] | None = None) -> None:
         """Load a network image into the core's memories, until the board is switched off.
@@ -217,13 +214,13 @@ class Client:
         self, image: bytes, progress: Callable[[int, int], None] | None
     ) -> StatusReport:
         """One attempt to load; the board's report at its end, or when it went wrong."""
-        report = self._ask(Command.LOAD_BEGIN, unpack=StatusReport.unpack)
+        report = self.ask(Command.LOAD_BEGIN)
         for number, start in enumerate(range(0, len(image), _CHUNK_BYTES)):
             if report.load_state not in (LoadState.LOADING, LoadState.READY):
                 return report
             body = bytes([number % SEQUENCES]) + image[start:start + _CHUNK_BYTES]
             try:
-                report = self._ask(Command.LOAD_DATA, body, unpack=StatusReport.unpack)
+                report = self.ask(Command.LOAD_DATA, body)
             except RefusedError as refusal:
                 if refusal.status != Status.BAD_SEQUENCE:
                     raise
@@ -231,7 +228,7 @@ class Client:
             if progress is not None:
                 progress(min(start + _CHUNK_BYTES, len(image)), len(image))
         try:
-            return self._ask(Command.LOAD_END, unpack=StatusReport.unpack)
+            return self.ask(Command.LOAD_END)
         except RefusedError as refusal:
             if refusal.status != Status.LOAD_FAILED:
                 raise
@@ -239,7 +236,7 @@ class Client:
 
     def _classify(self, command: Command, body: bytes, what: str) -> Result:
         try:
-            return self._ask(command, body, unpack=self._unpack_result)
+            return self.ask(command, body)
         except RefusedError as refusal:
             if refusal.status in (Status.BAD_LENGTH, Status.BAD_EVENT):
                 raise InputError(
@@ -260,13 +257,21 @@ class Client:
                 ) from refusal
             raise
 
-    def _unpack_result(self, body: bytes) -> Result:
-        return Result.unpack(body, self.identify())
+    def ask(self, command: int, body: bytes = b"") -> Any:
+        """Send any request until its reply makes sense; what the reply's body says.
 
-    def _ask(
-        self, command: Command, body: bytes = b"", *, unpack: Callable[[bytes], Answer]
-    ) -> Answer:
-        """Send a request until its reply makes sense; what ``unpack`` makes of the reply's body."""
+        Parameters
+        ----------
+        command : :class:`int`
+            One of :data:`ttfs_sw.link.requests.REQUESTS`, which says what body it has and what
+            comes back.
+
+        Raises
+        ------
+        :exc:`ttfs_sw.common.errors.FailureError`
+            If the board is silent or refuses; :exc:`RefusedError` then.
+        """
+        asked = REQUESTS[command]
         self._tag = (self._tag + 1) % 256
         request = encode_frame(bytes([command, self._tag]) + body)
         why = "it does not answer"
@@ -276,7 +281,7 @@ class Client:
             try:
                 status, answer = self._reply(command)
                 if status == Status.OK:
-                    return unpack(answer)
+                    return unpack_reply(asked.reply, answer, self.identify)
                 report = StatusReport.unpack(answer)
             except FrameError as error:
                 why = str(error)
@@ -286,7 +291,7 @@ class Client:
                 self._transport.read(_MOST_FRAME_BYTES, self._retry_after)
                 continue
             raise RefusedError(
-                f"{self._name} refuses {command.name.lower().replace('_', ' ')}: "
+                f"{self._name} refuses {asked.name}: "
                 f"{status.name.lower().replace('_', ' ')}"
                 + (f", core error {report.core_error}" if report.core_error else ""),
                 status, report,
@@ -296,7 +301,7 @@ class Client:
             "that the board has its bitstream"
         )
 
-    def _reply(self, command: Command) -> tuple[Status, bytes]:
+    def _reply(self, command: int) -> tuple[Status, bytes]:
         """Status and body of the reply to ``command``.
 
         Raises

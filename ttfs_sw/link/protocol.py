@@ -1,7 +1,8 @@
 """The serial protocol between a host and a board: one source of truth for both ends.
 
-The host client, the gateware of the link and their tests take every number from here. The protocol
-is described byte by byte in ``docs/link.md``. Standard library only.
+The host client, the gateware of the link and their tests take every number from here, and what can
+be asked for from :mod:`ttfs_sw.link.requests`. The protocol is described byte by byte in
+``docs/link.md``. Standard library only.
 
 What travels in a frame (:mod:`ttfs_sw.link.framing`): a request is ``command tag body``, its reply
 ``command|0x80 tag status body``.
@@ -21,7 +22,6 @@ __all__ = [
     "REPLY",
     "SEQUENCES",
     "STATISTICS_BYTES",
-    "Command",
     "CoreError",
     "Identity",
     "LayerStatistics",
@@ -42,21 +42,6 @@ REPLY = 0x80
 NAK = 15
 #: Chunks of an image are numbered from 0, modulo this.
 SEQUENCES = 16
-
-
-class Command(enum.IntEnum):
-    """What a host can ask for. Bodies: ``docs/link.md``. Any other byte counts as ``NONE``."""
-
-    NONE = 0
-    IDENTIFY = 1
-    STATUS = 2
-    LOAD_BEGIN = 3
-    LOAD_DATA = 4
-    LOAD_END = 5
-    CLASSIFY_PIXELS = 6
-    CLASSIFY_EVENTS = 7
-    RESULT = 8
-    COUNTERS = 9
 
 
 class Status(enum.IntEnum):
@@ -148,7 +133,7 @@ def event_gap(divisor: int) -> int:
 
 
 def encode_events(events: Iterable[tuple[int, int]], gap: int) -> bytes:
-    """Body of :attr:`Command.CLASSIFY_EVENTS` from (address, code) pairs in order of address.
+    """Body of a classify events request from (address, code) pairs in order of address.
 
     Where more than ``gap`` inputs between two events are silent, events of code 0 are inserted.
     """
@@ -172,7 +157,7 @@ def _unpack(layout: struct.Struct, what: str, body: bytes) -> tuple[Any, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Identity:
-    """What a board says of itself: reply to :attr:`Command.IDENTIFY`.
+    """What a board says of itself: reply to identify.
 
     Parameters
     ----------
@@ -262,7 +247,7 @@ membrane_words, input_words, map_words, slopes
 
 @dataclasses.dataclass(frozen=True)
 class StatusReport:
-    """State of a board: reply to :attr:`Command.STATUS`, and body of every error reply.
+    """State of a board: reply to status, and body of every error reply.
 
     Parameters
     ----------
@@ -303,7 +288,7 @@ class StatusReport:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """One classified image: reply to the classify commands and to :attr:`Command.RESULT`.
+    """One classified image: reply to the classify requests and to result.
 
     Parameters
     ----------
@@ -347,12 +332,12 @@ class LayerStatistics:
 
 
 _STATISTICS = struct.Struct("<II")
-#: Bytes of one layer in the reply to :attr:`Command.COUNTERS`.
+#: Bytes of one layer in the reply to counters.
 STATISTICS_BYTES = _STATISTICS.size
 
 
 def unpack_statistics(body: bytes) -> list[LayerStatistics]:
-    """Read the reply to :attr:`Command.COUNTERS`, one entry a layer; raises :exc:`FrameError`."""
+    """Read the reply to counters, one entry a layer; raises :exc:`FrameError`."""
     if len(body) % STATISTICS_BYTES:
         raise FrameError(f"the counters have {len(body)} bytes, not {STATISTICS_BYTES} a layer")
     # The board says when each layer ended.

@@ -230,7 +230,8 @@ def test_what_the_tools_of_a_made_up_family_are_given(paper):
 
 def test_other_datapaths_on_a_made_up_family(paper):
     other = BOARD.with_datapath("ramp")
-    assert (other.clock_hz, other.in_registers) == (20_000_000, (("requantiser", "places"),))
+    # Datapaths know devices that are too slow or too small for them; this one is not among those.
+    assert (other.clock_hz, other.in_registers) == (BOARD.clock_hz, BOARD.in_registers)
 
 
 def test_a_family_without_a_pll_is_refused_where_it_needs_one(paper, monkeypatch):

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+from tests.support.cosimulations import cosimulation, mismatch
 from ttfs_sw.cli import demo, main
 from ttfs_sw.common.errors import FailureError, ToolError
 from ttfs_sw.data import datasets
@@ -135,10 +136,10 @@ def test_mismatch_stops_the_demo(board, tmp_path, monkeypatch):
     from ttfs_fpga.sim import cosim
 
     need("ice40")
-    wrong = {"images": 450, "mismatched_images": 2, "mismatched_events": 3,
-             "first_mismatch": {"message": "image 7, layer hidden1"}}
+    wrong = cosimulation(mismatched_images=2, mismatched_events=3,
+                         first_mismatch=mismatch("image 7, layer hidden1"))
     monkeypatch.setattr(cosim, "run", lambda *arguments, **settings: wrong)
     with pytest.raises(FailureError, match=r"2 of 450 images differ.*image 7"):
         demo.run(tmp_path, board=board, overrides={"epochs": 1, "float_epochs": 1}, quiet=True)
-    assert json.loads((tmp_path / "cosim" / "cosim.json").read_text()) == wrong
+    assert json.loads((tmp_path / "cosim" / "cosim.json").read_text()) == wrong.as_dict()
     shutil.rmtree(tmp_path / "cosim")

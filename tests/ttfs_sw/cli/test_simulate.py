@@ -6,21 +6,11 @@ import json
 import numpy as np
 import pytest
 
+from tests.support.cosimulations import cosimulation, layer, mismatch
 from ttfs_fpga.hdl.compiler.cycles import TERMS
+from ttfs_fpga.sim.reports import OverLimit
 from ttfs_sw.artifact.network import dense_network
 from ttfs_sw.cli import main
-
-FIGURES = {"min": 90, "median": 100.0, "mean": 100.4, "max": 120}
-
-
-def layer(name: str, **more) -> dict:
-    """A layer's report: 100 cycles, all of them updates."""
-    return {
-        "name": name, "events": FIGURES, "cycles": FIGURES, "roofline_cycles": FIGURES,
-        "limit_cycles": FIGURES, "target_cycles": FIGURES, "over_limit": 0, "over_target": 0,
-        "worst_over_target": None, "over_target_because": None, "over_target_why": None,
-        "spent_cycles": dict.fromkeys(TERMS, 0.0) | {"updates": 1100.4, "overlapped": -1000.0},
-    } | more
 
 
 @pytest.fixture
@@ -32,12 +22,7 @@ def cosim(tmp_path, monkeypatch, capsys):
                   15, weight_bits=4, input_shape=(8, 8, 1), dataset="digits").save(network)
 
     def run(**found):
-        report = {
-            "images": 450, "mismatched_images": 0, "mismatched_events": 0, "accuracy": 0.9,
-            "first_mismatch": None, "cycles": FIGURES, "roofline_cycles": FIGURES,
-            "simulated_cycles_per_second": 1e6, "seconds": 1.0, "over_limit": 0, "over_target": 0,
-            "first_over_limit": None, "layers": [layer("hidden1"), layer("output")],
-        } | found
+        report = cosimulation(**found)
         monkeypatch.setattr("ttfs_fpga.sim.cosim.run", lambda *_, **__: report)
         code = main(["cosim", str(network), "-o", str(tmp_path / "out"), "-q"])
         said = capsys.readouterr()
@@ -67,20 +52,21 @@ def test_a_slow_layer_is_explained(cosim):
 
 
 def test_a_layer_beyond_its_limit_fails(cosim):
-    late = {"image": 17, "layer": "conv2", "cycles": 321, "limit": 300}
+    late = OverLimit(image=17, layer="conv2", cycles=321, limit=300)
     code, rows, errors, data = cosim(over_limit=3, first_over_limit=late)
     assert code == 1
     assert errors.strip() == (
         "ttfs cosim: layer conv2 took 321 cycles for image 17, and no image may take more than "
         "300 there: the answers agree, but the core, or the formula of docs/core.md (\"Cycles of "
         "a layer\"), is wrong; please report it")
-    assert "images compared" in rows and data["first_over_limit"] == late
+    assert "images compared" in rows and data["first_over_limit"] == late.as_dict()
 
 
 def test_a_wrong_answer_is_told_first(cosim):
-    late = {"image": 17, "layer": "conv2", "cycles": 321, "limit": 300}
+    late = OverLimit(image=17, layer="conv2", cycles=321, limit=300)
+    wrong = mismatch("image 4, layer hidden1: wrong")
     code, _, errors, _ = cosim(
         over_limit=3, first_over_limit=late, mismatched_images=2, mismatched_events=9,
-        first_mismatch={"message": "image 4, layer hidden1: wrong"})
+        first_mismatch=wrong)
     assert code == 1
     assert "2 of 450 images differ" in errors and "conv2" not in errors

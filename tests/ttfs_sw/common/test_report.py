@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from ttfs_sw.common.report import Report, absent
+from ttfs_sw.common.report import FLAT, Report, absent
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,18 @@ def test_reports_within_reports():
         "by_name": {"c": {"name": "a", "loss": 0.0}}, "shape": [1, 2],
     }
     assert list(found) == ["name", "loss", "parts", "by_name", "shape"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Around(Report):
+    before: int
+    part: Part = dataclasses.field(metadata=FLAT)
+    after: int
+
+
+def test_a_flat_report_has_its_keys_in_its_place():
+    found = Around(before=1, part=Part(name="a", loss=0.5), after=2).as_dict()
+    assert list(found.items()) == [("before", 1), ("name", "a"), ("loss", 0.5), ("after", 2)]
 
 
 def test_plain_data_is_a_copy():

@@ -17,7 +17,6 @@ from ttfs_sw.link.protocol import (
     PROTOCOL_VERSION,
     REPLY,
     SEQUENCES,
-    Command,
     CoreError,
     Identity,
     LayerStatistics,
@@ -27,6 +26,7 @@ from ttfs_sw.link.protocol import (
     Status,
     StatusReport,
 )
+from ttfs_sw.link.requests import Command
 
 IDENTITY = Identity(
     protocol_version=PROTOCOL_VERSION, logit_bytes=2, max_logits=125, event_gap=3,

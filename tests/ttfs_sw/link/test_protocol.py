@@ -12,7 +12,6 @@ from ttfs_sw.link.framing import FrameError, encode_frame
 from ttfs_sw.link.protocol import (
     PROTOCOL_VERSION,
     REPLY,
-    Command,
     Identity,
     LayerStatistics,
     LoadState,
@@ -24,6 +23,7 @@ from ttfs_sw.link.protocol import (
     event_gap,
     unpack_statistics,
 )
+from ttfs_sw.link.requests import Command
 
 IDENTITY = Identity(
     protocol_version=PROTOCOL_VERSION, logit_bytes=2, max_logits=4, event_gap=170,

@@ -2,11 +2,11 @@
 
 An experiment is a module with
 
-``run(options) -> dict``
-    Measures. Its plain data has ``claims``, a list made with :func:`claim`, and whatever else the
-    figure and the page need.
+``run(options) -> Found``
+    Measures. What it returns is a :class:`ttfs_sw.common.report.Report` with ``claims``, a list
+    made with :func:`claim`, and whatever else the figure and the page need.
 ``figure(path, report)``
-    Draws, from the report alone.
+    Draws, from the report alone: an :class:`ExperimentReport` of that.
 ``page(report) -> str``
     What was done and what came out, in plain words: the middle of the Markdown page.
 
@@ -17,12 +17,15 @@ report has, and writes ``NAME.json``, ``NAME.png`` and ``NAME.md``.
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from ttfs_sw.common.report import FLAT, Report, absent
 
 if TYPE_CHECKING:
     from ttfs_sw.data.datasets import Dataset
 
-__all__ = ["EXPERIMENTS", "Experiment", "Options", "claim", "short"]
+__all__ = ["EXPERIMENTS", "Claim", "Experiment", "ExperimentReport", "Found", "Options", "claim",
+           "short"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,22 +121,95 @@ class Options:
             self.progress(done, total)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Claim(Report):
+    """What is said of an experiment's figures, and whether it holds; :func:`claim` makes it.
+
+    Parameters
+    ----------
+    claim : :class:`str`
+        What is measured, with its unit.
+    measured : :class:`float`
+        The figure.
+    met : :class:`bool` or ``None``
+        Whether it keeps its limit; ``None`` without one.
+    at_most, at_least : :class:`float` or ``None``
+        The limit, one of the two at most.
+    """
+
+    claim: str
+    measured: float
+    met: bool | None
+    at_most: float | None = absent()
+    at_least: float | None = absent()
+
+
+class Found(Protocol):
+    """What any experiment found; its own fields are known to its figure and its page."""
+
+    @property
+    def claims(self) -> list[Claim]:
+        """What is said of the figures."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain data."""
+
+
+F = TypeVar("F", bound=Found)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExperimentReport(Report, Generic[F]):
+    """What was run, and what it found: ``NAME.json``.
+
+    Parameters
+    ----------
+    experiment, title : :class:`str`
+        Its name, and what it shows.
+    dataset : :class:`str`
+        Name of the images.
+    seed : :class:`int`
+        Start of every random choice.
+    command : :class:`str`
+        The command line that runs it again.
+    device, torch : :class:`str`
+        What computed, and the version of torch.
+    seconds : :class:`float`
+        That it took.
+    cpu_seconds : :class:`float`
+        Of a processor: fewer, where the machine had other work too.
+    found : :class:`Found`
+        Claims, and what else this experiment has.
+    """
+
+    experiment: str
+    title: str
+    dataset: str
+    seed: int
+    command: str
+    device: str
+    torch: str
+    seconds: float
+    cpu_seconds: float
+    found: F = dataclasses.field(metadata=FLAT)
+
+
 def claim(
     text: str, measured: float, *, at_most: float | None = None, at_least: float | None = None
-) -> dict[str, Any]:
-    """One claim as a report has it: ``claim``, ``measured``, ``at_most`` or ``at_least``, ``met``.
+) -> Claim:
+    """One claim as a report has it.
 
     Without a limit it is a figure that was measured, and ``met`` is ``None``. A measurement that is
     not a number meets nothing.
     """
     if at_most is not None and at_least is not None:
         raise ValueError("a claim has one limit; make two claims")
-    entry: dict[str, Any] = {"claim": text, "measured": measured, "met": None}
+    met = None
     if at_most is not None:
-        entry |= {"at_most": at_most, "met": bool(measured <= at_most)}
+        met = bool(measured <= at_most)
     if at_least is not None:
-        entry |= {"at_least": at_least, "met": bool(measured >= at_least)}
-    return entry
+        met = bool(measured >= at_least)
+    return Claim(claim=text, measured=measured, met=met, at_most=at_most, at_least=at_least)
 
 
 def short(value: float) -> float:

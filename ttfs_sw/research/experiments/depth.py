@@ -6,10 +6,10 @@ currents is needed too. The neuron and its surrogate, ``1 / (1 + α |v - 1|)²``
 :mod:`ttfs_sw.research.neighbours.lif`; α is the slope.
 """
 
+import dataclasses
 import logging
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,14 +18,15 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from ttfs_sw.common.plot import BLUE, GREEN, GREY, ORANGE, save, tidy
-from ttfs_sw.research.experiments import Options, claim, short
+from ttfs_sw.common.report import Report
+from ttfs_sw.research.experiments import Claim, ExperimentReport, Options, claim, short
 from ttfs_sw.research.experiments.deep import ReluNorm, accuracy, layers, train
 from ttfs_sw.research.experiments.pages import table
 from ttfs_sw.research.neighbours.lif import LifModel, gradient_norms, tune
 from ttfs_sw.research.neighbours.time_losses import mean
 from ttfs_sw.training import topology
 
-__all__ = ["factor", "figure", "page", "run"]
+__all__ = ["Accuracy", "Depth", "Gradients", "factor", "figure", "page", "run"]
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,84 @@ SILENT = 0.5
 AHEAD = 15.0
 
 
-def run(options: Options) -> dict[str, Any]:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Gradients(Report):
+    """A LIF network before training.
+
+    Parameters
+    ----------
+    kind : :class:`str`
+        How its layers are joined, one of :data:`KINDS`.
+    depth : :class:`int`
+        Hidden layers.
+    norm : :class:`bool`
+        Whether currents are normalised.
+    tuned : :class:`float`
+        The slope that keeps gradients alike.
+    norms : dict of lists of :class:`float`
+        Size of the gradient of each layer's weights, for the slope ``"tuned"`` and for others.
+    rates : list of :class:`float`
+        Spikes of a neuron and step in each layer.
+    """
+
+    kind: str
+    depth: int
+    norm: bool
+    tuned: float
+    norms: dict[str, list[float]]
+    rates: list[float]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Accuracy(Report):
+    """A trained network: how it is joined, hidden layers, its name, share of the test images that
+    it has right with its better learning rate, and with each."""
+
+    kind: str
+    depth: int
+    network: str
+    accuracy: float
+    accuracies: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Depth(Report):
+    """What was found.
+
+    Parameters
+    ----------
+    depths : list of :class:`int`
+        Hidden layers of the networks.
+    layers : list of :class:`str`
+        Those of the deepest residual one.
+    time_steps, steps, batch : :class:`int`
+        Of an image, of a training, and images a step of it.
+    rate : :class:`float`
+        Learning rate.
+    flat, steep : :class:`float`
+        Slopes that nobody tuned.
+    images_test : :class:`int`
+        Test images.
+    claims : list of :class:`ttfs_sw.research.experiments.Claim`
+    gradients : list of :class:`Gradients`
+    accuracies : list of :class:`Accuracy`
+    """
+
+    depths: list[int]
+    layers: list[str]
+    time_steps: int
+    steps: int
+    batch: int
+    rate: float
+    flat: float
+    steep: float
+    images_test: int
+    claims: list[Claim]
+    gradients: list[Gradients]
+    accuracies: list[Accuracy]
+
+
+def run(options: Options) -> Depth:
     """Gradients at the start, and accuracy after a short training, for every depth."""
     dataset = options.dataset
     steps = STEPS if dataset.name == "digits" else STEPS_LARGE
@@ -84,15 +162,15 @@ def run(options: Options) -> dict[str, Any]:
     trained = [("residual", depth, name) for depth in (DEPTHS[0], DEPTHS[-1])
                for name in (*VARIANTS, RELU)]
     total, done = 2 * len(plans) + len(trained), 0
-    gradients: list[dict[str, Any]] = []
-    for (kind, depth), plan in plans.items():
+    gradients: list[Gradients] = []
+    for kind, depth in plans:
         for norm in (True, False):
-            found = _gradients(plan, norm, values, labels, options)
-            gradients.append({"kind": kind, "depth": depth, "norm": norm} | found)
+            plan = plans[kind, depth]
+            gradients.append(_gradients(kind, depth, plan, norm, values, labels, options))
             done += 1
             options.step(done, total)
-    slopes = {(entry["kind"], entry["depth"], entry["norm"]): entry["tuned"] for entry in gradients}
-    accuracies = []
+    slopes = {(entry.kind, entry.depth, entry.norm): entry.tuned for entry in gradients}
+    accuracies: list[Accuracy] = []
     for kind, depth, name in trained:
         slope, norm = VARIANTS.get(name, (None, True))
         found = {}
@@ -105,22 +183,21 @@ def run(options: Options) -> dict[str, Any]:
             model.to(options.device)
             train(model, values, labels, rate, steps, options.seed, BATCH)
             found[f"{rate:g}"] = accuracy(model, options)
-        accuracies.append({"kind": kind, "depth": depth, "network": name,
-                           "accuracy": max(found.values()), "accuracies": found})
+        accuracies.append(Accuracy(kind=kind, depth=depth, network=name,
+                                   accuracy=max(found.values()), accuracies=found))
         logger.info("%s, %d layers, %s: %s", kind, depth, name, found)
         done += 1
         options.step(done, total)
-    return {"depths": list(DEPTHS), "layers": layers("residual", DEPTHS[-1], dataset),
-            "time_steps": TIME, "steps": steps, "batch": BATCH, "rate": RATE, "flat": FLAT,
-            "steep": STEEP, "images_test": len(dataset.y_test),
-            "claims": _claims(gradients, accuracies), "gradients": gradients,
-            "accuracies": accuracies}
+    return Depth(depths=list(DEPTHS), layers=layers("residual", DEPTHS[-1], dataset),
+                 time_steps=TIME, steps=steps, batch=BATCH, rate=RATE, flat=FLAT, steep=STEEP,
+                 images_test=len(dataset.y_test), claims=_claims(gradients, accuracies),
+                 gradients=gradients, accuracies=accuracies)
 
 
 def _gradients(
-    plan: topology.Topology, norm: bool, values: torch.Tensor, labels: torch.Tensor,
-    options: Options,
-) -> dict[str, Any]:
+    kind: str, depth: int, plan: topology.Topology, norm: bool, values: torch.Tensor,
+    labels: torch.Tensor, options: Options,
+) -> Gradients:
     """Tune a slope; gradients of each layer for it and for others; and how many layers fire."""
     model = LifModel(plan, torch.Generator().manual_seed(options.seed), steps=TIME, norm=norm)
     model = model.to(options.device)
@@ -134,7 +211,7 @@ def _gradients(
     rates = []
     with torch.no_grad():
         model(values[other], lambda _, spikes: rates.append(short(spikes.mean().item())))
-    return {"tuned": tuned, "norms": norms, "rates": rates}
+    return Gradients(kind=kind, depth=depth, norm=norm, tuned=tuned, norms=norms, rates=rates)
 
 
 def factor(norms: list[float]) -> float:
@@ -144,14 +221,13 @@ def factor(norms: list[float]) -> float:
     return max(norms[0] / norms[-1], norms[-1] / norms[0])
 
 
-def _claims(
-    gradients: list[dict[str, Any]], accuracies: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
+def _claims(gradients: list[Gradients], accuracies: list[Accuracy]) -> list[Claim]:
     """What the publication says, in figures."""
-    claims, shallow, deepest = [], DEPTHS[0], DEPTHS[-1]
-    found = {(entry["kind"], entry["depth"], entry["norm"]): entry for entry in gradients}
+    claims: list[Claim] = []
+    shallow, deepest = DEPTHS[0], DEPTHS[-1]
+    found = {(entry.kind, entry.depth, entry.norm): entry for entry in gradients}
     for kind in KINDS:
-        norms, words = found[kind, deepest, True]["norms"], f"{kind}, {deepest} layers, norm"
+        norms, words = found[kind, deepest, True].norms, f"{kind}, {deepest} layers, norm"
         flat, steep = norms[f"{FLAT:g}"], norms[f"{STEEP:g}"]
         claims += [
             claim(f"{words}: factor between the first and the last layer's gradients, tuned slope",
@@ -162,11 +238,11 @@ def _claims(
             claim(f"{words}: first layer's gradient over the last's, slope {STEEP:g} (vanishes)",
                   short(steep[0] / steep[-1]), at_most=1 / WILD),
         ]
-    rates = found["plain", deepest, False]["rates"]
+    rates = found["plain", deepest, False].rates
     claims.append(claim(
         f"plain, {deepest} layers, no norm: share of the hidden layers that never fire",
-        short(np.mean([rate == 0 for rate in rates])), at_least=SILENT))
-    right = {(entry["kind"], entry["depth"], entry["network"]): 100 * entry["accuracy"]
+        short(float(np.mean([rate == 0 for rate in rates]))), at_least=SILENT))
+    right = {(entry.kind, entry.depth, entry.network): 100 * entry.accuracy
              for entry in accuracies}
 
     def ahead(kind: str, depth: int, names: tuple[str, ...]) -> float:
@@ -201,13 +277,13 @@ COLOURS = {
 }
 
 
-def figure(path: Path, report: dict[str, Any]) -> None:
+def figure(path: Path, report: ExperimentReport[Depth]) -> None:
     """Draw the gradient of each layer, how far they are apart at each depth, and accuracies."""
     picture = Figure(figsize=(12, 6.8), layout="constrained")
     (first, second, third), (fourth, fifth, sixth) = picture.subplots(2, 3)
-    deepest = report["depths"][-1]
-    by_key = {(entry["kind"], entry["depth"], entry["norm"]): entry["norms"]
-              for entry in report["gradients"]}
+    found = report.found
+    shallow, deepest = found.depths[0], found.depths[-1]
+    by_key = {(entry.kind, entry.depth, entry.norm): entry for entry in found.gradients}
 
     def drawn(axes: Axes, norms: dict[str, list[float]], title: str) -> None:
         for name, (colour, line) in LINES.items():
@@ -216,28 +292,26 @@ def figure(path: Path, report: dict[str, Any]) -> None:
                       markersize=3, label=label)
         axes.set(title=title, xlabel="layer", ylabel="gradient of its weights", yscale="log")
 
-    drawn(first, by_key["residual", deepest, True], f"residual, batch norm, {deepest} layers")
-    drawn(second, by_key["plain", deepest, True], f"plain, batch norm, {deepest} layers")
+    drawn(first, by_key["residual", deepest, True].norms, f"residual, batch norm, {deepest} layers")
+    drawn(second, by_key["plain", deepest, True].norms, f"plain, batch norm, {deepest} layers")
     for name, (colour, line) in LINES.items():
-        apart = [by_key["residual", depth, True][name] for depth in report["depths"]]
-        fifth.plot(report["depths"], [norms[0] / norms[-1] for norms in apart], line, color=colour,
+        apart = [by_key["residual", depth, True].norms[name] for depth in found.depths]
+        fifth.plot(found.depths, [norms[0] / norms[-1] for norms in apart], line, color=colour,
                    markersize=3)
     fifth.axhline(1, color="black", linewidth=0.8, linestyle=":")
     fifth.set(title="residual, batch norm", xlabel="hidden layers", yscale="log",
-              ylabel="first layer's gradient / last's", xticks=report["depths"])
+              ylabel="first layer's gradient / last's", xticks=found.depths)
     names = list(COLOURS)[::-1]
-    right = {(entry["network"], entry["depth"]): 100 * entry["accuracy"]
-             for entry in report["accuracies"]}
+    right = {(entry.network, entry.depth): 100 * entry.accuracy for entry in found.accuracies}
     third.barh(names, [right[name, deepest] for name in names], 0.6,
                color=[COLOURS[name] for name in names])
-    third.plot([right[name, report["depths"][0]] for name in names], names, "k|", markersize=16)
-    third.set(title=f"residual, {deepest} layers, trained {report['steps']} steps",
-              xlabel=f"accuracy, % (marks: {report['depths'][0]} layers)", xlim=(0, 101))
-    drawn(fourth, by_key["residual", deepest, False], f"residual, no norm, {deepest} layers")
+    third.plot([right[name, shallow] for name in names], names, "k|", markersize=16)
+    third.set(title=f"residual, {deepest} layers, trained {found.steps} steps",
+              xlabel=f"accuracy, % (marks: {shallow} layers)", xlim=(0, 101))
+    drawn(fourth, by_key["residual", deepest, False].norms, f"residual, no norm, {deepest} layers")
     for norm, line, label in ((True, "o-", "batch norm"), (False, "o:", "no norm")):
         for kind, colour in (("residual", BLUE), ("plain", ORANGE)):
-            rates = next(entry["rates"] for entry in report["gradients"]
-                         if (entry["kind"], entry["depth"], entry["norm"]) == (kind, deepest, norm))
+            rates = by_key[kind, deepest, norm].rates
             sixth.plot(range(1, deepest + 1), rates, line, color=colour, markersize=3,
                        label=f"{kind}, {label}")
     sixth.set(title=f"before training, {deepest} layers", xlabel="layer",
@@ -254,19 +328,19 @@ def _positive(norms: list[float]) -> np.ndarray:
     return np.where(np.array(norms) > 0, norms, np.nan)
 
 
-def page(report: dict[str, Any]) -> str:
+def page(report: ExperimentReport[Depth]) -> str:
     """What was done and what came out."""
-    shallow, deepest = report["depths"][0], report["depths"][-1]
+    found = report.found
+    shallow, deepest = found.depths[0], found.depths[-1]
     gradients = [
-        (entry["kind"], entry["depth"], "yes" if entry["norm"] else "no", f"{entry['tuned']:.3g}",
-         *(_shown(entry["norms"][name]) for name in LINES),
-         f"{sum(rate == 0 for rate in entry['rates'])} of {entry['depth']}")
-        for entry in report["gradients"]
+        (entry.kind, entry.depth, "yes" if entry.norm else "no", f"{entry.tuned:.3g}",
+         *(_shown(entry.norms[name]) for name in LINES),
+         f"{sum(rate == 0 for rate in entry.rates)} of {entry.depth}")
+        for entry in found.gradients
     ]
     header = ("joined", "layers", "norm", "tuned slope", "first / last, tuned",
               *(f"slope {name}" for name in list(LINES)[1:]), "silent layers")
-    right = {(entry["depth"], entry["network"]): entry["accuracy"]
-             for entry in report["accuracies"]}
+    right = {(entry.depth, entry.network): entry.accuracy for entry in found.accuracies}
     rows = [(name, *(f"{right[depth, name]:.1%}" for depth in (shallow, deepest)))
             for name in COLOURS]
     best, alone, relu = (
@@ -275,29 +349,29 @@ def page(report: dict[str, Any]) -> str:
     return f"""
 A network of spiking neurons is as deep as its layers and time steps together: its surrogate
 gradients are multiplied by one factor after another on their way back. Here are up to
-{deepest} layers of leaky neurons, {report["time_steps"]} time steps:
-{", ".join(report["layers"][:5])} and so on, where "+1" adds the map of layer 1; plain networks add
+{deepest} layers of leaky neurons, {found.time_steps} time steps:
+{", ".join(found.layers[:5])} and so on, where "+1" adds the map of layer 1; plain networks add
 nothing. The surrogate is `1 / (1 + α |v - 1|)²`, α its slope.
 
 **Gradients before training.** The slope is tuned on {IMAGES} training images of
-{report["dataset"]} so that the weights of the first and the last hidden layer get gradients of like
+{report.dataset} so that the weights of the first and the last hidden layer get gradients of like
 size, and gradients are measured on {IMAGES} others. First layer's over last's:
 
 {table(header, gradients)}
 
-With batch norm a slope of {report["flat"]:g} makes gradients explode and one of
-{report["steep"]:g} makes them vanish, by a factor more for every layer; the tuned one is found
+With batch norm a slope of {found.flat:g} makes gradients explode and one of
+{found.steep:g} makes them vanish, by a factor more for every layer; the tuned one is found
 between. How large it is depends little on the depth, but how exactly it must be met does. Without
 batch norm fewer and fewer neurons fire from layer to layer; in a deep plain network none do, and no
 slope can help. Residuals keep some firing.
 
-**After a short training**, {report["steps"]} steps of {report["batch"]} images by gradient descent
-with momentum, test accuracy on {report["images_test"]} images:
+**After a short training**, {found.steps} steps of {found.batch} images by gradient descent
+with momentum, test accuracy on {found.images_test} images:
 
 {table(("residual network", f"{shallow} layers", f"{deepest} layers"), rows)}
 
-"Flat" is the slope {report["flat"]:g}, "steep" {report["steep"]:g}. The learning rate is
-{report["rate"]:g}; with batch norm, flat slopes had a second try with a tenth of it and steep ones
+"Flat" is the slope {found.flat:g}, "steep" {found.steep:g}. The learning rate is
+{found.rate:g}; with batch norm, flat slopes had a second try with a tenth of it and steep ones
 with ten times as much, and the better counts. It is plain
 gradient descent on purpose: Adam divides gradients by their size.
 

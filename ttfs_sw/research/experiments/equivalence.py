@@ -23,14 +23,20 @@ from ttfs_sw.common.plot import BLUE, ORANGE, save, tidy
 from ttfs_sw.data import datasets
 from ttfs_sw.data import paths as dataset_paths
 from ttfs_sw.research.continuous import ContinuousLayer, ContinuousNetwork
-from ttfs_sw.research.experiments import Options, claim
+from ttfs_sw.research.experiments import Claim, ExperimentReport, Options, claim
+from ttfs_sw.research.experiments.equivalence_report import (
+    Compared,
+    ComparedRun,
+    Differences,
+    Equivalence,
+)
 from ttfs_sw.research.experiments.pages import table
 from ttfs_sw.research.theory.fusing import NormalisedNetwork, fuse
 from ttfs_sw.research.theory.initialise import rescale
-from ttfs_sw.research.theory.layers import raster
 from ttfs_sw.research.theory.mapping import to_relu, to_ttfs
 from ttfs_sw.research.theory.network import TtfsNetwork
 from ttfs_sw.training import config, topology
+from ttfs_sw.training.kinds import raster
 from ttfs_sw.training.models import ReluNetwork
 
 __all__ = ["compare_run", "figure", "open_run", "page", "run"]
@@ -56,45 +62,54 @@ ZERO = 1.5e-17
 PART, CALIBRATION, FOLLOWED = 500, 5000, 500
 
 
-def run(options: Options) -> dict[str, Any]:
+def run(options: Options) -> Equivalence:
     """Train, map and compare each network, then those of the runs."""
     # Before the work: a folder that is no run is refused at once.
     finished = [open_run(folder, options) for folder in options.runs]
-    cases: dict[str, Callable[[Options], dict[str, Any]]] = {
-        "dense": lambda o: _plain(o, DENSE),
-        "convolutional": lambda o: _plain(o, CONVOLUTIONAL),
-        "depthwise, residual, average": lambda o: _plain(o, EVERY_KIND),
-        "batch-norm before ReLU": lambda o: _normalised(o, "before", 0.0, 1.0),
-        "batch-norm after ReLU": lambda o: _normalised(o, "after", 0.0, 1.0),
-        "inputs from -3 to 3": lambda o: _normalised(o, "after", -3.0, 3.0),
-        "α-model, dense": lambda o: _plain(o, DENSE, "alpha"),
-        "α-model, convolutional": lambda o: _plain(o, CONVOLUTIONAL, "alpha"),
+    cases: dict[str, Callable[[Options, str], Compared]] = {
+        "dense": lambda o, name: _plain(o, name, DENSE),
+        "convolutional": lambda o, name: _plain(o, name, CONVOLUTIONAL),
+        "depthwise, residual, average": lambda o, name: _plain(o, name, EVERY_KIND),
+        "batch-norm before ReLU": lambda o, name: _normalised(o, name, "before", 0.0, 1.0),
+        "batch-norm after ReLU": lambda o, name: _normalised(o, name, "after", 0.0, 1.0),
+        "inputs from -3 to 3": lambda o, name: _normalised(o, name, "after", -3.0, 3.0),
+        "α-model, dense": lambda o, name: _plain(o, name, DENSE, "alpha"),
+        "α-model, convolutional": lambda o, name: _plain(o, name, CONVOLUTIONAL, "alpha"),
     }
-    networks, claims, total = [], [], len(cases) + len(finished)
+    networks: list[Compared] = []
+    claims: list[Claim] = []
+    total = len(cases) + len(finished)
     for name, case in cases.items():
-        found = {"network": name} | case(options)
-        limit = LIMIT_ALPHA if name.startswith("α") else LIMIT
-        claims.append(claim(f"{name}: largest difference of a logit", found["logits"],
-                            at_most=limit))
-        if "activations" in found:
-            claims.append(claim(f"{name}: of an activation", found["activations"], at_most=limit))
-        if "followed" in found:
-            claims.append(claim(f"{name}: of a logit, membranes followed from spike to spike",
-                                found["followed"], at_most=limit))
-        claims += [claim(f"{name}: {what}", found[key], at_most=0) for key, what in (
-            ("changed", "images with another answer"),
-            ("returned", "largest difference of a parameter, mapped there and back"),
-        ) if key in found]
+        found = case(options, name)
+        claims += _claims(found)
         networks.append(found)
-        logger.info("%s: logits differ by %.1e", name, found["logits"])
+        logger.info("%s: logits differ by %.1e", name, found.differences.logits)
         options.step(len(networks), total)
-    runs = []
+    runs: list[ComparedRun] = []
     for folder, relu, layers, dataset in finished:
-        runs.append({"run": folder} | compare_run(relu, layers, dataset, options.device))
-        claims.append(claim(f"{folder}: images with another answer", runs[-1]["changed"],
+        differences = compare_run(relu, layers, dataset, options.device)
+        runs.append(ComparedRun(run=folder, differences=differences, dataset=dataset.name))
+        claims.append(claim(f"{folder}: images with another answer", differences.changed,
                             at_most=0))
         options.step(len(networks) + len(runs), total)
-    return {"claims": claims, "networks": networks, "runs": runs}
+    return Equivalence(claims=claims, networks=networks, runs=runs)
+
+
+def _claims(found: Compared) -> list[Claim]:
+    """What is said of one network."""
+    name, differences = found.network, found.differences
+    limit = LIMIT_ALPHA if name.startswith("α") else LIMIT
+    claims = [claim(f"{name}: largest difference of a logit", differences.logits, at_most=limit)]
+    if differences.activations is not None:
+        claims.append(claim(f"{name}: of an activation", differences.activations, at_most=limit))
+    if found.followed is not None:
+        claims.append(claim(f"{name}: of a logit, membranes followed from spike to spike",
+                            found.followed, at_most=limit))
+    claims.append(claim(f"{name}: images with another answer", differences.changed, at_most=0))
+    if found.returned is not None:
+        claims.append(claim(f"{name}: largest difference of a parameter, mapped there and back",
+                            found.returned, at_most=0))
+    return claims
 
 
 def _images(options: Options) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -122,7 +137,7 @@ def _train(model: nn.Module, values: torch.Tensor, labels: torch.Tensor, seed: i
 
 
 @torch.no_grad()
-def _plain(options: Options, texts: list[str], model: str = "b1") -> dict[str, Any]:
+def _plain(options: Options, name: str, texts: list[str], model: str = "b1") -> Compared:
     """A ReLU network without batch-norm: activations, logits, and the way back."""
     values, labels, tested = _images(options)
     layers = topology.plan(texts, options.dataset.shape, options.dataset.classes)
@@ -134,18 +149,20 @@ def _plain(options: Options, texts: list[str], model: str = "b1") -> dict[str, A
         rescale(relu)
     network = to_ttfs(relu, layers, model)
     network.calibrate(values[:CALIBRATION].double())
-    found = _compare(relu, network, tested)
+    differences = _compare(relu, network, tested)
+    returned = followed = None
     if model == "b1":
         back = to_relu(network)
         pairs = zip(back.parameters(), relu.parameters(), strict=True)
-        found["returned"] = max((a - b).abs().max().item() for a, b in pairs)
+        returned = max((a - b).abs().max().item() for a, b in pairs)
     if texts is DENSE and model == "b1":
-        found["followed"] = _followed(network, tested[:FOLLOWED])
-    return found | {"layers": texts, "model": model}
+        followed = _followed(network, tested[:FOLLOWED])
+    return Compared(network=name, differences=differences, returned=returned, followed=followed,
+                    layers=texts, model=model)
 
 
 @torch.no_grad()
-def _normalised(options: Options, place: str, low: float, high: float) -> dict[str, Any]:
+def _normalised(options: Options, name: str, place: str, low: float, high: float) -> Compared:
     """A network with batch-norm whose inputs are from ``low`` to ``high``."""
     values, labels, tested = (
         low + (high - low) * part if part.is_floating_point() else part for part in _images(options)
@@ -160,16 +177,17 @@ def _normalised(options: Options, place: str, low: float, high: float) -> dict[s
         _train(relu, values, labels, options.seed)
     network = fuse(relu, low, high)
     network.calibrate(values[:CALIBRATION].double())
-    found = _compare(relu, network, tested)
+    differences = _compare(relu, network, tested)
     maps = [layer.bias.cpu().flatten(1) for layer in network.layers if layer.bias.ndim == 3]
-    found["biases"] = max((len(channel.round(decimals=9).unique())
-                           for channels in maps for channel in channels), default=1)
-    return found | {"layers": CONVOLUTIONAL, "model": "b1", "place": place, "range": [low, high]}
+    biases = max((len(channel.round(decimals=9).unique())
+                  for channels in maps for channel in channels), default=1)
+    return Compared(network=name, differences=differences, biases=biases, layers=CONVOLUTIONAL,
+                    model="b1", place=place, range=(low, high))
 
 
 def _compare(
     relu: ReluNetwork | NormalisedNetwork, network: TtfsNetwork, tested: torch.Tensor
-) -> dict[str, Any]:
+) -> Differences:
     """Largest differences over all test images, as shares of the largest value, and answers."""
     exact, largest = {"logits": 0.0}, {"logits": 0.0}
     changed = early = 0
@@ -190,10 +208,10 @@ def _compare(
         # The alpha-model's slopes are complete only when every neuron has fired, the silent too.
         fired.append((1.0 if network.model == "alpha" else trace.spikes_per_neuron) * len(part))
     shares = {key: exact[key] / largest[key] for key in exact}
-    return shares | {
-        "changed": changed, "images": len(tested), "early": early,
-        "spikes_per_neuron": sum(fired) / len(tested), "windows": network.windows.tolist(),
-    }
+    return Differences(
+        **shares, changed=changed, images=len(tested), early=early,
+        spikes_per_neuron=sum(fired) / len(tested), windows=network.windows.tolist(),
+    )
 
 
 def _activations(
@@ -259,15 +277,8 @@ def open_run(folder: Path, options: Options) -> tuple[str, ReluNetwork, topology
 @torch.no_grad()
 def compare_run(
     relu: ReluNetwork, layers: topology.Topology, dataset: datasets.Dataset, device: str = "cpu"
-) -> dict[str, Any]:
-    """Compare the float network of a run with its B1 network on all its test images.
-
-    Returns
-    -------
-    :class:`dict`
-        ``changed``, images with another answer; ``logits``, the largest difference of one, as a
-        share of the largest; and ``spikes_per_neuron`` and ``early`` of the B1 network.
-    """
+) -> Differences:
+    """Compare the float network of a run with its B1 network on all its test images."""
     bright = int(dataset.x_train.max())
     values = torch.from_numpy(dataset.x_train[:CALIBRATION]).to(device).double() / bright
     network = to_ttfs(relu, layers)
@@ -276,20 +287,23 @@ def compare_run(
         network.calibrate(part)
         network.windows.copy_(torch.maximum(network.windows, wide))
     tested = torch.from_numpy(dataset.x_test).to(device)
-    found = _compare(relu, network, (tested / bright).clamp(max=1))
-    return found | {"dataset": dataset.name}
+    return _compare(relu, network, (tested / bright).clamp(max=1))
 
 
-def figure(path: Path, report: dict[str, Any]) -> None:
+def figure(path: Path, report: ExperimentReport[Equivalence]) -> None:
     """Draw the largest differences of each network on a logarithmic axis."""
-    entries = [(e["network"], e) for e in report["networks"]]
-    entries += [(e["run"], e) for e in report["runs"]]
+    entries = [(entry.network, entry.differences) for entry in report.found.networks]
+    entries += [(entry.run, entry.differences) for entry in report.found.runs]
     picture = Figure(figsize=(8.4, 0.9 + 0.32 * len(entries)), layout="constrained")
     axes = picture.subplots()
     places = np.arange(len(entries))[::-1]
-    for key, colour, marker in (("activations", BLUE, "o"), ("logits", ORANGE, "D")):
-        shown = [(max(e[key], ZERO), y) for (_, e), y in zip(entries, places, strict=True)
-                 if key in e]
+    series = (
+        ("activations", [entry.activations for _, entry in entries], BLUE, "o"),
+        ("logits", [entry.logits for _, entry in entries], ORANGE, "D"),
+    )
+    for key, values, colour, marker in series:
+        shown = [(max(value, ZERO), y) for value, y in zip(values, places, strict=True)
+                 if value is not None]
         axes.scatter([size for size, _ in shown], [y for _, y in shown], color=colour,
                      marker=marker, s=34, zorder=3, label=f"{key}, all neurons and images")
     epsilon = np.finfo(float).eps
@@ -305,19 +319,23 @@ def figure(path: Path, report: dict[str, Any]) -> None:
     save(picture, path)
 
 
-def page(report: dict[str, Any]) -> str:
+def _cells(differences: Differences) -> tuple[str, str, str]:
+    """Difference of a logit, other answers, and spikes a neuron, for a table."""
+    return (f"{differences.logits:.1e}", f"{differences.changed} of {differences.images}",
+            f"{differences.spikes_per_neuron:.3f}")
+
+
+def page(report: ExperimentReport[Equivalence]) -> str:
     """What was done and what came out."""
-    networks = report["networks"]
-    rows = [(
-        e["network"], " ".join(e["layers"]), f"{e['logits']:.1e}",
-        f"{e['changed']} of {e['images']}", f"{e['spikes_per_neuron']:.3f}", e["early"],
-    ) for e in networks]
+    networks = report.found.networks
+    rows = [(entry.network, " ".join(entry.layers), *_cells(entry.differences),
+             entry.differences.early) for entry in networks]
     header = ("network", "hidden layers", "logits", "other answers", "spikes a neuron", "early")
-    nine = max(e.get("biases", 0) for e in networks)
+    nine = max(entry.biases or 0 for entry in networks)
     text = f"""
 A neuron that fires at `t` in a window that ends at `t_max` is worth `x = t_max - t`, and nothing if
 it stays silent. With a constant slope of 1 at threshold (B1) that is `x = ReLU(W x + b)` with the
-very weights of the ReLU network. Each network below was trained a little on {report["dataset"]} as
+very weights of the ReLU network. Each network below was trained a little on {report.dataset} as
 a ReLU network, mapped to spike times, and compared on all test images in float64: every activation
 of every hidden neuron, every logit, every answer. Differences are shares of the largest value.
 
@@ -333,9 +351,11 @@ negative, a max-pool lets the last spike of its window through, not the first.
 For the dense network there is a third witness, which knows no formula for the spike time: it
 follows each membrane from spike to spike.
 """
-    if report["runs"]:
-        runs = [(e["run"], e["dataset"], f"{e['changed']} of {e['images']}", f"{e['logits']:.1e}",
-                 f"{e['spikes_per_neuron']:.3f}") for e in report["runs"]]
+    if report.found.runs:
+        runs = []
+        for entry in report.found.runs:
+            logits, answers, spikes = _cells(entry.differences)
+            runs.append((entry.run, entry.dataset, answers, logits, spikes))
         columns = ("training run", "dataset", "other answers", "logits", "spikes a neuron")
         text += f"""
 The float networks of finished trainings, on all images of their own test sets:

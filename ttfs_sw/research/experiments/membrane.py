@@ -17,8 +17,9 @@ import torch
 from matplotlib.figure import Figure
 
 from ttfs_sw.common.plot import BLUE, GREEN, GREY, ORANGE, save, tidy
-from ttfs_sw.research.experiments import Options, claim, short
+from ttfs_sw.research.experiments import Claim, ExperimentReport, Options, claim, short
 from ttfs_sw.research.experiments.comparison import accuracy
+from ttfs_sw.research.experiments.membrane_report import Count, Lif, Membrane, Pascal, PascalOfSeed
 from ttfs_sw.research.experiments.pages import table
 from ttfs_sw.research.neighbours import Task, build
 from ttfs_sw.research.neighbours.lif_network import LifNetwork
@@ -64,16 +65,16 @@ SHARE, LOST = 0.6, 1.0
 NEVER = -2.0
 
 
-def run(options: Options) -> dict[str, Any]:
+def run(options: Options) -> Membrane:
     """Count trains; train LIF networks; fine-tune PASCAL's with levels alike and adaptive ones."""
     names = [(f"{count} levels", {"levels": count, "tolerance": NEVER}) for count in LEVELS]
     names += [(f"adaptive, {points:g} points", {"levels": MOST, "tolerance": points / 100})
               for points in TOLERANCES]
     total = SEEDS * (len(STARTS) + 1 + len(names))
     done = 0
-    lif: dict[str, list] = {name: [] for name in STARTS}
-    pascal: dict[str, list] = {name: [] for name, _ in names}
-    relu = []
+    lif: dict[str, list[Lif]] = {name: [] for name in STARTS}
+    pascal: dict[str, list[PascalOfSeed]] = {name: [] for name, _ in names}
+    relu: list[float] = []
 
     def step(*_: Any) -> None:
         nonlocal done
@@ -91,20 +92,20 @@ def run(options: Options) -> dict[str, Any]:
         step()
         for name, choices in names:
             pascal[name].append(_pascal(work, reference, choices))
-            logger.info("seed %d, %s: accuracy %.4f", seed, name, pascal[name][-1]["accuracy"])
+            logger.info("seed %d, %s: accuracy %.4f", seed, name, pascal[name][-1].accuracy)
             step()
     counts = [
-        {"steps": steps, "zero": len(trains(steps, any_start=False)),
-         "any": len(trains(steps, any_start=True))} for steps in range(1, COUNTED + 1)
+        Count(steps=steps, zero=len(trains(steps, any_start=False)),
+              any=len(trains(steps, any_start=True))) for steps in range(1, COUNTED + 1)
     ]
-    report = {
-        "time_steps": TIME, "seeds": SEEDS, "images_test": len(options.dataset.y_test),
-        "lif_layers": LIF_LAYERS, "pascal_layers": PASCAL_LAYERS, "most": MOST,
-        "counts": counts, "lif": {name: _means(found) for name, found in lif.items()},
-        "accuracy_relu": short(float(np.mean(relu))),
-        "pascal": {name: _means(found) for name, found in pascal.items()},
-    }
-    return {**report, "claims": _claims(report)}
+    over_time = {name: _lif_means(found) for name, found in lif.items()}
+    levels = {name: _pascal_means(found) for name, found in pascal.items()}
+    return Membrane(
+        time_steps=TIME, seeds=SEEDS, images_test=len(options.dataset.y_test),
+        lif_layers=LIF_LAYERS, pascal_layers=PASCAL_LAYERS, most=MOST, counts=counts,
+        lif=over_time, accuracy_relu=_mean(relu), pascal=levels,
+        claims=_claims(counts, over_time, levels),
+    )
 
 
 def _task(options: Options, seed: int, layers: list[str]) -> Task:
@@ -119,7 +120,7 @@ def _task(options: Options, seed: int, layers: list[str]) -> Task:
 
 
 @torch.no_grad()
-def _over_time(work: Task, loss: str, learned: bool) -> dict[str, Any]:
+def _over_time(work: Task, loss: str, learned: bool) -> Lif:
     """Train a LIF network; accuracy of each step's own logits, and of its answer."""
     method = build("lif", work.layers, work.dataset.shape, work.dataset.classes, steps=TIME,
                    loss=loss, learn_initial=learned)
@@ -135,11 +136,11 @@ def _over_time(work: Task, loss: str, learned: bool) -> dict[str, Any]:
     right = torch.cat(steps, dim=1).numpy() == dataset.y_test
     answered = torch.cat(answers).numpy() == dataset.y_test
     starts = [start.detach().flatten() for start in method.model.initial]
-    return {"steps": right.mean(axis=1).tolist(), "answer": float(answered.mean()),
-            "start": float(torch.cat(starts).mean()) if starts else 0.0}
+    return Lif(steps=right.mean(axis=1).tolist(), answer=float(answered.mean()),
+               start=float(torch.cat(starts).mean()) if starts else 0.0)
 
 
-def _pascal(work: Task, reference: ReluNetwork, choices: dict[str, Any]) -> dict[str, Any]:
+def _pascal(work: Task, reference: ReluNetwork, choices: dict[str, Any]) -> PascalOfSeed:
     """Fine-tune, run the spiking network, and hold it against its QCFS network and its integers."""
     dataset = work.dataset
     method = build("pascal", work.layers, dataset.shape, dataset.classes, **choices)
@@ -149,40 +150,50 @@ def _pascal(work: Task, reference: ReluNetwork, choices: dict[str, Any]) -> dict
     wanted = method.qcfs_logits(dataset.x_test)
     network = method.network()
     core = of_network(network, method.topology, dataset.x_test)
-    return {
-        "accuracy": float((result.winners == dataset.y_test).mean()),
-        "accuracy_core": float((core.winners == dataset.y_test).mean()),
-        "time_steps": float(result.time_steps),
-        "mean_levels": float(np.mean(method.levels)),
-        "spikes_per_neuron": result.spikes_per_neuron,
-        "levels": [layer.ticks for layer in network.layers[:-1]],
-        "different": int((wanted.argmax(axis=1) != result.winners).sum()),
-        "logits": float(np.abs(wanted - result.logits).max()),
-    }
+    return PascalOfSeed(
+        accuracy=float((result.winners == dataset.y_test).mean()),
+        accuracy_core=float((core.winners == dataset.y_test).mean()),
+        time_steps=float(result.time_steps),
+        mean_levels=float(np.mean(method.levels)),
+        spikes_per_neuron=result.spikes_per_neuron,
+        levels=[layer.ticks for layer in network.layers[:-1]],
+        different=int((wanted.argmax(axis=1) != result.winners).sum()),
+        logits=float(np.abs(wanted - result.logits).max()),
+    )
 
 
-def _means(found: list[dict[str, Any]]) -> dict[str, Any]:
+def _mean(values: list[float]) -> float:
+    return short(float(np.mean(values)))
+
+
+def _lif_means(found: list[Lif]) -> Lif:
+    """Means over seeds."""
+    steps = np.mean([one.steps for one in found], axis=0)
+    return Lif(steps=[*map(short, steps.tolist())], answer=_mean([one.answer for one in found]),
+               start=_mean([one.start for one in found]))
+
+
+def _pascal_means(found: list[PascalOfSeed]) -> Pascal:
     """Means over seeds; of levels each seed's, and of what must be 0 the largest."""
-    entry: dict[str, Any] = {}
-    for key in found[0]:
-        values = [one[key] for one in found]
-        if key == "levels":
-            entry[key] = values
-        elif key in ("different", "logits"):
-            entry[key] = max(values)
-        elif key == "steps":
-            entry[key] = [*map(short, np.mean(values, axis=0).tolist())]
-        else:
-            entry[key] = short(float(np.mean(values)))
-    return entry
+    return Pascal(
+        accuracy=_mean([one.accuracy for one in found]),
+        accuracy_core=_mean([one.accuracy_core for one in found]),
+        time_steps=_mean([one.time_steps for one in found]),
+        mean_levels=_mean([one.mean_levels for one in found]),
+        spikes_per_neuron=_mean([one.spikes_per_neuron for one in found]),
+        levels=[one.levels for one in found],
+        different=max(one.different for one in found),
+        logits=max(one.logits for one in found),
+    )
 
 
-def _claims(report: dict[str, Any]) -> list[dict[str, Any]]:
+def _claims(
+    counts: list[Count], lif: dict[str, Lif], pascal: dict[str, Pascal]
+) -> list[Claim]:
     """What the publications say; without a limit where so few images cannot tell."""
-    counts, lif, pascal = report["counts"], report["lif"], report["pascal"]
-    wrong = {key: sum(entry[key] != closed_form(entry["steps"], key == "any") for entry in counts)
-             for key in ("zero", "any")}
-    chosen = next(entry for entry in counts if entry["steps"] == TIME)
+    wrong_zero = sum(entry.zero != closed_form(entry.steps, False) for entry in counts)
+    wrong_any = sum(entry.any != closed_form(entry.steps, True) for entry in counts)
+    chosen = next(entry for entry in counts if entry.steps == TIME)
     alike, tight, loose = (pascal[name] for name in (
         f"{MOST} levels", *(f"adaptive, {points:g} points" for points in TOLERANCES[-2:])))
 
@@ -191,74 +202,75 @@ def _claims(report: dict[str, Any]) -> list[dict[str, Any]]:
 
     adaptive = _rows(pascal, True)
     return [
-        claim(f"u₀ = 0: numbers of trains, T = 1 to {COUNTED}, other than T + 1", wrong["zero"],
+        claim(f"u₀ = 0: numbers of trains, T = 1 to {COUNTED}, other than T + 1", wrong_zero,
               at_most=0),
         claim(f"any u₀: numbers of trains, T = 1 to {COUNTED}, other than T + 1 + ⌊T²/4⌋",
-              wrong["any"], at_most=0),
+              wrong_any, at_most=0),
         claim(f"trains of {TIME} steps: how many times as many with any u₀",
-              short(chosen["any"] / chosen["zero"]), at_least=2),
+              short(chosen.any / chosen.zero), at_least=2),
         claim("u₀ = 0: points that the last step is ahead of the first",
-              points(lif[BASE]["steps"][-1], lif[BASE]["steps"][0])),
+              points(lif[BASE].steps[-1], lif[BASE].steps[0])),
         claim("first step: points that learned u₀ gains",
-              points(lif[LEARNED]["steps"][0], lif[BASE]["steps"][0])),
+              points(lif[LEARNED].steps[0], lif[BASE].steps[0])),
         claim("answer: points that learned u₀ gains",
-              points(lif[LEARNED]["answer"], lif[BASE]["answer"])),
+              points(lif[LEARNED].answer, lif[BASE].answer)),
         claim("last step: points that its own loss gains",
-              points(lif[LAST]["steps"][-1], lif[LEARNED]["steps"][-1])),
+              points(lif[LAST].steps[-1], lif[LEARNED].steps[-1])),
         claim("answer: points that the last step's loss gains",
-              points(lif[LAST]["answer"], lif[LEARNED]["answer"])),
+              points(lif[LAST].answer, lif[LEARNED].answer)),
         claim("answer: points that smooth TET gains",
-              points(lif[TET]["answer"], lif[LEARNED]["answer"])),
+              points(lif[TET].answer, lif[LEARNED].answer)),
         claim("PASCAL: images with another answer than the QCFS network",
-              max(found["different"] for found in pascal.values()), at_most=0),
+              max(found.different for found in pascal.values()), at_most=0),
         claim("PASCAL: largest difference of a logit from the QCFS network",
-              max(found["logits"] for found in pascal.values()), at_most=1e-6),
+              max(found.logits for found in pascal.values()), at_most=1e-6),
         *(claim(f"points lost by adaptive levels, tolerance {allowed:g} points",
-                points(alike["accuracy"], found["accuracy"]), at_most=allowed)
+                points(alike.accuracy, found.accuracy), at_most=allowed)
           for allowed, found in zip(TOLERANCES[-2:], (tight, loose), strict=True)),
         claim(f"time steps of adaptive levels, tolerance {TOLERANCES[-1]:g} points, as a share of "
-              f"those of {MOST} alike", short(loose["time_steps"] / alike["time_steps"]),
+              f"those of {MOST} alike", short(loose.time_steps / alike.time_steps),
               at_most=SHARE),
         claim("points that adaptive levels are ahead of levels alike in as many time steps",
-              short(float(np.mean([
-                  100 * (found["accuracy"] - _between(pascal, found["time_steps"]))
-                  for found in adaptive])))),
+              _mean([100 * (found.accuracy - _between(pascal, found.time_steps))
+                     for found in adaptive])),
         claim("adaptive levels as integers of the core: points lost, mean",
-              short(float(np.mean([100 * (found["accuracy"] - found["accuracy_core"])
-                                   for found in adaptive]))), at_most=LOST),
+              _mean([100 * (found.accuracy - found.accuracy_core) for found in adaptive]),
+              at_most=LOST),
     ]
 
 
-def _rows(pascal: dict[str, Any], adaptive: bool) -> list[dict[str, Any]]:
+def _rows(pascal: dict[str, Pascal], adaptive: bool) -> list[Pascal]:
     """The rows of adaptive levels, or of those that are alike."""
     return [found for name, found in pascal.items() if name.startswith("adaptive") == adaptive]
 
 
-def _between(pascal: dict[str, Any], steps: float) -> float:
+def _between(pascal: dict[str, Pascal], steps: float) -> float:
     """Accuracy that levels alike would have in so many time steps, on a line between two."""
     alike = _rows(pascal, False)
-    return float(np.interp(steps, [found["time_steps"] for found in alike],
-                           [found["accuracy"] for found in alike]))
+    return float(np.interp(steps, [found.time_steps for found in alike],
+                           [found.accuracy for found in alike]))
 
 
-def figure(path: Path, report: dict[str, Any]) -> None:
+def figure(path: Path, report: ExperimentReport[Membrane]) -> None:
     """Draw numbers of trains, accuracy at each time step, and accuracy against time steps."""
     picture = Figure(figsize=(12, 3.9), layout="constrained")
     counts, right, levels = picture.subplots(1, 3)
-    steps = [entry["steps"] for entry in report["counts"]]
-    for key, colour, label in (("any", GREEN, "any u₀ from 0 to 1"), ("zero", BLUE, "u₀ = 0")):
-        counts.plot(steps, [entry[key] for entry in report["counts"]], "o-", color=colour,
-                    markersize=4, label=label)
+    measured = report.found
+    steps = [entry.steps for entry in measured.counts]
+    for numbers, colour, label in (
+            ([entry.any for entry in measured.counts], GREEN, "any u₀ from 0 to 1"),
+            ([entry.zero for entry in measured.counts], BLUE, "u₀ = 0")):
+        counts.plot(steps, numbers, "o-", color=colour, markersize=4, label=label)
     counts.set(title="spike trains of a constant current", xlabel="time steps T",
                ylabel="different trains", ylim=(0, None))
-    styles = dict(zip(report["lif"], ((BLUE, "o-"), (GREEN, "o-"), (ORANGE, "s-"), (GREY, "^-")),
+    styles = dict(zip(measured.lif, ((BLUE, "o-"), (GREEN, "o-"), (ORANGE, "s-"), (GREY, "^-")),
                       strict=True))
-    last = report["time_steps"]
-    for name, found in report["lif"].items():
+    last = measured.time_steps
+    for name, found in measured.lif.items():
         colour, line = styles[name]
-        right.plot(range(1, last + 1), [100 * share for share in found["steps"]], line,
+        right.plot(range(1, last + 1), [100 * share for share in found.steps], line,
                    color=colour, markersize=4, label=name)
-        right.plot(last + 1, 100 * found["answer"], line[0], color=colour, markersize=7)
+        right.plot(last + 1, 100 * found.answer, line[0], color=colour, markersize=7)
     right.set(title="LIF: each step's own logits", ylabel="accuracy, %", xlabel="time step",
               xticks=[*range(1, last + 1), last + 1],
               xticklabels=[*range(1, last + 1), "answer"])
@@ -266,13 +278,13 @@ def figure(path: Path, report: dict[str, Any]) -> None:
     right.set_ylim(low - 0.55 * (high - low), high)
     for adaptive, name, colour, line in (
             (False, "levels alike", BLUE, "o-"), (True, "adaptive levels", GREEN, "s")):
-        rows = _rows(report["pascal"], adaptive)
-        times = [found["time_steps"] for found in rows]
-        levels.plot(times, [100 * found["accuracy"] for found in rows], line, color=colour,
+        rows = _rows(measured.pascal, adaptive)
+        times = [row.time_steps for row in rows]
+        levels.plot(times, [100 * row.accuracy for row in rows], line, color=colour,
                     markersize=5, label=name)
-        levels.plot(times, [100 * found["accuracy_core"] for found in rows], "_", color=ORANGE,
+        levels.plot(times, [100 * row.accuracy_core for row in rows], "_", color=ORANGE,
                     markersize=11, label="as integers on our core" if line == "s" else None)
-    levels.axhline(100 * report["accuracy_relu"], color=GREY, linestyle=":", label="ReLU network")
+    levels.axhline(100 * measured.accuracy_relu, color=GREY, linestyle=":", label="ReLU network")
     levels.set(title="PASCAL: exact trains", xlabel="time steps of an image", ylabel="accuracy, %")
     for axes, place in ((counts, "upper left"), (right, "lower center"), (levels, "lower right")):
         axes.legend(frameon=False, fontsize=8, loc=place, ncols=2 if axes is right else 1)
@@ -280,22 +292,23 @@ def figure(path: Path, report: dict[str, Any]) -> None:
     save(picture, path)
 
 
-def page(report: dict[str, Any]) -> str:
+def page(report: ExperimentReport[Membrane]) -> str:
     """What was done and what came out."""
-    last, seeds = report["time_steps"], report["seeds"]
-    counts = [(entry["steps"], entry["zero"], entry["any"], 2 ** entry["steps"])
-              for entry in report["counts"] if entry["steps"] in (1, 2, 4, last, 8, COUNTED)]
-    lif = [(name, *(f"{share:.1%}" for share in found["steps"]), f"{found['answer']:.1%}",
-            f"{found['start']:.2f}") for name, found in report["lif"].items()]
+    measured = report.found
+    last, seeds = measured.time_steps, measured.seeds
+    counts = [(entry.steps, entry.zero, entry.any, 2 ** entry.steps)
+              for entry in measured.counts if entry.steps in (1, 2, 4, last, 8, COUNTED)]
+    lif = [(name, *(f"{share:.1%}" for share in found.steps), f"{found.answer:.1%}",
+            f"{found.start:.2f}") for name, found in measured.lif.items()]
     pascal = [
-        (name, "; ".join(dict.fromkeys("-".join(map(str, row)) for row in found["levels"])),
-         f"{found['mean_levels']:.1f}", f"{found['time_steps']:.0f}", f"{found['accuracy']:.1%}",
-         f"{found['accuracy_core']:.1%}", f"{found['spikes_per_neuron']:.2f}")
-        for name, found in report["pascal"].items()
+        (name, "; ".join(dict.fromkeys("-".join(map(str, row)) for row in found.levels)),
+         f"{found.mean_levels:.1f}", f"{found.time_steps:.0f}", f"{found.accuracy:.1%}",
+         f"{found.accuracy_core:.1%}", f"{found.spikes_per_neuron:.2f}")
+        for name, found in measured.pascal.items()
     ]
-    over = [found["accuracy"] - _between(report["pascal"], found["time_steps"])
-            for found in _rows(report["pascal"], True)]
-    zero, learned, final, tet = report["lif"].values()
+    over = [found.accuracy - _between(measured.pascal, found.time_steps)
+            for found in _rows(measured.pascal, True)]
+    zero, learned, final, tet = measured.lif.values()
 
     def gain(steps: list[float], step: int, others: list[float], other: int) -> str:
         return f"{100 * (steps[step] - others[other]):+.1f}"
@@ -310,9 +323,9 @@ fires and what does not (`ttfs_sw/research/neighbours/trains.py`), and do not de
 
 {table(("T", "u₀ = 0", "any u₀ in [0, 1)", "all there are"), counts)}
 
-**Accuracy over time.** LIF networks {"-".join(report["lif_layers"])} with {last} time steps and
+**Accuracy over time.** LIF networks {"-".join(measured.lif_layers)} with {last} time steps and
 batch norm of currents, trained alike but for their start and loss; mean of {seeds} seeds on the
-{report["images_test"]} test images of {report["dataset"]}. Each column is what that step's own
+{measured.images_test} test images of {report.dataset}. Each column is what that step's own
 logits have right; the answer is the last step's for the loss of the last step, else the mean of
 all:
 
@@ -320,18 +333,18 @@ all:
 
 The publication finds that accuracy rises from step to step as potentials move away from 0, and
 that learned starts, the last step's loss and smooth TET help. Here, from a start at 0, the last
-step is {gain(zero["steps"], -1, zero["steps"], 0)} points ahead of the first: where a normalised
+step is {gain(zero.steps, -1, zero.steps, 0)} points ahead of the first: where a normalised
 current can cross the threshold in the first step, nothing need rise. A learned start is worth
-{100 * (learned["answer"] - zero["answer"]):+.1f} points of the answer, the loss of the last step
-{gain(final["steps"], -1, learned["steps"], -1)} points of the last step and
-{100 * (final["answer"] - learned["answer"]):+.1f} of the answer, smooth TET
-{gain(tet["steps"], 0, learned["steps"], 0)} of the first step and
-{100 * (tet["answer"] - learned["answer"]):+.1f} of the answer. These have no limits: one image is
-{100 / report["images_test"]:.2f} points, and few seeds were tried.
+{100 * (learned.answer - zero.answer):+.1f} points of the answer, the loss of the last step
+{gain(final.steps, -1, learned.steps, -1)} points of the last step and
+{100 * (final.answer - learned.answer):+.1f} of the answer, smooth TET
+{gain(tet.steps, 0, learned.steps, 0)} of the first step and
+{100 * (tet.answer - learned.answer):+.1f} of the answer. These have no limits: one image is
+{100 / measured.images_test:.2f} points, and few seeds were tried.
 
-**PASCAL.** A ReLU network {"-".join(report["pascal_layers"])} ({report["accuracy_relu"]:.1%}) is
+**PASCAL.** A ReLU network {"-".join(measured.pascal_layers)} ({measured.accuracy_relu:.1%}) is
 fine-tuned with QCFS activations and run as spike trains, with as many levels in all layers, or
-with those that held-out images allow, from {report["most"]} down, at several tolerances. The
+with those that held-out images allow, from {measured.most} down, at several tolerances. The
 spiking network answers what its QCFS network answers:
 
 {table(header, pascal)}

@@ -3,12 +3,12 @@
 import json
 import os
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ttfs_sw.common.files import write_text
-from ttfs_sw.research.experiments import EXPERIMENTS
+from ttfs_sw.research.experiments import EXPERIMENTS, Claim, ExperimentReport
 
 __all__ = ["claim_rows", "number", "table", "verdict", "write_index", "write_page"]
 
@@ -38,39 +38,39 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return "".join("| " + " | ".join(str(cell) for cell in line) + " |\n" for line in lines)
 
 
-def claim_rows(claims: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
+def claim_rows(claims: Sequence[Claim]) -> list[tuple[str, str, str, str]]:
     """Claim, measured figure, limit and verdict of each claim, as a reader sees them."""
     rows = []
     for entry in claims:
         limit = ""
-        if "at_most" in entry:
-            limit = f"at most {number(entry['at_most'])}"
-        elif "at_least" in entry:
-            limit = f"at least {number(entry['at_least'])}"
-        met = {None: "", True: "yes", False: "**no**"}[entry["met"]]
-        rows.append((entry["claim"], number(entry["measured"]), limit, met))
+        if entry.at_most is not None:
+            limit = f"at most {number(entry.at_most)}"
+        elif entry.at_least is not None:
+            limit = f"at least {number(entry.at_least)}"
+        met = {None: "", True: "yes", False: "**no**"}[entry.met]
+        rows.append((entry.claim, number(entry.measured), limit, met))
     return rows
 
 
-def verdict(claims: Sequence[Mapping[str, Any]]) -> str:
+def verdict(claims: Sequence[Claim]) -> str:
     """``all 5 hold`` or ``2 of 5 claims do not hold``; figures without a limit do not count."""
-    held = [entry["met"] for entry in claims if entry["met"] is not None]
+    held = [entry.met for entry in claims if entry.met is not None]
     missed = held.count(False)
     return f"{missed} of {len(held)} claims do not hold" if missed else f"all {len(held)} hold"
 
 
-def write_page(path: str | os.PathLike, report: Mapping[str, Any], text: str) -> None:
+def write_page(path: str | os.PathLike, report: ExperimentReport[Any], text: str) -> None:
     """Write the page of ``report`` around ``text``, whose paragraphs may have lines of any width.
     """
-    name, title = report["experiment"], report["title"]
+    name, title = report.experiment, report.title
     write_text(path, "\n".join([
         f"# {title[0].upper()}{title[1:]}\n",
         _filled(text) + "\n",
         f"![{title}]({name}.png)\n",
-        table(("claim", "measured", "limit", "met"), claim_rows(report["claims"])),
-        f"    {report['command']}\n",
-        f"{report['seconds']:.0f} s, {report['cpu_seconds']:.0f} s of them of a processor "
-        f"({report['device']}, torch {report['torch']}).\nAll figures are in "
+        table(("claim", "measured", "limit", "met"), claim_rows(report.found.claims)),
+        f"    {report.command}\n",
+        f"{report.seconds:.0f} s, {report.cpu_seconds:.0f} s of them of a processor "
+        f"({report.device}, torch {report.torch}).\nAll figures are in "
         f"[{name}.json]({name}.json).\n",
     ]))
 
@@ -95,9 +95,10 @@ def write_index(folder: Path) -> None:
         if not (folder / f"{name}.json").is_file():
             continue
         report = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        claims = [Claim(**entry) for entry in report["claims"]]
         took = f"{report['seconds']:.0f} ({report['cpu_seconds']:.0f})"
         rows.append((
-            f"[{name}]({name}.md)", report["title"], verdict(report["claims"]),
+            f"[{name}]({name}.md)", report["title"], verdict(claims),
             f"`{report['command']}`", report["seed"], took,
         ))
     header = ("experiment", "shows that", "claims", "command", "seed", "seconds (of a processor)")

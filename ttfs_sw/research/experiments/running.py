@@ -12,7 +12,7 @@ import torch
 
 from ttfs_sw.common.files import atomic_write, output_folder, write_json
 from ttfs_sw.golden.torch_model import one_thread
-from ttfs_sw.research.experiments import EXPERIMENTS, Options
+from ttfs_sw.research.experiments import EXPERIMENTS, ExperimentReport, Options
 from ttfs_sw.research.experiments.pages import write_index, write_page
 
 __all__ = ["command", "device", "processes", "run"]
@@ -24,17 +24,15 @@ PROCESSES = 8
 COLOURS = 64
 
 
-def run(name: str, options: Options, output_dir: str | os.PathLike) -> dict[str, Any]:
+def run(name: str, options: Options, output_dir: str | os.PathLike) -> ExperimentReport[Any]:
     """Run the experiment ``name`` and write ``name.json``, ``.png`` and ``.md`` into a folder.
 
     An ``index.md`` that lies there gets a line for each experiment whose report is in the folder.
 
     Returns
     -------
-    :class:`dict`
-        What ``name.json`` has: what was run (``experiment``, ``title``, ``dataset``, ``seed``,
-        ``command``, ``device``, ``torch``), ``seconds`` and ``cpu_seconds`` (fewer, where the
-        machine had other work too), ``claims``, and the experiment's own data.
+    :class:`ttfs_sw.research.experiments.ExperimentReport`
+        What ``name.json`` has.
 
     Raises
     ------
@@ -50,23 +48,23 @@ def run(name: str, options: Options, output_dir: str | os.PathLike) -> dict[str,
     # Networks this small gain nothing from more threads.
     with one_thread():
         found = module.run(options)
-    report = {
-        "experiment": name,
-        "title": experiment.title,
-        "dataset": options.dataset.name,
-        "seed": options.seed,
-        "command": command(name, options),
-        "device": _machine(options.device),
-        "torch": torch.__version__,
-        "seconds": round(time.perf_counter() - started, 1),
-        "cpu_seconds": round(_worked() - worked, 1),
-        **found,
-    }
+    report = ExperimentReport(
+        experiment=name,
+        title=experiment.title,
+        dataset=options.dataset.name,
+        seed=options.seed,
+        command=command(name, options),
+        device=_machine(options.device),
+        torch=torch.__version__,
+        seconds=round(time.perf_counter() - started, 1),
+        cpu_seconds=round(_worked() - worked, 1),
+        found=found,
+    )
     module.figure(folder / f"{name}.png", report)
     _shrink(folder / f"{name}.png")
     write_page(folder / f"{name}.md", report, module.page(report))
     # Last: whoever sees the report sees all that belongs to it.
-    write_json(folder / f"{name}.json", report)
+    write_json(folder / f"{name}.json", report.as_dict())
     write_index(folder)
     return report
 

@@ -10,7 +10,7 @@ import dataclasses
 import logging
 import statistics
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,17 @@ from matplotlib.figure import Figure
 from ttfs_sw.artifact.network import Network
 from ttfs_sw.common.errors import InputError
 from ttfs_sw.common.plot import BLUE, GREEN, GREY, ORANGE, save, tidy
+from ttfs_sw.common.report import Report, absent
 from ttfs_sw.golden import jitter
-from ttfs_sw.research.experiments import Options, claim
+from ttfs_sw.research.experiments import Claim, ExperimentReport, Options, claim
 from ttfs_sw.research.experiments.pages import table
 from ttfs_sw.research.experiments.side_by_side import side_by_side
 from ttfs_sw.training import config as configuration
 from ttfs_sw.training.config import Config
 from ttfs_sw.training.train import train
 
-__all__ = ["CURVES", "PANELS", "Base", "base", "described", "figure", "needed", "page", "run"]
+__all__ = ["CURVES", "PANELS", "About", "Base", "Curve", "Point", "Tradeoffs", "Trained", "base",
+           "described", "figure", "needed", "page", "run"]
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +103,74 @@ class Base:
     seeds: int
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trained(Report):
+    """One network, of one seed.
+
+    Parameters
+    ----------
+    accuracy : :class:`float`
+        Share of the test images that its integers get right.
+    spikes_per_neuron : :class:`float`
+        Mean of a hidden neuron and image.
+    latency : :class:`int`
+        Ticks until the answer: all windows.
+    accuracy_moved : list of :class:`float` or ``None``
+        Accuracy when spikes move, one each of the :data:`MOVES`, if that was asked for.
+    """
+
+    accuracy: float
+    spikes_per_neuron: float
+    latency: int
+    accuracy_moved: tuple[float, ...] | None = absent()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Point(Report):
+    """Networks with the same changes: means over the seeds of what :class:`Trained` has.
+
+    ``changes`` are by key, and ``accuracies`` one a seed.
+    """
+
+    changes: dict[str, Any]
+    accuracy: float
+    spikes_per_neuron: float
+    latency: float
+    accuracy_moved: tuple[float, ...] | None = absent()
+    accuracies: list[float]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Curve(Report):
+    """The panel that a curve is in, its name, and its points."""
+
+    panel: str
+    name: str
+    points: list[Point]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class About(Report):
+    """The network that all others are changes of: its preset, its hidden layers, what of the preset
+    is changed, the seeds, and how many test images judge."""
+
+    preset: str
+    layers: list[str]
+    changes: dict[str, Any]
+    seeds: list[int]
+    images: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tradeoffs(Report):
+    """What was found: about the base, deviations of moved spikes (ticks), curves, and claims."""
+
+    base: About
+    moves: list[float]
+    curves: list[Curve]
+    claims: list[Claim]
+
+
 #: What the presets hold out of a small and of a large dataset.
 SMALL_HELDOUT, LARGE_HELDOUT = 300, 5000
 
@@ -121,7 +191,7 @@ def base(options: Options) -> Base:
     return SMALL if count < 10 * LARGE_HELDOUT else LARGE
 
 
-def run(options: Options) -> dict[str, Any]:
+def run(options: Options) -> Tradeoffs:
     """Train a network for each point, no two alike, and judge it on the test images."""
     start = base(options)
     seeds = range(options.seed, options.seed + start.seeds)
@@ -131,29 +201,24 @@ def run(options: Options) -> dict[str, Any]:
     }
     keys = [key for key in asked for _ in seeds]
     jobs = [(start, changes, seed) for changes in asked.values() for seed in seeds]
-    runs: dict[str, list[dict[str, Any]]] = {key: [] for key in asked}
+    runs: dict[str, list[Trained]] = {key: [] for key in asked}
     results = side_by_side(_train, options, jobs)
     for done, (key, result) in enumerate(zip(keys, results, strict=True), 1):
         runs[key].append(result)
-        logger.info("%s: %.2f %%", key or "base", 100 * result["accuracy"])
+        logger.info("%s: %.2f %%", key or "base", 100 * result.accuracy)
         options.step(done, len(jobs))
-    points = {key: _summary(found) for key, found in runs.items()}
     curves = [
-        {"panel": panel, "name": name, "points": [
-            {"changes": changes} | points[described(changes)] for changes in curve
-        ]}
+        Curve(panel=panel, name=name, points=[
+            _point(changes, runs[described(changes)]) for changes in curve
+        ])
         for (panel, name), curve in CURVES.items()
     ]
     settings = _settings(start, {}, options.seed)
-    return {
-        "base": {
-            "preset": start.preset, "layers": list(settings.network.texts), "changes": START
-            | dict(start.changes), "seeds": list(seeds), "images": len(options.dataset.y_test),
-        },
-        "moves": list(MOVES),
-        "curves": curves,
-        "claims": _claims(curves),
-    }
+    about = About(
+        preset=start.preset, layers=list(settings.network.texts),
+        changes=START | dict(start.changes), seeds=list(seeds), images=len(options.dataset.y_test),
+    )
+    return Tradeoffs(base=about, moves=list(MOVES), curves=curves, claims=_claims(curves))
 
 
 def _points() -> list[tuple[dict[str, Any], list[tuple[str, str]]]]:
@@ -178,25 +243,22 @@ def _settings(start: Base, changes: Mapping[str, Any], seed: int) -> Config:
     return configuration.load(start.preset, overrides)
 
 
-def _train(
-    options: Options, start: Base, changes: Mapping[str, Any], seed: int
-) -> dict[str, Any]:
+def _train(options: Options, start: Base, changes: Mapping[str, Any], seed: int) -> Trained:
     """Train one network; its figures, and its accuracy with moved spikes if asked for."""
     settings, images = _settings(start, changes, seed), options.dataset
     with tempfile.TemporaryDirectory() as folder:
         report = train(settings, images, folder, device=options.device)
         network = Network.load(Path(folder) / "network.npz")
-    found: dict[str, Any] = {
-        "accuracy": report.accuracy_network,
-        "spikes_per_neuron": report.spikes_per_neuron,
-        "latency": sum(report.ticks),
-    }
+    moved = None
     if changes["moves"]:
-        found["accuracy_moved"] = [
+        moved = tuple(
             jitter.accuracy(network, images.x_test, images.y_test, deviation, seed=seed)
             for deviation in MOVES
-        ]
-    return found
+        )
+    return Trained(
+        accuracy=report.accuracy_network, spikes_per_neuron=report.spikes_per_neuron,
+        latency=sum(report.ticks), accuracy_moved=moved,
+    )
 
 
 def needed(changes: Mapping[str, Any]) -> bool:
@@ -205,28 +267,37 @@ def needed(changes: Mapping[str, Any]) -> bool:
     return described(changes) in map(described, claimed)
 
 
-def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+def _point(changes: dict[str, Any], runs: list[Trained]) -> Point:
     """Means over the seeds, and the accuracies of each."""
-    means = {
-        key: [statistics.fmean(column) for column in zip(*(run[key] for run in runs), strict=True)]
-        if isinstance(value, list) else statistics.fmean(run[key] for run in runs)
-        for key, value in runs[0].items()
-    }
-    return means | {"accuracies": [run["accuracy"] for run in runs]}
+    moved = [run.accuracy_moved for run in runs if run.accuracy_moved is not None]
+    return Point(
+        changes=changes,
+        accuracy=statistics.fmean(run.accuracy for run in runs),
+        spikes_per_neuron=statistics.fmean(run.spikes_per_neuron for run in runs),
+        latency=statistics.fmean(run.latency for run in runs),
+        accuracy_moved=tuple(map(statistics.fmean, zip(*moved, strict=True))) if moved else None,
+        accuracies=[run.accuracy for run in runs],
+    )
 
 
-def _claims(curves: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _moved(point: Point) -> tuple[float, ...]:
+    """Accuracies of a network of the jitter panel, one each of the :data:`MOVES`."""
+    assert point.accuracy_moved is not None, "every network of that panel is judged with moves"
+    return point.accuracy_moved
+
+
+def _claims(curves: list[Curve]) -> list[Claim]:
     """What the curves say, in points of accuracy, with the limits that a user may count on."""
-    points = {described(point["changes"]): point for curve in curves for point in curve["points"]}
+    points = {described(point.changes): point for curve in curves for point in curve.points}
 
     def lost(less: Mapping[str, Any], more: Mapping[str, Any]) -> float:
-        return 100 * (points[described(more)]["accuracy"] - points[described(less)]["accuracy"])
+        return 100 * (points[described(more)].accuracy - points[described(less)].accuracy)
 
     def cost(changes: Mapping[str, Any]) -> float:
-        exact, *moved = points[described(changes)]["accuracy_moved"]
+        exact, *moved = _moved(points[described(changes)])
         return 100 * (exact - moved[MOVES.index(1.0) - 1])
 
-    spikes = [points[described(changes)]["spikes_per_neuron"] for changes in (PRICED, FREE)]
+    spikes = [points[described(changes)].spikes_per_neuron for changes in (PRICED, FREE)]
     return [
         claim("points lost by weights of 4 bits instead of 8", lost({}, WIDE), at_most=1.0),
         claim("points lost by T = 7 instead of 255", lost(COARSE, FINE), at_most=1.0),
@@ -237,7 +308,7 @@ def _claims(curves: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def figure(path: Path, report: dict[str, Any]) -> None:
+def figure(path: Path, report: ExperimentReport[Tradeoffs]) -> None:
     """Draw accuracy against each of the five, the points with a mark, the base as a line."""
     picture = Figure(figsize=(9.6, 5.6), layout="constrained")
     panels: dict[str, Axes] = dict(zip(PANELS, picture.subplots(2, 3).flat, strict=False))
@@ -245,14 +316,15 @@ def figure(path: Path, report: dict[str, Any]) -> None:
     spare = {name: iter((BLUE, ORANGE, GREEN)) for name in PANELS}
     along: dict[str, set[float]] = {name: set() for name in PANELS}
     lowest: dict[str, list[float]] = {name: [] for name in PANELS}
-    for curve in report["curves"]:
-        name = curve["panel"]
-        x, y = _line(curve, report)
+    found = report.found
+    for curve in found.curves:
+        name = curve.panel
+        x, y = _line(curve, found)
         panels[name].plot(x, [100 * value for value in y], color=next(spare[name]),
-                          marker="o", markersize=4, label=curve["name"])
+                          marker="o", markersize=4, label=curve.name)
         along[name].update(x)
         lowest[name].append(100 * min(y))
-    top = max(100 * max(_line(curve, report)[1]) for curve in report["curves"])
+    top = max(100 * max(_line(curve, found)[1]) for curve in found.curves)
     for name, (title, label) in PANELS.items():
         axes = panels[name]
         axes.set(title=title, xlabel=label)
@@ -264,7 +336,7 @@ def figure(path: Path, report: dict[str, Any]) -> None:
             axes.set_xticks(sorted(along[name]) if name == "ticks" else [2, 4, 8, 16, 30])
             axes.xaxis.set_major_formatter("{x:g}")
             axes.minorticks_off()
-        axes.axhline(100 * _base(report)["accuracy"], color=GREY, linewidth=0.8, linestyle=":")
+        axes.axhline(100 * _base(found).accuracy, color=GREY, linewidth=0.8, linestyle=":")
         if len(lowest[name]) > 1:
             axes.legend(frameon=False, fontsize=8,
                         loc="lower left" if name == "jitter" else "lower right")
@@ -274,54 +346,55 @@ def figure(path: Path, report: dict[str, Any]) -> None:
     save(picture, path)
 
 
-def _line(curve: Mapping[str, Any], report: Mapping[str, Any]) -> tuple[list[float], list[float]]:
+def _line(curve: Curve, found: Tradeoffs) -> tuple[Sequence[float], Sequence[float]]:
     """What to draw of a curve: along the axis of its panel, and as shares of the images."""
-    points, panel = curve["points"], curve["panel"]
+    points, panel = curve.points, curve.panel
     if panel == "jitter":
-        return report["moves"], points[0]["accuracy_moved"]
-    along = {
-        "bits": lambda point: point["changes"]["weight_bits"],
-        "ticks": lambda point: point["changes"]["ticks"],
-        "latency": lambda point: point["latency"],
-        "spikes": lambda point: point["spikes_per_neuron"],
-    }[panel]
-    pairs = sorted((along(point), point["accuracy"]) for point in points)
+        return found.moves, _moved(points[0])
+    ways: dict[str, Callable[[Point], float]] = {
+        "bits": lambda point: point.changes["weight_bits"],
+        "ticks": lambda point: point.changes["ticks"],
+        "latency": lambda point: point.latency,
+        "spikes": lambda point: point.spikes_per_neuron,
+    }
+    along = ways[panel]
+    pairs = sorted((along(point), point.accuracy) for point in points)
     return [x for x, _ in pairs], [y for _, y in pairs]
 
 
-def _base(report: Mapping[str, Any]) -> Mapping[str, Any]:
+def _base(found: Tradeoffs) -> Point:
     """The point of the network that all others are changes of."""
     return next(
-        point for curve in report["curves"] for point in curve["points"]
-        if described(point["changes"]) == ""
+        point for curve in found.curves for point in curve.points
+        if described(point.changes) == ""
     )
 
 
-def page(report: dict[str, Any]) -> str:
+def page(report: ExperimentReport[Tradeoffs]) -> str:
     """What was done and what came out."""
-    about, middle = report["base"], _base(report)
+    found = report.found
+    about, middle = found.base, _base(found)
     rows = []
-    for curve in report["curves"]:
-        if curve["panel"] != "jitter":
-            for x, y in zip(*_line(curve, report), strict=True):
-                rows.append((PANELS[curve["panel"]][1], curve["name"], f"{x:.3g}",
-                             f"{100 * y:.2f} %"))
+    for curve in found.curves:
+        if curve.panel != "jitter":
+            for x, y in zip(*_line(curve, found), strict=True):
+                rows.append((PANELS[curve.panel][1], curve.name, f"{x:.3g}", f"{100 * y:.2f} %"))
     moved = [
-        (curve["name"], *(f"{100 * value:.2f} %" for value in _line(curve, report)[1]))
-        for curve in report["curves"] if curve["panel"] == "jitter"
+        (curve.name, *(f"{100 * value:.2f} %" for value in _line(curve, found)[1]))
+        for curve in found.curves if curve.panel == "jitter"
     ]
-    changes = ", ".join(f"`{key} = {value}`" for key, value in about["changes"].items())
-    seeds = ", ".join(map(str, about["seeds"]))
-    several = len(about["seeds"]) > 1
+    changes = ", ".join(f"`{key} = {value}`" for key, value in about.changes.items())
+    seeds = ", ".join(map(str, about.seeds))
+    several = len(about.seeds) > 1
     point = f"the mean of the seeds {seeds}" if several else f"one network, of seed {seeds}"
     return f"""
 Hardware pays for the width of weights, for every tick of a window, for exact spike times and for
-every spike. How much of each does accuracy need? The base is the preset `{about["preset"]}` (hidden
-layers {"-".join(about["layers"])}) with {changes}: {100 * middle["accuracy"]:.2f} % of
-the {about["images"]} test images of {report["dataset"]} at {middle["spikes_per_neuron"]:.2f} spikes
+every spike. How much of each does accuracy need? The base is the preset `{about.preset}` (hidden
+layers {"-".join(about.layers)}) with {changes}: {100 * middle.accuracy:.2f} % of
+the {about.images} test images of {report.dataset} at {middle.spikes_per_neuron:.2f} spikes
 a hidden neuron. Every other network has one thing changed and is trained anew, for a short time:
 these curves are for comparing networks with each other, not with the presets. A point is
-{point}; one image is {100 / about["images"]:.2f} points.
+{point}; one image is {100 / about.images:.2f} points.
 
 * **Weights** have one scale a layer, or one a channel of the hidden layers (`per_channel`).
 * **Ticks** are those of the image and of the hidden layers together.
@@ -337,4 +410,4 @@ these curves are for comparing networks with each other, not with the presets. A
 {table(("along", "curve", "at", "accuracy"), rows)}
 With jitter of so many ticks:
 
-{table(("network", *(f"{move:g}" for move in report["moves"])), moved)}"""
+{table(("network", *(f"{move:g}" for move in found.moves)), moved)}"""

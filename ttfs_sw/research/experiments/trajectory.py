@@ -5,6 +5,7 @@ After every so many steps their weights are compared, the alpha-model's as the R
 they stand for, ``J / B``.
 """
 
+import dataclasses
 import itertools
 import logging
 from collections.abc import Callable, Iterator
@@ -17,14 +18,15 @@ from matplotlib.figure import Figure
 from torch.nn import functional
 
 from ttfs_sw.common.plot import BLUE, GREEN, ORANGE, save, tidy
-from ttfs_sw.research.experiments import Options, claim, short
+from ttfs_sw.common.report import FLAT, Report
+from ttfs_sw.research.experiments import Claim, ExperimentReport, Options, claim, short
 from ttfs_sw.research.theory.initialise import balance
 from ttfs_sw.research.theory.mapping import relu_parameters, to_ttfs
 from ttfs_sw.research.theory.network import TtfsNetwork
 from ttfs_sw.training import topology
 from ttfs_sw.training.models import ReluNetwork
 
-__all__ = ["OPTIMISERS", "compare", "figure", "page", "run"]
+__all__ = ["OPTIMISERS", "Course", "Curve", "Trajectories", "compare", "figure", "page", "run"]
 
 logger = logging.getLogger(__name__)
 
@@ -50,13 +52,72 @@ LEFT = 1e-3
 NETWORKS = {"dense": ["64", "64"], "convolutional": ["6c3", "p2", "32"]}
 
 
-def run(options: Options) -> dict[str, Any]:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Course(Report):
+    """How three networks that started as one came apart.
+
+    Parameters
+    ----------
+    b1, alpha : list of :class:`float`
+        Largest difference of a weight or bias from the ReLU network's, after each multiple of
+        :data:`EVERY` steps.
+    loss : dict of lists of :class:`float`
+        Mean since the multiple before, of each of the three; nats.
+    moved : :class:`float`
+        How far the ReLU network's own weights went.
+    early : :class:`int`
+        Spikes of B1 before their windows opened, after the first step.
+    """
+
+    b1: list[float]
+    alpha: list[float]
+    loss: dict[str, list[float]]
+    moved: float
+    early: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Curve(Report):
+    """One kind of network, its hidden layers, the optimiser, and what came of it."""
+
+    network: str
+    layers: list[str]
+    optimiser: str
+    course: Course = dataclasses.field(metadata=FLAT)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trajectories(Report):
+    """What was found.
+
+    Parameters
+    ----------
+    steps, batch, every : :class:`int`
+        Steps of each training, images a step, and after how many steps weights are compared.
+    bias : :class:`float`
+        Of hidden neurons at the start.
+    claims : list of :class:`ttfs_sw.research.experiments.Claim`
+    curves : list of :class:`Curve`
+        One a kind of network and optimiser.
+    """
+
+    steps: int
+    batch: int
+    every: int
+    bias: float
+    claims: list[Claim]
+    curves: list[Curve]
+
+
+def run(options: Options) -> Trajectories:
     """Train each kind of network with each optimiser."""
     dataset, device = options.dataset, options.device
     pixels = torch.from_numpy(dataset.x_train).to(device).double() / int(dataset.x_train.max())
     labels = torch.from_numpy(dataset.y_train).to(device)
     pairs = list(itertools.product(NETWORKS, OPTIMISERS))
-    curves, claims, total = [], [], len(pairs) * STEPS
+    curves: list[Curve] = []
+    claims: list[Claim] = []
+    total = len(pairs) * STEPS
     for count, (kind, optimiser) in enumerate(pairs):
         layers = topology.plan(NETWORKS[kind], dataset.shape, dataset.classes)
         relu = ReluNetwork(layers, torch.Generator().manual_seed(options.seed)).double()
@@ -67,24 +128,23 @@ def run(options: Options) -> dict[str, Any]:
         def progress(done: int, before: int = count * STEPS) -> None:
             options.step(before + done, total)
 
-        entry = compare(
+        course = compare(
             relu.to(device), layers, batches(pixels, labels, options.seed), OPTIMISERS[optimiser],
             STEPS, progress,
         )
         logger.info("%s network, %s: B1 differs by %.1e, alpha by %.1e", kind, optimiser,
-                    entry["b1"][-1], entry["alpha"][-1])
+                    course.b1[-1], course.alpha[-1])
         name = f"{kind} network, {optimiser}"
         claims += [
             claim(f"{name}: largest difference of a weight in {STEPS} steps, B1 and ReLU",
-                  max(entry["b1"]), at_most=LIMIT),
+                  max(course.b1), at_most=LIMIT),
             claim(f"{name}: the same after the last, α-model and ReLU",
-                  entry["alpha"][-1], at_least=LEFT),
+                  course.alpha[-1], at_least=LEFT),
         ]
-        curves.append({"network": kind, "layers": NETWORKS[kind], "optimiser": optimiser} | entry)
-    return {
-        "steps": STEPS, "batch": BATCH, "every": EVERY, "bias": BIAS, "claims": claims,
-        "curves": curves,
-    }
+        curves.append(Curve(
+            network=kind, layers=NETWORKS[kind], optimiser=optimiser, course=course))
+    return Trajectories(
+        steps=STEPS, batch=BATCH, every=EVERY, bias=BIAS, claims=claims, curves=curves)
 
 
 @torch.no_grad()
@@ -116,17 +176,8 @@ def compare(
     optimiser: Callable[[Any], torch.optim.Optimizer],
     steps: int,
     progress: Callable[[int], None] = lambda done: None,
-) -> dict[str, Any]:
-    """Train ``relu`` and its two networks of spike times side by side.
-
-    Returns
-    -------
-    :class:`dict`
-        For each multiple of :data:`EVERY` steps the largest difference of a weight or bias from
-        the ReLU network's (``b1``, ``alpha``), and the mean ``loss`` since, of all three;
-        ``moved``, how far the ReLU network's own weights went; ``early``, spikes of B1 before
-        their windows opened, after the first step.
-    """
+) -> Course:
+    """Train ``relu`` and its two networks of spike times side by side."""
     models: dict[str, ReluNetwork | TtfsNetwork] = {
         "relu": relu,
         "b1": to_ttfs(relu, layers),
@@ -134,7 +185,8 @@ def compare(
     }
     optimisers = {name: optimiser(model.parameters()) for name, model in models.items()}
     begin = [parameter.detach().clone() for parameter in relu.parameters()]
-    found: dict[str, Any] = {"b1": [], "alpha": [], "loss": {name: [] for name in models}}
+    apart: dict[str, list[float]] = {"b1": [], "alpha": []}
+    means: dict[str, list[float]] = {name: [] for name in models}
     early, losses = 0, dict.fromkeys(models, 0.0)
     for step, (images, labels) in enumerate(itertools.islice(data, steps)):
         for name, model in models.items():
@@ -152,14 +204,13 @@ def compare(
         if (step + 1) % EVERY == 0:
             for name, model in models.items():
                 if isinstance(model, TtfsNetwork):
-                    found[name].append(short(_difference(model, relu)))
-                found["loss"][name].append(losses[name])
+                    apart[name].append(short(_difference(model, relu)))
+                means[name].append(short(losses[name]))
             losses = dict.fromkeys(models, 0.0)
             progress(step + 1)
     moved = max((now - then).abs().max().item()
                 for now, then in zip(relu.parameters(), begin, strict=True))
-    found["loss"] = {name: [*map(short, values)] for name, values in found["loss"].items()}
-    return found | {"moved": short(moved), "early": early}
+    return Course(**apart, loss=means, moved=short(moved), early=early)
 
 
 @torch.no_grad()
@@ -173,23 +224,24 @@ def _difference(network: TtfsNetwork, relu: ReluNetwork) -> float:
     return max(found)
 
 
-def figure(path: Path, report: dict[str, Any]) -> None:
+def figure(path: Path, report: ExperimentReport[Trajectories]) -> None:
     """Draw difference and loss against steps, a column for each network and optimiser."""
-    curves, every = report["curves"], report["every"]
+    curves, every = report.found.curves, report.found.every
     picture = Figure(figsize=(3.0 * len(curves) + 0.6, 5.4), layout="constrained")
     panels = picture.subplots(2, len(curves), sharex=True, sharey="row", squeeze=False)
     names = {"relu": ("ReLU", BLUE), "b1": ("B1", ORANGE), "alpha": ("α-model", GREEN)}
     for column, curve in enumerate(curves):
-        steps = every * np.arange(1, len(curve["b1"]) + 1)
+        course = curve.course
+        steps = every * np.arange(1, len(course.b1) + 1)
         above, below = panels[:, column]
-        for name in ("b1", "alpha"):
-            above.semilogy(steps, np.maximum(curve[name], 1e-18), color=names[name][1])
+        for name, apart in (("b1", course.b1), ("alpha", course.alpha)):
+            above.semilogy(steps, np.maximum(apart, 1e-18), color=names[name][1])
         above.axhline(LIMIT, color="black", linewidth=0.8, linestyle=":")
-        above.set_title(f"{curve['network']}, {curve['optimiser']}")
+        above.set_title(f"{curve.network}, {curve.optimiser}")
         for name, (label, colour) in names.items():
             # B1 lies on ReLU: dashes show both.
             style = {"linestyle": (0, (3, 3)), "linewidth": 2.2} if name == "b1" else {}
-            below.plot(steps, curve["loss"][name], color=colour, label=label, **style)
+            below.plot(steps, course.loss[name], color=colour, label=label, **style)
         below.set(xlabel="step", yscale="log")
         for axes in (above, below):
             tidy(axes)
@@ -200,21 +252,22 @@ def figure(path: Path, report: dict[str, Any]) -> None:
     save(picture, path)
 
 
-def page(report: dict[str, Any]) -> str:
+def page(report: ExperimentReport[Trajectories]) -> str:
     """What was done and what came out."""
-    worst = max(max(curve["b1"]) for curve in report["curves"])
-    moved = min(curve["moved"] for curve in report["curves"])
+    found = report.found
+    worst = max(max(curve.course.b1) for curve in found.curves)
+    moved = min(curve.course.moved for curve in found.curves)
     networks = " and ".join(
         f"{'-'.join(layers)} ({kind})"
-        for kind, layers in {c["network"]: c["layers"] for c in report["curves"]}.items()
+        for kind, layers in {curve.network: curve.layers for curve in found.curves}.items()
     )
     return f"""
 Three networks start from the same function: a ReLU network, and two networks whose neurons fire
-once, in continuous time. They see the same batches of {report["batch"]} images from
-{report["dataset"]} in the same order, in float64, and learn with the same optimiser for
-{report["steps"]} steps. The hidden layers are {networks}. Weights are drawn so that those of a
+once, in continuous time. They see the same batches of {found.batch} images from
+{report.dataset} in the same order, in float64, and learn with the same optimiser for
+{found.steps} steps. The hidden layers are {networks}. Weights are drawn so that those of a
 hidden neuron add up to 0: then all slopes of the α-model are 1 at the start, as those of B1 always
-are, and even its weights are the same. Biases start at {report["bias"]}: at 0 a blank patch of an
+are, and even its weights are the same. Biases start at {found.bias}: at 0 a blank patch of an
 image would lie on the kink of the ReLU, where rounding decides which way it goes.
 
 **B1** has a constant slope at threshold. Its weights are those of the ReLU network and so are its

@@ -58,18 +58,18 @@ def test_to_its_page(options, tmp_path, monkeypatch):
         dataclasses.replace(options, progress=lambda done, total: seen.append((done, total))),
         tmp_path,
     )
-    assert json.loads((tmp_path / "depth.json").read_text()) == report
+    assert json.loads((tmp_path / "depth.json").read_text()) == report.as_dict()
     assert seen == sorted(seen) and seen[-1][0] == seen[-1][1] == 8 + 12
     assert (tmp_path / "depth.png").stat().st_size > 5000
-    assert [(entry["kind"], entry["depth"], entry["norm"]) for entry in report["gradients"]] == [
+    assert [(entry.kind, entry.depth, entry.norm) for entry in report.found.gradients] == [
         (kind, layers, norm) for kind in ("residual", "plain") for layers in (2, 5)
         for norm in (True, False)
     ]
-    for entry in report["gradients"]:
-        assert entry["tuned"] in depth.GRID
-        assert {len(norms) for norms in entry["norms"].values()} == {entry["depth"]}
+    for entry in report.found.gradients:
+        assert entry.tuned in depth.GRID
+        assert {len(norms) for norms in entry.norms.values()} == {entry.depth}
     # Slopes that are too flat and too steep have a second learning rate.
-    rates = {entry["network"]: [*entry["accuracies"]] for entry in report["accuracies"]}
+    rates = {entry.network: [*entry.accuracies] for entry in report.found.accuracies}
     assert rates == {
         "tuned, norm": ["0.05"], "flat, norm": ["0.05", "0.005"], "steep, norm": ["0.05", "0.5"],
         "tuned, no norm": ["0.05"], "steep, no norm": ["0.05"], depth.RELU: ["0.05"],
@@ -83,19 +83,20 @@ def test_claims():
     """Of figures made up: what explodes is not what vanishes, and silence is nothing at all."""
     last, norms = depth.DEPTHS[-1], {"tuned": [2.0, 1.0], "0.25": [1e4, 1.0], "8": [1e-4, 1.0]}
     gradients = [
-        {"kind": kind, "depth": last, "norm": norm, "norms": norms, "rates": [0.1, 0.0, 0.0]}
+        depth.Gradients(kind=kind, depth=last, norm=norm, tuned=1.0, norms=norms,
+                        rates=[0.1, 0.0, 0.0])
         for kind in depth.KINDS for norm in (True, False)
     ]
     accuracies = [
-        {"kind": "residual", "depth": layers, "network": name,
-         "accuracy": 0.7 if name == "tuned, norm" else 0.4}
+        depth.Accuracy(kind="residual", depth=layers, network=name,
+                       accuracy=0.7 if name == "tuned, norm" else 0.4, accuracies={})
         for layers in depth.DEPTHS for name in (*depth.VARIANTS, depth.RELU)
     ]
     claims = depth._claims(gradients, accuracies)
-    assert [entry["met"] for entry in claims].count(None) == 4
-    assert all(entry["met"] in (None, True) for entry in claims)
+    assert [entry.met for entry in claims].count(None) == 4
+    assert all(entry.met in (None, True) for entry in claims)
     norms["0.25"], norms["8"] = norms["8"], norms["0.25"]
-    accuracies[-5]["accuracy"] = 0.6
-    missed = [entry["claim"] for entry in depth._claims(gradients, accuracies)
-              if entry["met"] is False]
+    accuracies[-5] = dataclasses.replace(accuracies[-5], accuracy=0.6)
+    missed = [entry.claim for entry in depth._claims(gradients, accuracies)
+              if entry.met is False]
     assert len(missed) == 5 and missed[-1].endswith("badly chosen slopes and norm")

@@ -8,6 +8,7 @@ import pytest
 
 from ttfs_sw.data import datasets
 from ttfs_sw.research.experiments import Options, membrane, running
+from ttfs_sw.research.experiments.membrane_report import Pascal
 
 
 @pytest.fixture(scope="module")
@@ -37,16 +38,16 @@ def made(options, tmp_path_factory):
 
 def test_report(made):
     report, folder, steps = made
-    assert json.loads((folder / "membrane.json").read_text()) == report
+    assert json.loads((folder / "membrane.json").read_text()) == report.as_dict()
     assert steps == [(done, 18) for done in range(1, 19)]
     assert (folder / "membrane.png").stat().st_size > 5000
     page = (folder / "membrane.md").read_text()
     assert "digits" in page and "{" not in page
-    assert all(name in page for name in (*report["lif"], *report["pascal"]))
+    assert all(name in page for name in (*report.found.lif, *report.found.pascal))
 
 
 def test_what_needs_no_size_holds(made):
-    met = {entry["claim"]: entry["met"] for entry in made[0]["claims"]}
+    met = {entry.claim: entry.met for entry in made[0].found.claims}
     for start in ("u₀ = 0: numbers", "any u₀: numbers", "PASCAL: images", "PASCAL: largest"):
         assert [value for text, value in met.items() if text.startswith(start)] == [True], start
     # What so few images cannot tell has no limit.
@@ -54,29 +55,32 @@ def test_what_needs_no_size_holds(made):
 
 
 def test_accuracy_over_time(made):
-    report = made[0]
-    assert list(report["lif"]) == list(membrane.STARTS)
-    for name, found in report["lif"].items():
-        assert len(found["steps"]) == membrane.TIME
+    lif = made[0].found.lif
+    assert list(lif) == list(membrane.STARTS)
+    for name, found in lif.items():
+        assert len(found.steps) == membrane.TIME
         # The last step's loss is answered by the last step.
         if name == membrane.LAST:
-            assert found["answer"] == found["steps"][-1]
-        assert (found["start"] == 0) == (name == membrane.BASE)
+            assert found.answer == found.steps[-1]
+        assert (found.start == 0) == (name == membrane.BASE)
 
 
 def test_levels(made):
-    pascal = made[0]["pascal"]
-    assert pascal["2 levels"]["levels"] == [[2, 2]] * 2
-    assert pascal["4 levels"]["time_steps"] == 9
+    pascal = made[0].found.pascal
+    assert pascal["2 levels"].levels == [[2, 2]] * 2
+    assert pascal["4 levels"].time_steps == 9
     # With a tolerance of all, every layer is halved down to one level.
-    assert pascal["adaptive, 150 points"]["levels"] == [[1, 1]] * 2
-    assert all(found["different"] == 0 for found in pascal.values())
+    assert pascal["adaptive, 150 points"].levels == [[1, 1]] * 2
+    assert all(found.different == 0 for found in pascal.values())
 
 
 def test_levels_alike_between_two():
-    rows = {"1 levels": {"time_steps": 5.0, "accuracy": 0.8},
-            "2 levels": {"time_steps": 9.0, "accuracy": 0.9},
-            "adaptive, 1 points": {"time_steps": 7.0, "accuracy": 0.1}}
+    rows = {
+        name: Pascal(time_steps=steps, accuracy=accuracy, accuracy_core=0.0, mean_levels=1.0,
+                     spikes_per_neuron=0.0, levels=[], different=0, logits=0.0)
+        for name, steps, accuracy in (
+            ("1 levels", 5.0, 0.8), ("2 levels", 9.0, 0.9), ("adaptive, 1 points", 7.0, 0.1))
+    }
     assert membrane._between(rows, 7.0) == pytest.approx(0.85)
 
 

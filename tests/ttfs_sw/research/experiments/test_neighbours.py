@@ -38,35 +38,35 @@ def test_comparison(options, tmp_path):
         dataclasses.replace(options, progress=lambda done, total: seen.append((done, total))),
         tmp_path,
     )
-    assert [row["method"] for row in report["rows"]] == ["relu", *METHODS]
+    assert [row.method for row in report.found.rows] == ["relu", *METHODS]
     assert seen[-1][0] == seen[-1][1] and sorted(seen) == seen
-    rows = {row["method"]: row for row in report["rows"]}
-    assert {row["accuracy_float"] for row in report["rows"]} == {rows["relu"]["accuracy"]}
-    assert rows["relu"]["multiplications"] == 64 * 20 + 20 * 12 + 12 * 10
-    assert rows["ttfs"]["accuracy"] == rows["ttfs"]["accuracy_core"]
-    assert rows["few-spike"]["multiplications"] == 0 < rows["lif"]["multiplications"]
-    for row in report["rows"]:
-        assert (row["accuracy_core"] is None) == (row["core"] == "no"), row["method"]
-    exact = [entry for entry in report["claims"] if entry["claim"].startswith("PASCAL: ")]
-    assert len(exact) == 2 and all(entry["met"] for entry in exact)
+    rows = {row.method: row for row in report.found.rows}
+    assert {row.accuracy_float for row in report.found.rows} == {rows["relu"].accuracy}
+    assert rows["relu"].multiplications == 64 * 20 + 20 * 12 + 12 * 10
+    assert rows["ttfs"].accuracy == rows["ttfs"].accuracy_core
+    assert rows["few-spike"].multiplications == 0 < rows["lif"].multiplications
+    for row in report.found.rows:
+        assert (row.accuracy_core is None) == (row.core == "no"), row.method
+    exact = [entry for entry in report.found.claims if entry.claim.startswith("PASCAL: ")]
+    assert len(exact) == 2 and all(entry.met for entry in exact)
     page = (tmp_path / "comparison.md").read_text()
-    assert all(row["title"] in page and row["source"] in page for row in report["rows"])
-    assert json.loads((tmp_path / "comparison.json").read_text()) == report
+    assert all(row.title in page and row.source in page for row in report.found.rows)
+    assert json.loads((tmp_path / "comparison.json").read_text()) == report.as_dict()
     assert (tmp_path / "comparison.png").stat().st_size > 1000
 
 
 def test_few_spikes(options, tmp_path):
     report = running.run("few-spikes", options, tmp_path)
-    met = {entry["claim"]: entry["met"] for entry in report["claims"]}
+    met = {entry.claim: entry.met for entry in report.found.claims}
     for claim in ("values of a ReLU neuron", "logits that differ", "codes of neurons that differ"):
         assert [value for text, value in met.items() if text.startswith(claim)] == [True]
-    published = {entry["steps"]: entry for entry in report["curves"]["published"]}
-    assert published[8]["accuracy"] >= published[1]["accuracy"]
-    assert report["serial"]["pulses"] >= report["serial"]["events"] > 0
-    assert set(report["fits"]) == {"sigmoid", "silu"}
+    published = {entry.steps: entry for entry in report.found.curves["published"]}
+    assert published[8].accuracy >= published[1].accuracy
+    assert report.found.serial.pulses >= report.found.serial.events > 0
+    assert set(report.found.fits) == {"sigmoid", "silu"}
     page = (tmp_path / "few-spikes.md").read_text()
-    assert f"{report['accuracy_float']:.2%}" in page and "sigmoid on [-8, 8]" in page
-    assert json.loads((tmp_path / "few-spikes.json").read_text()) == report
+    assert f"{report.found.accuracy_float:.2%}" in page and "sigmoid on [-8, 8]" in page
+    assert json.loads((tmp_path / "few-spikes.json").read_text()) == report.as_dict()
 
 
 def test_settings_of_other_datasets(options):

@@ -1,5 +1,6 @@
 """The skeleton of experiments: reports, pages, the index, the verb."""
 
+import dataclasses
 import json
 import math
 import sys
@@ -9,9 +10,24 @@ import pytest
 from PIL import Image
 
 from ttfs_sw.cli import main
+from ttfs_sw.common.report import Report
 from ttfs_sw.data import datasets
 from ttfs_sw.research import experiments
-from ttfs_sw.research.experiments import EXPERIMENTS, Experiment, Options, claim, pages, running
+from ttfs_sw.research.experiments import (
+    EXPERIMENTS,
+    Claim,
+    Experiment,
+    Options,
+    claim,
+    pages,
+    running,
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Toys(Report):
+    claims: list[Claim]
+    runs: list[str]
 
 
 @pytest.fixture
@@ -22,13 +38,13 @@ def toy(monkeypatch):
 
     def run(options):
         options.step(1, 1)
-        return {"claims": [
+        return Toys(claims=[
             claim("small", module.error, at_most=1), claim("seen", len(options.dataset.x_test)),
-        ], "runs": [str(path) for path in options.runs]}
+        ], runs=[str(path) for path in options.runs])
 
     module.run = run
     module.figure = lambda path, report: Image.new("RGB", (40, 30), "red").save(path)
-    module.page = lambda report: f"Seen with seed {report['seed']}."
+    module.page = lambda report: f"Seen with seed {report.seed}."
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setitem(EXPERIMENTS, "toy", Experiment("toys behave", module.__name__, True))
     return module
@@ -36,15 +52,15 @@ def toy(monkeypatch):
 
 class TestClaim:
     def test_limits(self):
-        assert claim("a", 1.0, at_most=1.0)["met"] is True
-        assert claim("a", 1.1, at_most=1.0)["met"] is False
-        assert claim("a", 1.0, at_least=1.0)["met"] is True
-        assert claim("a", 0.9, at_least=1.0)["met"] is False
-        assert claim("a", 3)["met"] is None
+        assert claim("a", 1.0, at_most=1.0).met is True
+        assert claim("a", 1.1, at_most=1.0).met is False
+        assert claim("a", 1.0, at_least=1.0).met is True
+        assert claim("a", 0.9, at_least=1.0).met is False
+        assert claim("a", 3).met is None
 
     @pytest.mark.parametrize("limit", ["at_most", "at_least"])
     def test_no_number_meets_nothing(self, limit):
-        assert claim("a", math.nan, **{limit: 1.0})["met"] is False
+        assert claim("a", math.nan, **{limit: 1.0}).met is False
 
     def test_one_limit(self):
         with pytest.raises(ValueError, match="one limit"):
@@ -67,14 +83,22 @@ def test_run_writes_report_figure_page_and_index(toy, tmp_path):
     (tmp_path / "index.md").touch()
     options = Options(datasets.load("digits"), seed=7)
     report = running.run("toy", options, tmp_path)
-    assert json.loads((tmp_path / "toy.json").read_text()) == report
-    assert report["command"] == "ttfs experiment toy --dataset digits --seed 7"
-    assert {"seconds", "cpu_seconds", "device", "torch"} <= set(report)
+    written = json.loads((tmp_path / "toy.json").read_text())
+    assert written == report.as_dict()
+    assert list(written) == [
+        "experiment", "title", "dataset", "seed", "command", "device", "torch", "seconds",
+        "cpu_seconds", "claims", "runs",
+    ]
+    assert written["claims"] == [
+        {"claim": "small", "measured": 0.5, "met": True, "at_most": 1},
+        {"claim": "seen", "measured": 450, "met": None},
+    ]
+    assert report.command == "ttfs experiment toy --dataset digits --seed 7"
     with Image.open(tmp_path / "toy.png") as picture:
         assert picture.size == (40, 30) and picture.mode == "P"
     page = (tmp_path / "toy.md").read_text()
     assert page.startswith("# Toys behave\n")
-    assert "Seen with seed 7." in page and report["command"] in page and "| small | 0.5 |" in page
+    assert "Seen with seed 7." in page and report.command in page and "| small | 0.5 |" in page
     index = (tmp_path / "index.md").read_text()
     assert "[toy](toy.md)" in index and "all 1 hold" in index
 

@@ -41,13 +41,13 @@ def test_thousand_steps_of_relu_and_b1_are_one_trajectory(images, optimiser):
     labels = torch.from_numpy(images.y_train[:64])
     data = itertools.cycle(zip(values.split(16), labels.split(16), strict=True))
     found = trajectory.compare(relu, layers, data, trajectory.OPTIMISERS[optimiser], 1000)
-    assert len(found["b1"]) == 1000 // trajectory.EVERY
-    assert max(found["b1"]) <= 1e-10
-    assert found["moved"] > 0.1
-    assert found["alpha"][-1] > 1e-2
-    assert found["early"] == 0
-    assert np.allclose(found["loss"]["b1"], found["loss"]["relu"], rtol=1e-9)
-    assert found["loss"]["relu"][-1] < 0.5 * found["loss"]["relu"][0]
+    assert len(found.b1) == 1000 // trajectory.EVERY
+    assert max(found.b1) <= 1e-10
+    assert found.moved > 0.1
+    assert found.alpha[-1] > 1e-2
+    assert found.early == 0
+    assert np.allclose(found.loss["b1"], found.loss["relu"], rtol=1e-9)
+    assert found.loss["relu"][-1] < 0.5 * found.loss["relu"][0]
 
 
 def small(monkeypatch):
@@ -65,14 +65,15 @@ def test_runs_to_its_page(name, images, tmp_path, monkeypatch):
     steps = []
     options = Options(images, progress=lambda done, total: steps.append((done, total)))
     report = running.run(name, options, tmp_path)
-    assert json.loads((tmp_path / f"{name}.json").read_text()) == report
+    assert json.loads((tmp_path / f"{name}.json").read_text()) == report.as_dict()
     assert (tmp_path / f"{name}.png").stat().st_size > 5000
     page = (tmp_path / f"{name}.md").read_text()
     assert "patterns" in page and "{" not in page
     assert steps == sorted(steps) and steps[-1][0] == steps[-1][1]
     # What needs no size holds at this one too.
-    exact = [entry for entry in report["claims"] if entry.get("at_most", 1) < 1e-8]
-    assert exact and all(entry["met"] for entry in exact)
+    exact = [entry for entry in report.found.claims
+             if entry.at_most is not None and entry.at_most < 1e-8]
+    assert exact and all(entry.met for entry in exact)
 
 
 def test_naive_slopes_explode_and_the_cures_do_not(images):
@@ -110,8 +111,7 @@ class TestRuns:
         entry = equivalence.open_run(folder, Options(digits))
         assert entry[3] is digits
         found = equivalence.compare_run(*entry[1:], "cpu")
-        assert found["images"] == 450 and found["changed"] == 0 and found["logits"] < 1e-13
-        assert found["dataset"] == "digits"
+        assert found.images == 450 and found.changed == 0 and found.logits < 1e-13
 
     def test_a_run_brings_its_own_dataset(self, folder, images):
         assert equivalence.open_run(folder, Options(images))[3].name == "digits"
