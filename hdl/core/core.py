@@ -56,14 +56,14 @@ class Core(wiring.Component):
     soon as there is something final in that map. The output layer does not fire; its potentials are
     the logits.
 
-    Latency: a layer that takes R updates for its events (``LayerPlan.roofline``) and has W membrane
+    Latency: a layer that takes R updates for its events (``Placement.roofline``) and has W membrane
     words takes about ``R + W`` cycles, and a few a row; ``docs/core.md`` has the details.
 
     Parameters
     ----------
     config : :class:`hdl.CoreConfig`
         Sizes. The same core runs every network that fits them.
-    program : :class:`hdl.compiler.Program` or None
+    program : :class:`hdl.compiler.program.Program` or None
         Initial contents of the memories; None leaves them empty, to be loaded.
     late_bits : :class:`int`
         A layer that takes ``2 ** late_bits`` cycles is given up. For tests: the compiler takes care

@@ -43,12 +43,11 @@ class Datapath(abc.ABC):
     ``sequencer``
         Called with the sizes, a component with the ports of
         :class:`hdl.datapaths.sequencer.Sequencer`, whose stream ``i`` has the payload of the
-        queue's ``o``, and ``o`` that of ``lanes.update_shape``. Without ``rows`` no row ever
+        queue's ``o``, and ``o`` that of ``lanes.update_shape``. Where no layer has rows, none ever
         begins at its port ``row``.
-    ``rows``
-        Layers have rows, windows and residuals; without, dense layers alone are run.
     ``shows_time``
-        The sequencer has a stream ``time`` of ticks, which the core shows at its port ``time``.
+        The sequencer has a stream ``time`` of ticks, which the core shows at its own port of that
+        name.
     ``summary``, ``multipliers``
         What a lane does, and what it multiplies with, in words for people.
     """
@@ -58,7 +57,6 @@ class Datapath(abc.ABC):
     multipliers: ClassVar[str] = "none"
     lanes: ClassVar[type[Lanes]]
     sequencer: ClassVar[type[wiring.Component]]
-    rows: ClassVar[bool] = True
     shows_time: ClassVar[bool] = False
     #: By the beginning of a device's name.
     devices: ClassVar[Mapping[str, DeviceNeeds]] = {}

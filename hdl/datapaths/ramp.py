@@ -97,7 +97,6 @@ class Ramp(Datapath):
     summary = "adds only, dense layers"
     lanes = RampLanes
     sequencer = RampSequencer
-    rows = False
     shows_time = True
     # Reached with one seed: 36.8 MHz. The ordering queue takes the block RAM that is left.
     devices = {"iCE40UP5K": DeviceNeeds(
