@@ -22,7 +22,7 @@ class CandidatePicker(wiring.Component):
     The word is kept here meanwhile: by how much each potential is above the threshold, because then
     one row of adders compares and keeps.
 
-    Throughput: a word with n candidates takes ``n + 2`` cycles. Latency: 2 cycles.
+    Throughput: a word with n candidates takes ``n + 2`` cycles. Latency: 3 cycles.
 
     Parameters
     ----------

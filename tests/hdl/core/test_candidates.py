@@ -76,7 +76,8 @@ def test_those_that_reach_the_threshold(bench, lanes, halves, pause, threshold):
     assert [item[:3] for item in found] == reference_pick(config, words, threshold, halves)
     assert left == [(int(n % PIXEL_WORDS == 2), int(n % 6 == 5)) for n in range(len(words))]
     if not pause and threshold == LOWEST:
-        # A word takes two cycles more than it has candidates.
+        # The first word came in cycle 1; a word takes two cycles more than it has candidates.
+        assert cycles[0] == 1 + 3
         assert cycles[-1] - cycles[0] == len(words) * (lanes + 2) - 3
 
 
