@@ -15,7 +15,6 @@ from amaranth.back import rtlil
 
 from ttfs_fpga.boards.bitstream import NO_COLLISIONS
 from ttfs_fpga.boards.families import ICE40
-from ttfs_fpga.boards.process import run_tool
 from ttfs_fpga.boards.toolchain import Toolchain, find_toolchain
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.core import Core
@@ -23,6 +22,7 @@ from ttfs_fpga.hdl.datapaths.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS
 from ttfs_fpga.hdl.emit import core_ports, plain_verilog, verilog_ports
 from ttfs_fpga.sim.emit import Sources, with_harness
 from ttfs_sw.common.errors import ToolError
+from ttfs_sw.common.process import run_tool
 
 __all__ = ["emit_cells", "emit_netlist"]
 

@@ -63,7 +63,7 @@ class Core(wiring.Component):
     ----------
     config : :class:`hdl.CoreConfig`
         Sizes. The same core runs every network that fits them.
-    program : :class:`hdl.compiler.Program` or None
+    program : :class:`hdl.compiler.program.Program` or None
         Initial contents of the memories; None leaves them empty, to be loaded.
     late_bits : :class:`int`
         A layer that takes ``2 ** late_bits`` cycles is given up. For tests: the compiler takes care
@@ -249,7 +249,7 @@ class Core(wiring.Component):
     def _update(self, m, parts):
         """Events, by the sequencer and the lanes, into the membrane memory."""
         controller, sequencer, arbiter = parts.controller, parts.sequencer, parts.arbiter
-        half, window = controller.accumulating, sequencer.window
+        half = controller.accumulating
         wiring.connect(m, sequencer.table, controller.descriptors)
         wiring.connect(m, sequencer.o, arbiter.updates)
         wiring.connect(m, arbiter.weights, parts.weights.read)
@@ -259,9 +259,6 @@ class Core(wiring.Component):
         connect_entry(m, self._entry(half.entry), sequencer.entry)
         m.d.comb += [
             sequencer.run.start.eq(half.start),
-            window.hold.eq(parts.sweep.ask | parts.sweep.rapid),
-            window.swept.eq(parts.sweep.left & controller.firing.same),
-            parts.sweep.quiet.eq(~window.pending),
             arbiter.busy.eq(controller.busy),
         ]
         if self._datapath.shows_time:
@@ -283,26 +280,16 @@ class Core(wiring.Component):
         wiring.connect(m, gate.o, parts.readout.i)
         wiring.connect(m, requantiser.o, parts.first_spike.i)
         wiring.connect(m, parts.first_spike.map, parts.map.update)
-        connect_entry(m, entry, requantiser.entry)
+        wiring.connect(m, parts.sequencer.window, sweep.window)
+        wiring.connect(m, sweep.membrane, arbiter.sweep)
+        connect_entry(m, entry, sweep.entry, requantiser.entry)
         m.d.comb += [
-            sweep.start.eq(half.start),
-            *(getattr(sweep, name).eq(entry[name]) for name in (
-                "membrane_base", "membrane_last", "sweep_last", "rows_last", "bias_base",
-                "last_word", "pitch", "pool_last", "across_last", "halves",
-                "destination_base", "destination_row", "spiking")),
-            sweep.threshold.eq(half.entry.fire_threshold.as_signed()),
-            sweep.ready.eq(~half.same | (sweep.row != parts.sequencer.window.completed)),
-            arbiter.sweep.valid.eq(sweep.ask),
-            arbiter.sweep.word.eq(sweep.word),
-            arbiter.sweep.bias.eq(sweep.bias),
-            arbiter.sweep.stall.eq(sweep.stall),
-            sweep.potentials.eq(arbiter.sweep.potentials),
-            sweep.coming.eq(arbiter.sweep.coming),
-            sweep.sweeping.eq(arbiter.sweep.sweeping),
+            sweep.run.start.eq(half.start),
+            sweep.accumulating.eq(half.same),
             gate.spiking.eq(half.entry.spiking),
             gate.settled.eq(half.settled),
             parts.first_spike.pooled.eq(sweep.pooled),
-            final_rows.sweeping.eq(sweep.busy),
+            final_rows.sweeping.eq(sweep.run.busy),
             final_rows.written.eq(sweep.written),
             final_rows.answered.eq(gate.answered),
         ]

@@ -43,11 +43,11 @@ class Datapath(abc.ABC):
     ``sequencer``
         Called with the sizes, a component with the ports of
         :class:`hdl.datapaths.sequencer.Sequencer`, whose stream ``i`` has the payload of the
-        queue's ``o``, and ``o`` that of ``lanes.update_shape``. Where no layer has rows, ports that
-        are there for rows stay at 0.
+        queue's ``o``, and ``o`` that of ``lanes.update_shape``. Where no layer has rows, none ever
+        begins at its port ``row``.
     ``shows_time``
-        The sequencer has ``time``, the ticks that have passed, which the core shows at its own port
-        of that name.
+        The sequencer has a stream ``time`` of ticks, which the core shows at its own port of that
+        name.
     ``summary``, ``multipliers``
         What a lane does, and what it multiplies with, in words for people.
     """

@@ -79,8 +79,9 @@ class Folder(Arithmetic):
     def steps(self) -> Iterator[tuple[Node, Map | Sums]]:
         """Take in one operation after another; give each with what its tensor is now.
 
-        After each step :attr:`layers` and the value compute what the program's tensor of that
-        name holds: :mod:`ttfs_sw.convert.proof` holds them against each other.
+        After each step :attr:`ttfs_sw.convert.values.Values.layers` and the value compute
+        what the program's tensor of that name holds: :mod:`ttfs_sw.convert.proof` holds them
+        against each other.
         """
         for node in self._program.nodes:
             reads = [item for item in node.arguments.values() if isinstance(item, Ref)]

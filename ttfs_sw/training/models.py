@@ -7,7 +7,7 @@ that its weights need no permutation.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -202,26 +202,27 @@ class QuantisedNetwork(nn.Module):
             source = scales[index], self._second_scale(index, scales)
             weight, bias = (value.cpu().double().numpy() for value in layer.integers(*source))
             unit = layer.unit(*source)
-            fields: dict[str, Any] = {
-                "plan": layer.plan,
-                "weight": quantise.stored(weight, layer.plan.form).astype("int8"),
-                "bias": bias.astype("int32"),
-                "weight_bits": layer.weight_bits,
-                # Of scales that differ between channels, their geometric mean.
-                "weight_scale": layer.weight_scale(*source).log().mean().exp().item()
-                if unit.ndim else layer.weight_scale(*source).item(),
-            }
-            if layer.plan.second_source is not None:
-                fields["residual_shift"] = layer.residual_shift.item()
-            scale = unit
+            scale, ticks, slopes = unit, 0, []
             if index < len(self.fires):
                 fire = self.fires[index]
                 slopes = [quantise.slope(ratio) for ratio in fire.ratio(unit).view(-1).tolist()]
-                multiplier, shift = zip(*slopes, strict=True)
-                scale = fire.log_scale.exp()
-                fields |= {"ticks": fire.ticks, "multiplier": multiplier, "shift": shift}
+                scale, ticks = fire.log_scale.exp(), fire.ticks
+            residual = layer.plan.second_source is not None
             scales.append(scale)
-            found.append(LayerIntegers(**fields, output_scale=scale.item()))
+            found.append(LayerIntegers(
+                plan=layer.plan,
+                weight=quantise.stored(weight, layer.plan.form).astype("int8"),
+                bias=bias.astype("int32"),
+                weight_bits=layer.weight_bits,
+                # Of scales that differ between channels, their geometric mean.
+                weight_scale=layer.weight_scale(*source).log().mean().exp().item()
+                if unit.ndim else layer.weight_scale(*source).item(),
+                output_scale=scale.item(),
+                ticks=ticks,
+                multiplier=tuple(multiplier for multiplier, _ in slopes),
+                shift=tuple(shift for _, shift in slopes),
+                residual_shift=int(layer.residual_shift) if residual else 0,
+            ))
         return found
 
 
