@@ -67,17 +67,8 @@ def _measure(
         # A residual's taps are as far apart as others, and each has a word for every channel.
         step = max(step, layer.out_shape[2])
     tap_words = 1 if layer.form.own_channel else window.pixel_words
-    weight_words, map_words = window.taps * tap_words * step, source.words
-    residual = None
-    if layer.second_source is not None:
-        residual = measure_residual(
-            layer, config, maps[layer.second_source], window.rows,
-            window.row_words // window.pixel_words,
-            (step * tap_words * len(window.column_axis.order), step))
-        weight_words += residual.weight_words
-        map_words += residual.map.words
     spots = _spots(layer, window.packed, own)
-    return Measure(
+    measured = Measure(
         name=layer.name,
         kind=layer.kind,
         flat=layer.form.flat,
@@ -96,8 +87,8 @@ def _measure(
         slopes=_slopes(layer, spots),
         source_ticks=(
             network.input_ticks if layer.source < 0 else network.layers[layer.source].ticks),
-        map_words=map_words,
-        weight_words=weight_words,
+        map_words=source.words,
+        weight_words=window.taps * tap_words * step,
         word_step=step,
         fire_threshold=_fire_threshold(layer, bounds[0], config),
         bounds=bounds,
@@ -106,9 +97,17 @@ def _measure(
         row_axis=window.row_axis,
         column_axis=window.column_axis,
         column_taps=window.column_taps,
-        residual=residual,
+        residual=None,
         datapath=config.datapath,
     )
+    if layer.second_source is None:
+        return measured
+    residual = measure_residual(
+        layer, config, maps[layer.second_source], window.rows,
+        window.row_words // window.pixel_words, (measured.weight_row_step, step))
+    return dataclasses.replace(
+        measured, residual=residual, weight_words=measured.weight_words + residual.weight_words,
+        map_words=measured.map_words + residual.map.words)
 
 
 def _window(layer: Layer, own: MapPlan | None, config: CoreConfig) -> _Window:

@@ -161,8 +161,8 @@ def _weights(layer: Layer, plan: Placement, config: CoreConfig) -> Iterator[tupl
         return enumerate(_parts(words, config), plan.weight_base * config.weight_parts)
     padded = np.zeros((count, plan.word_step, plan.pixel_words * lanes), np.int64)
     padded[:, :inputs, :outputs] = taps
-    words = padded.reshape(count, plan.word_step, plan.pixel_words, lanes).transpose(0, 2, 1, 3)
-    return enumerate(_parts(words, config), plan.weight_base * config.weight_parts)
+    pixels = padded.reshape(count, plan.word_step, plan.pixel_words, lanes).transpose(0, 2, 1, 3)
+    return enumerate(_parts(pixels, config), plan.weight_base * config.weight_parts)
 
 
 def _parts(words: np.ndarray, config: CoreConfig) -> list[int]:
