@@ -9,6 +9,7 @@ or a run that Ctrl-C stopped half-way starts from what is there.
 """
 
 import dataclasses
+import functools
 import gzip
 import hashlib
 import json
@@ -17,6 +18,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from amaranth.build.run import BuildPlan
 from amaranth.hdl import Elaboratable
@@ -24,6 +26,7 @@ from amaranth.hdl import Elaboratable
 from ttfs_fpga.boards import analysis, report
 from ttfs_fpga.boards.families import find_chip
 from ttfs_fpga.boards.registry import Board
+from ttfs_fpga.boards.reports import Clock, SlowestPath
 from ttfs_fpga.boards.toolchain import Toolchain, find_toolchain
 from ttfs_sw.common.cache import cache_folder, new_folder
 from ttfs_sw.common.process import run_tool
@@ -80,8 +83,8 @@ class Trial:
     """
 
     seed: int
-    fmax_mhz: dict[str, dict[str, float]]
-    slowest: dict[str, dict]
+    fmax_mhz: dict[str, Clock]
+    slowest: dict[str, SlowestPath]
     folder: Path
 
 
@@ -111,12 +114,12 @@ class Bitstream:
     """
 
     missed: str | None
-    fmax_mhz: dict[str, dict[str, float]]
-    slowest: dict[str, dict]
+    fmax_mhz: dict[str, Clock]
+    slowest: dict[str, SlowestPath]
     path: Path
     synthesis_log: Path
     route_log: Path
-    nextpnr: dict
+    nextpnr: dict[str, Any]
     seed: int
     trials: tuple[Trial, ...]
     steps: tuple[Step, ...]
@@ -165,7 +168,7 @@ def _run(
     """Run one command of the plan in ``folder``, where it writes its log to ``log_name``."""
     tool, *arguments = command
 
-    def each_line(line):
+    def each_line(line: str) -> None:
         if line.startswith("Preparing to run"):
             log.info("first run of %s on this machine: compiling it, about a minute", tool)
 
@@ -246,11 +249,11 @@ def make_bitstream(
     base = (cache or cache_folder(CACHE)) / f"{board.name}-{_key(plan, toolchain)}"
     product = f"top{board.bitstream_suffix}"
 
-    def synthesis(folder):
+    def synthesis(folder: Path) -> None:
         _write_plan(plan, folder)
         _run(toolchain, synthesise, folder, "top.rpt")
 
-    def routing(folder, seed):
+    def routing(folder: Path, seed: int) -> None:
         _write_plan(plan, folder)
         shutil.copy(base / "synthesis" / "top.json", folder)
         # A seed that misses the timing is a result too: the report tells, not the exit code.
@@ -261,14 +264,14 @@ def make_bitstream(
         with gzip.open(folder / "top.sdf.gz", "wb", compresslevel=6) as packed:
             packed.write((folder / "top.sdf").read_bytes())
 
-    def judging(folder, routed):
+    def judging(folder: Path, routed: Path) -> None:
         nextpnr = json.loads((routed / "top.report.json").read_text())
         slowest = analysis.analyse(
             routed / "top.sdf.gz", base / "synthesis" / "top.json", board.device, nextpnr)
         (folder / "slowest.json").write_text(json.dumps(slowest))
 
     steps.append(_step("synthesis", base / "synthesis", ("top.json", "top.rpt"), synthesis))
-    trials = []
+    trials: list[Trial] = []
     for seed in seeds:
         if progress is not None:
             progress(1 + len(trials), 1 + len(seeds))
@@ -278,14 +281,14 @@ def make_bitstream(
             f"place and route, seed {seed}",
             folder,
             (product, "top.report.json", "top.tim", "top.sdf.gz"),
-            lambda folder, seed=seed: routing(folder, seed),
+            functools.partial(routing, seed=seed),
         ))
         judged = base / f"paths-{seed}-{analysis.IDENTITY}"
         steps.append(_step(
             f"all paths, seed {seed}",
             judged,
             ("slowest.json",),
-            lambda new, routed=folder: judging(new, routed),
+            functools.partial(judging, routed=folder),
         ))
         slowest = json.loads((judged / "slowest.json").read_text())
         fmax_mhz = analysis.all_paths(

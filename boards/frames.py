@@ -42,9 +42,12 @@ class FrameReceiver(wiring.Component):
         Payload bytes, and ends of frames, two cycles after the byte from the line.
     """
 
-    i: In(stream.Signature(8, always_ready=True))
-    error: In(1)
-    o: Out(RequestPort())
+    def __init__(self):
+        super().__init__({
+            "i": In(stream.Signature(8, always_ready=True)),
+            "error": In(1),
+            "o": Out(RequestPort()),
+        })
 
     def elaborate(self, platform):
         m = Module()
@@ -105,8 +108,11 @@ class FrameSender(wiring.Component):
         Bytes for the line.
     """
 
-    i: In(stream.Signature(reply_shape()))
-    o: Out(stream.Signature(8))
+    def __init__(self):
+        super().__init__({
+            "i": In(stream.Signature(reply_shape())),
+            "o": Out(stream.Signature(8)),
+        })
 
     def elaborate(self, platform):
         m = Module()

@@ -1,6 +1,7 @@
 """The verbs that talk to a board: ``flash`` and ``infer``."""
 
 import contextlib
+import dataclasses
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,6 +96,7 @@ def flash(options: Namespace) -> Outcome:
 
     from ttfs_fpga.boards import program
     from ttfs_fpga.boards.build import make_image
+    from ttfs_fpga.boards.reports import FlashReport
 
     image = make_image(network, board)
     folder = options.build or options.network.parent / board.name
@@ -108,14 +110,12 @@ def flash(options: Namespace) -> Outcome:
             )
     # What is programmed is this network, whatever was built in the folder before.
     write_bytes(files["image"], image)
-    report = {
-        "board": board.name,
-        "network_sha256": network.sha256,
-        "dry_run": options.dry_run,
-        "commands": program.commands(board, **files),
-    }
-    if not options.dry_run:
-        report.update(program.flash(board, **files))
+    if options.dry_run:
+        done = FlashReport(board=board.name, commands=program.commands(board, **files))
+    else:
+        done = program.flash(board, **files)
+    report = dataclasses.replace(
+        done, network_sha256=network.sha256, dry_run=options.dry_run).as_dict()
     return Outcome(
         report, describe("flash", report), title=f"{options.network} for {board.name}"
     )
@@ -131,7 +131,9 @@ def infer(options: Namespace) -> Outcome:
     from ttfs_fpga.boards.build import make_image
     from ttfs_sw.link import inference
 
-    image = make_image(network, board)
+    # A real board that has its network already is only asked.
+    needed = options.load or options.port == SIMULATED
+    image = make_image(network, board) if needed else b""
     with _connected(options, board, image) as client:
         identity = client.identify()
         if identity.fingerprint != board.config.fingerprint:

@@ -79,8 +79,9 @@ class Folder(Arithmetic):
     def steps(self) -> Iterator[tuple[Node, Map | Sums]]:
         """Take in one operation after another; give each with what its tensor is now.
 
-        After each step :attr:`layers` and the value compute what the program's tensor of that
-        name holds: :mod:`ttfs_sw.convert.proof` holds them against each other.
+        After each step :attr:`ttfs_sw.convert.values.Values.layers` and the value compute
+        what the program's tensor of that name holds: :mod:`ttfs_sw.convert.proof` holds them
+        against each other.
         """
         for node in self._program.nodes:
             reads = [item for item in node.arguments.values() if isinstance(item, Ref)]
@@ -148,7 +149,7 @@ class Folder(Arithmetic):
                 f"{self._program.source} returns a tensor that {changed.where} has changed in "
                 "place since; use that operation without inplace=True or the _ of its name"
             )
-        if not isinstance(logits, Sums) or logits.plan.kind != "dense":
+        if not isinstance(logits, Sums) or not logits.plan.form.flat:
             raise InputError(
                 f"{self._program.source} must end with an nn.Linear whose values are the logits, "
                 "with no ReLU or pool after it"
