@@ -17,10 +17,13 @@ import traceback
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
 
-from ttfs_sw.cli import about, convert, demonstrate, device, experiment, hardware, learn, simulate
 from ttfs_sw.cli.options import Parser
 from ttfs_sw.cli.tables import Outcome, print_text, write_rows
+from ttfs_sw.cli.verbs import VERBS, describe
+from ttfs_sw.cli.versions import own_version, versions
 from ttfs_sw.common.errors import ToolError
 from ttfs_sw.common.files import output_folder, write_json
 from ttfs_sw.common.progress import Handler
@@ -54,8 +57,10 @@ def make_parser() -> Parser:
     verbs = parser.add_subparsers(
         title="verbs", dest="verb", metavar="VERB", parser_class=Parser, required=False
     )
-    for group in (demonstrate, learn, convert, simulate, hardware, device, experiment, about):
-        group.register(verbs)
+    for verb in VERBS.values():
+        verb.register(verbs)
+    # One verb, the page of a run, shows the tables of all the others.
+    parser.set_defaults(describe=describe)
     return parser
 
 
@@ -69,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             options = parser.parse_args(argv)
             verbose = bool(options.verbose)
             if options.version:
-                print_text([about.versions()])
+                print_text([versions()])
                 return 0
             if options.verb is None:
                 parser.error("no verb given")
@@ -105,15 +110,15 @@ def _run(options: Namespace) -> int:
     return 0
 
 
-def report_of(verb: str, outcome: Outcome) -> dict:
+def report_of(verb: str, outcome: Outcome) -> dict[str, Any]:
     """The report as it is written: what made it, then what it says."""
-    report = {"verb": verb, "version": about.own_version(), **outcome.report}
+    report = {"verb": verb, "version": own_version(), **outcome.report.as_dict()}
     if outcome.failure:
         report["failure"] = outcome.failure
     return report
 
 
-def _write_report(path: Path, report: dict) -> None:
+def _write_report(path: Path, report: dict[str, Any]) -> None:
     if path.exists() and not path.is_file():
         import json
 
@@ -180,7 +185,7 @@ def _logs(options: Namespace) -> Iterator[None]:
 def _terminable() -> Iterator[None]:
     """Let SIGTERM (a job's time limit, say) clean up as Ctrl-C does."""
 
-    def stop(number, frame):
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
         raise SystemExit(TERMINATED)
 
     if threading.current_thread() is not threading.main_thread():
