@@ -25,7 +25,7 @@ from ttfs_sw.cli.tables import Outcome, print_text, write_rows
 from ttfs_sw.cli.verbs import VERBS, describe
 from ttfs_sw.cli.versions import own_version, versions
 from ttfs_sw.common.errors import ToolError
-from ttfs_sw.common.files import output_folder, write_json
+from ttfs_sw.common.files import empty_folders_removed, output_folder, write_json
 from ttfs_sw.common.progress import Handler
 
 __all__ = ["make_parser", "main"]
@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if options.verb is None:
                 parser.error("no verb given")
             verb = f"ttfs {options.verb}"
-            with _logs(options):
+            with _logs(options), empty_folders_removed():
                 return _run(options)
     except SystemExit as stop:
         # argparse has said what was wrong, or a signal has stopped us.
@@ -94,7 +94,7 @@ def _run(options: Namespace) -> int:
     """Run the verb, then write and print what it found."""
     if options.json:
         # Before the work: nobody wants to hear after five minutes that the folder is read-only.
-        output_folder(options.json.parent)
+        output_folder(options.json.parent, "--json")
     outcome: Outcome | None = options.run(options)
     if outcome is None:
         # One of several processes that did this together; another one reports.
