@@ -66,7 +66,7 @@ def test_arrow_check_finds_what_it_looks_for():
     assert forbidden("boards.top", "from ttfs_sw.link.host import connect") == ["ttfs_sw.link.host"]
     source = "def f():\n    from ttfs_sw.training.train import train"
     assert forbidden("sim.cosim", source) == ["ttfs_sw.training.train"]
-    assert forbidden("ttfs_sw.cli.learn", source) == []
+    assert forbidden("ttfs_sw.cli.train", source) == []
     assert forbidden("ttfs_sw.golden.run", "import ttfs_fpga.hdl.core") == ["hdl.core"]
     assert forbidden("boards.top", "if TYPE_CHECKING:\n    import ttfs_fpga.sim") == ["sim"]
     with pytest.raises(AssertionError, match="installed as"):
