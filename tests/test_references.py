@@ -126,6 +126,20 @@ def test_a_dead_reference_is_found():
         assert len(unresolved(f"see {reference}", source)) == 1, reference
 
 
+def test_imports_of_the_change_log():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^  \| (`.+?) \| (`.+?) \|$", text, re.MULTILINE)
+    names = [[re.findall(r"`([\w.]+)`", cell) for cell in row] for row in rows]
+    assert len([row for row in names if row[1]]) >= 12
+    for was, now in names:
+        assert len(was) <= len(now) <= len(was) + 1 if was else not now
+        for name in now:
+            assert exists(name), name
+        # Nothing is left at the old names, but what has the same name still.
+        for name in set(was) - set(now):
+            assert not exists(name) or name.partition(".")[0] in ("hdl", "sim", "boards"), name
+
+
 def blocks(page: Path) -> list[str]:
     """The Python code of a page."""
     return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"),
