@@ -30,10 +30,10 @@ def measure(board: Board, seeds: range, exhaustive: bool) -> dict:
         board, BoardTop(board), seeds=seeds, exhaustive=exhaustive, toolchain=toolchain
     )
     slowest = [
-        min(trial.fmax_mhz.values(), key=lambda clock: clock["achieved"] / clock["constraint"])
+        min(trial.fmax_mhz.values(), key=lambda clock: clock.achieved / clock.constraint)
         for trial in made.trials
     ]
-    achieved = [clock["achieved"] for clock in slowest]
+    achieved = [clock.achieved for clock in slowest]
     return {
         "board": board.name,
         "device": board.device,
@@ -41,11 +41,11 @@ def measure(board: Board, seeds: range, exhaustive: bool) -> dict:
         "synth_opts": list(board.synth_opts),
         "nextpnr_opts": list(board.nextpnr_opts),
         "utilization": {
-            kind: cells
-            for kind, cells in report.utilization(made.nextpnr).items() if cells["used"]
+            kind: cells.as_dict()
+            for kind, cells in report.utilization(made.nextpnr).items() if cells.used
         },
         "clock_mhz": board.clock_mhz,
-        "fmax_mhz": made.fmax_mhz,
+        "fmax_mhz": {name: clock.as_dict() for name, clock in made.fmax_mhz.items()},
         "fmax_of_seeds_mhz": {
             "seeds": [trial.seed for trial in made.trials],
             "achieved": achieved,

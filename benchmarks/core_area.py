@@ -20,7 +20,6 @@ from amaranth.hdl import Signal, Value
 from ttfs_fpga.boards.bitstream import NO_COLLISIONS
 from ttfs_fpga.boards.configurations import CONFIGURATIONS
 from ttfs_fpga.boards.families import ICE40
-from ttfs_fpga.boards.process import run_tool
 from ttfs_fpga.boards.registry import find_board
 from ttfs_fpga.boards.toolchain import Toolchain, find_toolchain
 from ttfs_fpga.hdl.config import CoreConfig
@@ -28,6 +27,7 @@ from ttfs_fpga.hdl.core import Core
 from ttfs_fpga.hdl.datapaths.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS
 from ttfs_sw.common.errors import answered
 from ttfs_sw.common.files import write_json
+from ttfs_sw.common.process import run_tool
 
 _USED = re.compile(r"Info:\s+(\w+):\s+(\d+)/\s*(\d+)")
 

@@ -4,11 +4,14 @@ import gzip
 import hashlib
 import inspect
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ttfs_fpga.boards import cell_timing, families, report, sdf, timing
 from ttfs_fpga.boards.cell_timing import cell_parameters
 from ttfs_fpga.boards.families import device_timing, origin
+from ttfs_fpga.boards.reports import Clock, Frequency, SlowestPath
 from ttfs_fpga.boards.sdf import read_sdf
 from ttfs_fpga.boards.timing import Timing
 from ttfs_sw.common.errors import FailureError
@@ -45,7 +48,9 @@ def follow(delays: Path, netlist: Path, device: str) -> Timing:
     return Timing(routed, table, cell_parameters(netlist, types) if types else {})
 
 
-def analyse(delays: Path, netlist: Path, device: str, nextpnr: dict) -> dict[str, dict]:
+def analyse(
+    delays: Path, netlist: Path, device: str, nextpnr: dict[str, Any]
+) -> dict[str, SlowestPath]:
     """The slowest of all paths of each clock, in a form for a JSON file.
 
     Parameters
@@ -75,7 +80,8 @@ def analyse(delays: Path, netlist: Path, device: str, nextpnr: dict) -> dict[str
             net = path["from"].split()[-1]
             if net == path["to"].split()[-1] and net in nextpnr["fmax"]:
                 driver = followed.driver(path["path"][0]["from"]["cell"])
-                names[driver] = "sync" if len(named) == 1 else report.clock_name(net)
+                if driver is not None:
+                    names[driver] = "sync" if len(named) == 1 else report.clock_name(net)
     missing = set(named) - {names.get(driver) for driver in slowest}
     if missing:
         raise FailureError(
@@ -84,15 +90,15 @@ def analyse(delays: Path, netlist: Path, device: str, nextpnr: dict) -> dict[str
         names.get(driver, origin(driver)): {
             "mhz": round(1e6 / path.ps, 2) if path.ps else 0.0,
             "cells": path.cells(),
-            "hops": [[hop.kind, hop.ps, hop.pin] for hop in path.hops],
+            "hops": [(hop.kind, hop.ps, hop.pin) for hop in path.hops],
         }
         for driver, path in slowest.items()
     }
 
 
 def all_paths(
-    nextpnr: dict, analysed: dict[str, dict], clock_mhz: float
-) -> dict[str, dict[str, float]]:
+    nextpnr: dict[str, Any], analysed: Mapping[str, SlowestPath], clock_mhz: float
+) -> dict[str, Clock]:
     """Each clock as in :func:`boards.report.clocks`, judged by the slowest of all paths.
 
     ``nextpnr`` and ``all_paths`` are the two figures in MHz, ``achieved`` the lower one, and
@@ -101,17 +107,17 @@ def all_paths(
     named = report.clocks(nextpnr)
     found = {}
     for name, path in analysed.items():
-        clock = named.get(name, {"achieved": path["mhz"], "constraint": clock_mhz})
-        found[name] = {
-            "achieved": min(clock["achieved"], path["mhz"]),
-            "constraint": clock["constraint"],
-            "nextpnr": clock["achieved"] if name in named else None,
-            "all_paths": path["mhz"],
-        }
+        clock = named.get(name, Frequency(achieved=path["mhz"], constraint=clock_mhz))
+        found[name] = Clock(
+            achieved=min(clock.achieved, path["mhz"]),
+            constraint=clock.constraint,
+            nextpnr=clock.achieved if name in named else None,
+            all_paths=path["mhz"],
+        )
     return found
 
 
-def slowest_paths(analysed: dict[str, dict]) -> str:
+def slowest_paths(analysed: Mapping[str, SlowestPath]) -> str:
     """The slowest of all paths of each clock, a hop a line.
 
     A line has kind, delay and arrival time (ns), and the pin that is reached; a stage inside a DSP

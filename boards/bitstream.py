@@ -8,30 +8,30 @@ toolchain's identity, so nothing is computed twice: a second network on the same
 or a run that Ctrl-C stopped half-way starts from what is there.
 """
 
-import contextlib
 import dataclasses
+import functools
 import gzip
 import hashlib
 import json
 import logging
 import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
-import platformdirs
 from amaranth.build.run import BuildPlan
 from amaranth.hdl import Elaboratable
 
 from ttfs_fpga.boards import analysis, report
 from ttfs_fpga.boards.families import find_chip
-from ttfs_fpga.boards.process import run_tool
 from ttfs_fpga.boards.registry import Board
+from ttfs_fpga.boards.reports import Clock, SlowestPath
 from ttfs_fpga.boards.toolchain import Toolchain, find_toolchain
-from ttfs_sw.common.errors import InputError
+from ttfs_sw.common.cache import cache_folder, new_folder
+from ttfs_sw.common.process import run_tool
 
-__all__ = ["SEEDS", "Bitstream", "Step", "Trial", "cache_folder", "make_bitstream", "make_plan",
+__all__ = ["CACHE", "SEEDS", "Bitstream", "Step", "Trial", "make_bitstream", "make_plan",
            "seeds_of"]
 
 log = logging.getLogger(__name__)
@@ -49,6 +49,9 @@ IN_LUT_RAM = 'setattr -set ram_style "distributed" *{}/m:{}'
 
 #: Makes the multipliers of a part of the core of LUTs, where the device has too few of its own.
 IN_LUTS = "techmap *core.{}/t:$mul"
+
+#: Where finished steps are kept in the user's cache.
+CACHE = "bitstreams"
 
 #: Seeds of nextpnr that are tried, one after the other, until timing is met.
 SEEDS = (1, 2, 3, 4, 5, 6, 7, 8)
@@ -80,8 +83,8 @@ class Trial:
     """
 
     seed: int
-    fmax_mhz: dict[str, dict[str, float]]
-    slowest: dict[str, dict]
+    fmax_mhz: dict[str, Clock]
+    slowest: dict[str, SlowestPath]
     folder: Path
 
 
@@ -111,20 +114,15 @@ class Bitstream:
     """
 
     missed: str | None
-    fmax_mhz: dict[str, dict[str, float]]
-    slowest: dict[str, dict]
+    fmax_mhz: dict[str, Clock]
+    slowest: dict[str, SlowestPath]
     path: Path
     synthesis_log: Path
     route_log: Path
-    nextpnr: dict
+    nextpnr: dict[str, Any]
     seed: int
     trials: tuple[Trial, ...]
     steps: tuple[Step, ...]
-
-
-def cache_folder() -> Path:
-    """Where finished steps are kept: the user's cache folder, the same for all projects."""
-    return platformdirs.user_cache_path("ttfs-fpga") / "bitstreams"
 
 
 def seeds_of(board: Board) -> tuple[int, ...]:
@@ -164,34 +162,13 @@ def _key(plan: BuildPlan, toolchain: Toolchain) -> str:
     return digest.hexdigest()
 
 
-@contextlib.contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder that becomes ``folder`` when the block ends well, else vanishes."""
-    temporary = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        yield temporary
-        # Another build may have made the same folder meanwhile: what it holds is just as good.
-        if not folder.exists():
-            temporary.rename(folder)
-    except OSError as error:
-        raise InputError(
-            f"cannot write to the cache folder {folder.parent}: {error.strerror or error}; "
-            "make room or permit it there, or set XDG_CACHE_HOME to another folder"
-        ) from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-
 def _run(
     toolchain: Toolchain, command: list[str], folder: Path, log_name: str | None = None
 ) -> None:
     """Run one command of the plan in ``folder``, where it writes its log to ``log_name``."""
     tool, *arguments = command
 
-    def each_line(line):
+    def each_line(line: str) -> None:
         if line.startswith("Preparing to run"):
             log.info("first run of %s on this machine: compiling it, about a minute", tool)
 
@@ -212,7 +189,7 @@ def _step(
         return Step(name, json.loads(record.read_text())["seconds"], cached=True)
     log.info("%s", name)
     started = time.monotonic()
-    with _new_folder(folder) as temporary:
+    with new_folder(folder) as temporary:
         work(temporary)
         for path in temporary.iterdir():
             if path.name not in keep:
@@ -252,7 +229,7 @@ def make_bitstream(
     toolchain : :class:`boards.toolchain.Toolchain`, optional
         By default the one that :func:`boards.toolchain.find_toolchain` finds.
     cache : :class:`pathlib.Path`, optional
-        By default :func:`cache_folder`.
+        By default the folder :data:`CACHE` of the user's cache.
     progress : callable, optional
         Called as ``progress(done, total)`` after synthesis and after each seed.
 
@@ -269,14 +246,14 @@ def make_bitstream(
     plan = make_plan(board, top)
     steps = [Step("elaborate", round(time.monotonic() - started, 2), cached=False)]
     synthesise, place_and_route, pack = json.loads(plan.files["build_top.json"])["commands"]
-    base = (cache or cache_folder()) / f"{board.name}-{_key(plan, toolchain)}"
+    base = (cache or cache_folder(CACHE)) / f"{board.name}-{_key(plan, toolchain)}"
     product = f"top{board.bitstream_suffix}"
 
-    def synthesis(folder):
+    def synthesis(folder: Path) -> None:
         _write_plan(plan, folder)
         _run(toolchain, synthesise, folder, "top.rpt")
 
-    def routing(folder, seed):
+    def routing(folder: Path, seed: int) -> None:
         _write_plan(plan, folder)
         shutil.copy(base / "synthesis" / "top.json", folder)
         # A seed that misses the timing is a result too: the report tells, not the exit code.
@@ -287,14 +264,14 @@ def make_bitstream(
         with gzip.open(folder / "top.sdf.gz", "wb", compresslevel=6) as packed:
             packed.write((folder / "top.sdf").read_bytes())
 
-    def judging(folder, routed):
+    def judging(folder: Path, routed: Path) -> None:
         nextpnr = json.loads((routed / "top.report.json").read_text())
         slowest = analysis.analyse(
             routed / "top.sdf.gz", base / "synthesis" / "top.json", board.device, nextpnr)
         (folder / "slowest.json").write_text(json.dumps(slowest))
 
     steps.append(_step("synthesis", base / "synthesis", ("top.json", "top.rpt"), synthesis))
-    trials = []
+    trials: list[Trial] = []
     for seed in seeds:
         if progress is not None:
             progress(1 + len(trials), 1 + len(seeds))
@@ -304,14 +281,14 @@ def make_bitstream(
             f"place and route, seed {seed}",
             folder,
             (product, "top.report.json", "top.tim", "top.sdf.gz"),
-            lambda folder, seed=seed: routing(folder, seed),
+            functools.partial(routing, seed=seed),
         ))
         judged = base / f"paths-{seed}-{analysis.IDENTITY}"
         steps.append(_step(
             f"all paths, seed {seed}",
             judged,
             ("slowest.json",),
-            lambda new, routed=folder: judging(new, routed),
+            functools.partial(judging, routed=folder),
         ))
         slowest = json.loads((judged / "slowest.json").read_text())
         fmax_mhz = analysis.all_paths(

@@ -11,7 +11,9 @@ from pathlib import Path
 from ttfs_fpga.boards import analysis, report
 from ttfs_fpga.boards.bitstream import Bitstream, make_bitstream
 from ttfs_fpga.boards.image import serialise
+from ttfs_fpga.boards.recorder import RecordMap
 from ttfs_fpga.boards.registry import Board
+from ttfs_fpga.boards.reports import BuildReport, Latency, LatencyParts, Seed, StepReport
 from ttfs_fpga.boards.toolchain import Toolchain, find_toolchain
 from ttfs_fpga.hdl.compiler import DoesNotFit, compile_network
 from ttfs_sw.artifact.network import Network
@@ -21,7 +23,23 @@ from ttfs_sw.common.report import Spread
 from ttfs_sw.link.framing import FLAG, encode_frame
 from ttfs_sw.link.protocol import Result
 
-__all__ = ["build", "latency_parts_us", "latency_us", "make_image"]
+__all__ = ["MissedTiming", "build", "latency_parts_us", "latency_us", "make_image"]
+
+
+class MissedTiming(FailureError):
+    """No seed that was tried meets the timing; everything but the bitstream was written.
+
+    Parameters
+    ----------
+    message : :class:`str`
+        Which clock is too slow, and where its path is written.
+    report : :class:`boards.reports.BuildReport`
+        What :func:`build` would have returned.
+    """
+
+    def __init__(self, message: str, report: BuildReport):
+        super().__init__(message)
+        self.report = report
 
 
 def make_image(network: Network, board: Board) -> bytes:
@@ -42,17 +60,17 @@ def make_image(network: Network, board: Board) -> bytes:
     return image
 
 
-def latency_us(cycles: Spread | None, clock_mhz: float) -> dict[str, float] | None:
+def latency_us(cycles: Spread | None, clock_mhz: float) -> Latency | None:
     """Time from the complete image to the answer, from measured cycles; None where none are."""
     if cycles is None:
         return None
-    return {
-        "median": round(cycles.median / clock_mhz, 2), "max": round(cycles.max / clock_mhz, 2)}
+    return Latency(
+        median=round(cycles.median / clock_mhz, 2), max=round(cycles.max / clock_mhz, 2))
 
 
 def latency_parts_us(
     network: Network, board: Board, cycles: Spread | None
-) -> dict[str, float]:
+) -> LatencyParts:
     """What an image waits for, from the host's first bit to its last, in µs.
 
     ``core`` is the median of :func:`latency_us`. ``image_load`` is a cycle for each sample: that is
@@ -61,18 +79,15 @@ def latency_parts_us(
     line, so ``image_load`` is a part of ``link`` there. The next image is received while one is
     computed.
     """
-    # Logits have 16 bits, or 32 (boards.recorder).
-    logit_bytes = 2 if board.config.accumulator_bits <= 16 else 4
+    logit_bytes = RecordMap(board.config).logit_bytes
     request = bytes([FLAG]) + encode_frame(bytes(2 + network.inputs))
     reply = encode_frame(bytes(3 + network.classes * logit_bytes + Result.TRAILER.size))
-    parts = {
-        "image_load": network.inputs / board.clock_mhz,
-        "link": 1e6 * 10 * len(request + reply) / board.baud,
-    }
     core = latency_us(cycles, board.clock_mhz)
-    if core is not None:
-        parts = {"core": core["median"], **parts}
-    return {name: round(value, 2) for name, value in parts.items()}
+    return LatencyParts(
+        core=None if core is None else core.median,
+        image_load=round(network.inputs / board.clock_mhz, 2),
+        link=round(1e6 * 10 * len(request + reply) / board.baud, 2),
+    )
 
 
 def build(
@@ -86,7 +101,7 @@ def build(
     toolchain: Toolchain | None = None,
     cache: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> dict:
+) -> BuildReport:
     """Make everything that a board needs to run a network, in ``output_dir``.
 
     Parameters
@@ -104,9 +119,8 @@ def build(
 
     Returns
     -------
-    :class:`dict`
-        The report: ``board``, ``utilization``, ``fmax_mhz``, ``clock_mhz``, ``latency_us``,
-        ``files``, ``seconds``, and how they came about. The same is in ``build.json``.
+    :class:`boards.reports.BuildReport`
+        The same is in ``build.json``.
 
     Raises
     ------
@@ -114,9 +128,11 @@ def build(
         If the network does not fit the board, before any tool runs.
     :exc:`ttfs_sw.common.errors.ToolError`
         If a tool is missing.
+    :exc:`MissedTiming`
+        If no seed meets the timing. The report, the logs and the critical path are written all the
+        same, and the bitstream is not.
     :exc:`ttfs_sw.common.errors.FailureError`
-        If a tool fails, or no seed meets the timing. In the latter case the report, the logs and
-        the critical path are written all the same, and the bitstream is not.
+        If a tool fails.
     """
     # Imported here: an image alone needs no gateware.
     from ttfs_fpga.boards.top import BoardTop
@@ -141,36 +157,36 @@ def build(
     else:
         # One of an earlier build must not be taken for this one's.
         bitstream.unlink(missing_ok=True)
-    result = {
-        "board": board.name,
-        "device": board.device,
-        "utilization": report.utilization(made.nextpnr),
-        "fmax_mhz": made.fmax_mhz,
-        "slowest_path": {name: path["cells"] for name, path in made.slowest.items()},
-        "clock_mhz": board.clock_mhz,
-        "timing_met": made.missed is None,
-        "cycles": cycles and cycles.as_dict(),
-        "latency_us": latency_us(cycles, board.clock_mhz),
-        "latency_parts_us": latency_parts_us(network, board, cycles),
-        "network_sha256": network.sha256,
-        "image_bytes": len(image),
-        "core": board.config.as_dict(),
-        "seed": made.seed,
-        "seeds": [{"seed": trial.seed, "fmax_mhz": trial.fmax_mhz} for trial in made.trials],
-        "toolchain": toolchain.identity,
-        "steps": [
-            {"step": step.name, "seconds": step.seconds, "cached": step.cached}
+    result = BuildReport(
+        board=board.name,
+        device=board.device,
+        utilization=report.utilization(made.nextpnr),
+        fmax_mhz=made.fmax_mhz,
+        slowest_path={name: path["cells"] for name, path in made.slowest.items()},
+        clock_mhz=board.clock_mhz,
+        timing_met=made.missed is None,
+        cycles=cycles,
+        latency_us=latency_us(cycles, board.clock_mhz),
+        latency_parts_us=latency_parts_us(network, board, cycles),
+        network_sha256=network.sha256,
+        image_bytes=len(image),
+        core=board.config.as_dict(),
+        seed=made.seed,
+        seeds=[Seed(seed=trial.seed, fmax_mhz=trial.fmax_mhz) for trial in made.trials],
+        toolchain=toolchain.identity,
+        steps=[
+            StepReport(step=step.name, seconds=step.seconds, cached=step.cached)
             for step in made.steps
         ],
-        "files": files,
-        "seconds": round(time.monotonic() - started, 2),
-    }
-    write_json(output_dir / "build.json", result)
+        files=files,
+        seconds=round(time.monotonic() - started, 2),
+    )
+    write_json(output_dir / "build.json", result.as_dict())
     if made.missed is not None:
         tried = ", ".join(str(trial.seed) for trial in made.trials)
-        raise FailureError(
+        raise MissedTiming(
             f"{board.name} misses its timing with every seed tried ({tried}): {made.missed}; the "
-            f"critical path is in {files['critical_path']}"
+            f"critical path is in {files['critical_path']}", result,
         )
     return result
 

@@ -6,6 +6,7 @@ full each device gets.
 """
 
 import dataclasses
+from typing import Any
 
 from ttfs_fpga.boards.families import find_chip
 from ttfs_fpga.hdl.config import DATAPATHS, CoreConfig
@@ -42,7 +43,8 @@ class Configuration:
 
 
 def _configuration(
-    device: str, lanes: int, weight_bits: int, datapaths: tuple[str, ...] = ("mac",), **sizes
+    device: str, lanes: int, weight_bits: int, datapaths: tuple[str, ...] = ("mac",),
+    **sizes: Any,
 ) -> Configuration:
     chip = find_chip(device)
     if chip is None:
@@ -64,7 +66,7 @@ def _configuration(
 
 
 #: The four single-port RAMs of the UP5K are exactly the weight memory, 64 bits wide.
-_SPRAM = {
+_SPRAM: dict[str, Any] = {
     "weight_memory": "spram", "weight_words": 16384, "membrane_words": 256, "map_words": 512,
 }
 

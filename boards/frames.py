@@ -45,11 +45,14 @@ class FrameReceiver(wiring.Component):
         With ``end``: the frame was sound.
     """
 
-    i: In(stream.Signature(8, always_ready=True))
-    error: In(1)
-    o: Out(stream.Signature(8, always_ready=True))
-    end: Out(1)
-    good: Out(1)
+    def __init__(self):
+        super().__init__({
+            "i": In(stream.Signature(8, always_ready=True)),
+            "error": In(1),
+            "o": Out(stream.Signature(8, always_ready=True)),
+            "end": Out(1),
+            "good": Out(1),
+        })
 
     def elaborate(self, platform):
         m = Module()
@@ -110,8 +113,11 @@ class FrameSender(wiring.Component):
         Bytes for the line.
     """
 
-    i: In(stream.Signature(reply_shape()))
-    o: Out(stream.Signature(8))
+    def __init__(self):
+        super().__init__({
+            "i": In(stream.Signature(reply_shape())),
+            "o": Out(stream.Signature(8)),
+        })
 
     def elaborate(self, platform):
         m = Module()

@@ -58,10 +58,10 @@ def length_bits(config: CoreConfig) -> int:
 
 def serialise(program: Program) -> bytes:
     """The image of a compiled network."""
-    words = []
+    words: list[int] = []
     for memory, address, values in _sections(program.writes()):
-        header = {"address": address, "memory": memory.value, "more": len(values) - 1}
-        words += [section_shape().const(header).as_value().value, *values]
+        section = {"address": address, "memory": memory.value, "more": len(values) - 1}
+        words += [section_shape().const(section).as_value().value, *values]
     header = (MAGIC, FORMAT_VERSION, program.config.fingerprint, len(words), program.inputs - 1)
     content = _HEADER.pack(*header) + struct.pack(f"<{len(words)}I", *words)
     return content + struct.pack("<I", zlib.crc32(content))
@@ -70,16 +70,17 @@ def serialise(program: Program) -> bytes:
 def _sections(writes: Iterable[Write]) -> Iterator[tuple[Memory, int, list[int]]]:
     """Join writes to consecutive addresses of one memory, keeping their order."""
     longest = 1 << section_shape()["more"].width
-    memory, address, values = None, 0, []
-    for write in writes:
-        if values and write[:2] == (memory, address + len(values)) and len(values) < longest:
-            values.append(write[2])
-        else:
-            if values:
-                yield memory, address, values
-            memory, address, values = *write[:2], [write[2]]
-    if values:
-        yield memory, address, values
+    section: tuple[Memory, int, list[int]] | None = None
+    for memory, address, value in writes:
+        if section is not None:
+            last, first, values = section
+            if (memory, address) == (last, first + len(values)) and len(values) < longest:
+                values.append(value)
+                continue
+            yield section
+        section = memory, address, [value]
+    if section is not None:
+        yield section
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,9 +139,9 @@ class Image:
         if struct.unpack_from("<I", content, end)[0] != zlib.crc32(content[:end]):
             raise ImageError("the image's checksum is wrong: make it again with `ttfs image`")
         if table:
-            words = {address: value for memory, address, value in writes if memory == Memory.TABLE}
+            rows = {address: value for memory, address, value in writes if memory == Memory.TABLE}
             try:
-                check_table(words, config)
+                check_table(rows, config)
             except BadTable as error:
                 raise ImageError(f"the image is whole but makes no sense: {error}; make it again "
                                  "with `ttfs image`") from error

@@ -1,5 +1,6 @@
 """The host link: answers the requests of :mod:`ttfs_sw.link.requests`, one at a time."""
 
+import enum
 from collections.abc import Callable
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
@@ -10,7 +11,9 @@ from ttfs_fpga.boards.feeder import SampleFeeder
 from ttfs_fpga.boards.frames import reply_shape
 from ttfs_fpga.boards.recorder import Recorder, RecordMap, padded
 from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.core.guard import CoreError
 from ttfs_fpga.hdl.shapes import logit_shape, sample_shape, statistics_shape
+from ttfs_sw.link import protocol
 from ttfs_sw.link.protocol import (
     NAK,
     REPLY,
@@ -25,6 +28,26 @@ from ttfs_sw.link.protocol import (
 from ttfs_sw.link.requests import REQUESTS, Action, Body, Command, Need, Reply, Request
 
 __all__ = ["Link"]
+
+
+def check_same_errors(core: type[enum.Enum], host: type[enum.Enum]) -> None:
+    """Check that the core and hosts call errors by the same names and numbers.
+
+    The core's own (:class:`hdl.core.guard.CoreError`) are the source. A host must read them without
+    any hardware description installed, and hdl knows nothing of hosts, so neither can import the
+    other's; here both are known, and no board is made where they differ.
+
+    Raises
+    ------
+    :exc:`ImportError`
+        If they differ.
+    """
+    ours, theirs = ({error.name: error.value for error in errors} for errors in (core, host))
+    if ours != theirs:
+        raise ImportError(f"the core's errors are {ours}, and ttfs_sw.link.protocol has {theirs}")
+
+
+check_same_errors(CoreError, protocol.CoreError)
 
 #: Bodies that go to the core.
 _IMAGES = (Body.PIXELS, Body.EVENTS)

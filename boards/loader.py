@@ -1,7 +1,9 @@
 """The loader: from the bytes of a network image to writes to the core's load port."""
 
+from typing import TYPE_CHECKING
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import crc, data, enum, stream, wiring
+from amaranth.lib import crc, data, stream, wiring
 from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
 
@@ -9,6 +11,12 @@ from ttfs_fpga.boards.image import FORMAT_VERSION, MAGIC, length_bits, memory_de
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.shapes import Memory, load_shape
 from ttfs_sw.link.protocol import LoadState, Source
+
+if TYPE_CHECKING:
+    # Amaranth has no types; but its enumerations are Python's, with a shape besides.
+    import enum
+else:
+    from amaranth.lib import enum
 
 __all__ = ["ImageLoader"]
 
@@ -69,6 +77,7 @@ class ImageLoader(wiring.Component):
     def __init__(self, config: CoreConfig, inputs: int | None = None):
         self._config = config
         built_in = inputs is not None
+        last_input = 0 if inputs is None else inputs - 1
         super().__init__({
             "start": In(1),
             "source": In(Source),
@@ -78,7 +87,7 @@ class ImageLoader(wiring.Component):
             "active": Out(1),
             "state": Out(LoadState, init=LoadState.READY if built_in else LoadState.EMPTY),
             "loaded_from": Out(Source, init=Source.BUILT_IN if built_in else Source.NONE),
-            "last_input": Out(config.neuron_bits, init=inputs - 1 if built_in else 0),
+            "last_input": Out(config.neuron_bits, init=last_input),
         })
 
     def elaborate(self, platform):

@@ -6,10 +6,11 @@ import time
 from pathlib import Path
 
 from ttfs_fpga.boards.image import Image
-from ttfs_fpga.boards.process import run_tool
 from ttfs_fpga.boards.registry import Board, Programmer
+from ttfs_fpga.boards.reports import FlashReport
 from ttfs_fpga.boards.toolchain import INSTALL_SYSTEM, find_program
 from ttfs_sw.common.errors import InputError, ToolError
+from ttfs_sw.common.process import run_tool
 
 __all__ = ["INSTALL", "NAMES", "commands", "flash"]
 
@@ -61,16 +62,13 @@ def commands(
     return result
 
 
-def flash(board: Board, *, bitstream: Path | None = None, image: Path | None = None) -> dict:
+def flash(
+    board: Board, *, bitstream: Path | None = None, image: Path | None = None
+) -> FlashReport:
     """Write the given files to the flash of the board that is plugged in.
 
     The files are checked first: a bitstream of another family, or an image for another core, is
     refused before anything is erased.
-
-    Returns
-    -------
-    :class:`dict`
-        ``board``, ``commands`` and ``seconds``.
 
     Raises
     ------
@@ -103,11 +101,8 @@ def flash(board: Board, *, bitstream: Path | None = None, image: Path | None = N
             each_line=log.info,
             failed=f"`{shown}` failed: is the board plugged in, and may you use its USB device",
         )
-    return {
-        "board": board.name,
-        "commands": todo,
-        "seconds": round(time.monotonic() - started, 2),
-    }
+    return FlashReport(
+        board=board.name, commands=todo, seconds=round(time.monotonic() - started, 2))
 
 
 def _read(path: Path) -> bytes:

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 from collections.abc import Callable
+from typing import Any
 
 from amaranth.build import Platform
 
@@ -118,12 +119,12 @@ class Board:
             return self
         other = datapath_named(datapath)
         needs = other.needs(self.device)
+        changes: dict[str, Any] = {"datapath": datapath, **other.sizes(self.config)}
         return dataclasses.replace(
             self,
             name=f"{self.name}-{datapath}",
             seeds=(),
-            config=dataclasses.replace(
-                self.config, datapath=datapath, **other.sizes(self.config)),
+            config=dataclasses.replace(self.config, **changes),
             clock_hz=min(self.clock_hz, needs.most_hz or self.clock_hz),
             in_registers=(*self.in_registers, *needs.in_registers),
         )

@@ -1,8 +1,11 @@
 """Reading nextpnr's report: how full the device is, how fast each clock may be, what limits it."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from ttfs_fpga.boards.families import is_carry_pin, origin
+from ttfs_fpga.boards.reports import Clock, Frequency, SlowestPath, Utilization
 from ttfs_sw.common.errors import FailureError
 
 __all__ = ["clock_name", "clocks", "critical_path", "missed", "slack", "utilization"]
@@ -14,16 +17,18 @@ def clock_name(net: str) -> str:
     return found.group(1) if found else net.removeprefix("$glbnet$")
 
 
-def utilization(report: dict) -> dict[str, dict[str, int | float]]:
+def utilization(report: dict[str, Any]) -> dict[str, Utilization]:
     """What the design uses of each kind of cell that the device has."""
     return {
-        kind: {**count, "percent": round(100 * count["used"] / count["available"], 1)}
+        kind: Utilization(
+            available=count["available"], used=count["used"],
+            percent=round(100 * count["used"] / count["available"], 1))
         for kind, count in report["utilization"].items()
         if count["available"]
     }
 
 
-def clocks(report: dict) -> dict[str, dict[str, float]]:
+def clocks(report: dict[str, Any]) -> dict[str, Frequency]:
     """Achieved and demanded frequency of each clock, in MHz, by the clock's readable name.
 
     A design's only clock is that of its ``sync`` domain, under whichever of its aliases the tools
@@ -31,23 +36,21 @@ def clocks(report: dict) -> dict[str, dict[str, float]]:
     """
     only = len(report["fmax"]) == 1
     return {
-        "sync" if only else clock_name(net): {
-            "achieved": round(fmax["achieved"], 2),
-            "constraint": round(fmax["constraint"], 2),
-        }
+        "sync" if only else clock_name(net): Frequency(
+            achieved=round(fmax["achieved"], 2), constraint=round(fmax["constraint"], 2))
         for net, fmax in report["fmax"].items()
     }
 
 
-def slack(fmax_mhz: dict[str, dict[str, float]]) -> float:
+def slack(fmax_mhz: Mapping[str, Frequency]) -> float:
     """How much faster than demanded the worst clock is, as a ratio; below 1 timing is missed."""
-    return min(clock["achieved"] / clock["constraint"] for clock in fmax_mhz.values())
+    return min(clock.achieved / clock.constraint for clock in fmax_mhz.values())
 
 
 def missed(
-    fmax_mhz: dict[str, dict[str, float]],
+    fmax_mhz: Mapping[str, Frequency],
     clock_mhz: float,
-    slowest: dict[str, dict] | None = None,
+    slowest: Mapping[str, SlowestPath] | None = None,
 ) -> str | None:
     """Say which clock misses its frequency and by how much; None when all are met.
 
@@ -60,40 +63,40 @@ def missed(
         If no clock was constrained to ``clock_mhz``: then "met" would mean nothing.
     """
     # The tolerance is nextpnr's own rounding of periods to picoseconds.
-    if not any(clock["constraint"] >= 0.999 * clock_mhz for clock in fmax_mhz.values()):
+    if not any(clock.constraint >= 0.999 * clock_mhz for clock in fmax_mhz.values()):
         constrained = ", ".join(
-            f"{name} to {clock['constraint']:g} MHz" for name, clock in fmax_mhz.items()
+            f"{name} to {clock.constraint:g} MHz" for name, clock in fmax_mhz.items()
         )
         raise FailureError(
             f"no clock of the design was held to the board's {clock_mhz:g} MHz, only "
             f"{constrained or 'none at all'}: the board's top must constrain its clock"
         )
     name, clock = min(
-        fmax_mhz.items(), key=lambda item: item[1]["achieved"] / item[1]["constraint"]
+        fmax_mhz.items(), key=lambda item: item[1].achieved / item[1].constraint
     )
-    if clock["achieved"] >= clock["constraint"]:
+    if clock.achieved >= clock.constraint:
         return None
-    short = clock["constraint"] - clock["achieved"]
+    short = clock.constraint - clock.achieved
     said = (
-        f"clock {name} reaches {clock['achieved']:g} MHz of the {clock['constraint']:g} MHz asked "
+        f"clock {name} reaches {clock.achieved:g} MHz of the {clock.constraint:g} MHz asked "
         f"for, {short:.2f} MHz too slow"
     )
-    alone = clock.get("nextpnr")
-    if alone is not None and alone != clock["achieved"]:
+    alone = clock.nextpnr if isinstance(clock, Clock) else None
+    if alone is not None and alone != clock.achieved:
         said += f" (by the paths that nextpnr times, {alone:g} MHz)"
     if slowest and name in slowest:
         said += f", on the path {' > '.join(slowest[name]['cells'])}"
     return said
 
 
-def critical_path(report: dict) -> str:
+def critical_path(report: dict[str, Any]) -> str:
     """The slowest path between registers of one clock that nextpnr times, a hop a line.
 
     A line has kind, delay and arrival time (ns), what the hop reaches, and its place on the device.
     A carry chain is one line.
     """
 
-    def total(path):
+    def total(path: dict[str, Any]) -> float:
         return sum(hop["delay"] for hop in path["path"])
 
     paths = [path for path in report["critical_paths"] if path["from"] == path["to"]]

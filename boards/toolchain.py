@@ -168,10 +168,11 @@ def find_toolchain(family: Family, kinds: str | None = None) -> Toolchain:
     """
     missing = []
     for kind in wanted_kinds(kinds):
-        found = {name: find_tool(kind, name) for name in family.tools}
-        absent = [name for name, tool in found.items() if tool is None]
+        tools = {name: find_tool(kind, name) for name in family.tools}
+        found = tuple(tool for tool in tools.values() if tool is not None)
+        absent = [name for name, tool in tools.items() if tool is None]
         if not absent:
-            return Toolchain(kind, tuple(found.values()))
+            return Toolchain(kind, found)
         install = install_command(kind, absent)
         missing.append(f"the {kind} toolchain lacks {' and '.join(absent)}: {install}")
     raise ToolError("; or ".join(missing))

@@ -101,7 +101,8 @@ class BoardTop(Elaboratable):
             core_domain.rst.eq(core_reset),
         ]
 
-        m.submodules.loader = loader = ImageLoader(board.config, program and program.inputs)
+        m.submodules.loader = loader = ImageLoader(
+            board.config, None if program is None else program.inputs)
         m.submodules.link = link = Link(board.config, self._identity)
         m.submodules.core = DomainRenamer("core")(core)
         m.d.sync += core_reset.eq(link.core_reset)

@@ -7,12 +7,14 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from amaranth.back import verilog
 from amaranth.hdl import Elaboratable, Shape, Signal, ValueCastable
 from amaranth.lib import data
 from amaranth.lib.wiring import In
 
+from ttfs_fpga.boards.reports import VerilogReport
 from ttfs_fpga.hdl.compiler import compile_network, minimal_config
 from ttfs_fpga.hdl.compiler.program import Program
 from ttfs_fpga.hdl.config import CoreConfig
@@ -129,17 +131,17 @@ def plain_verilog(
     return lint + text
 
 
-def core_ports(core: Core) -> list[dict]:
+def core_ports(core: Core) -> list[dict[str, Any]]:
     """Every port of the Verilog module: name, direction, width and, of a payload, its fields.
 
     A field has its lowest bit's ``offset``, its ``width`` and whether it is ``signed``.
     """
-    ports = [
+    ports: list[dict[str, Any]] = [
         {"name": "clk", "direction": "input", "width": 1},
         {"name": "rst", "direction": "input", "width": 1},
     ]
     for name, is_input, signal, shape in _flat_ports(core):
-        port = {
+        port: dict[str, Any] = {
             "name": name, "direction": "input" if is_input else "output", "width": len(signal),
         }
         if isinstance(shape, data.StructLayout):
@@ -168,7 +170,7 @@ def write_verilog(
     *,
     output_dir: Path,
     **overrides: int | str,
-) -> dict:
+) -> VerilogReport:
     """Write a core as Verilog, and what its memories must hold to run a network.
 
     Parameters
@@ -182,12 +184,6 @@ def write_verilog(
         ``core.weights.hex``, which ``core.v`` reads, where the memories are initialised.
     overrides
         Fields of the configuration that the smallest core must have, such as ``lanes=8``.
-
-    Returns
-    -------
-    :class:`dict`
-        The report: ``files``, ``lanes``, ``widths``, ``config`` and, with a network,
-        ``memories`` and whether they are ``initialised`` in the Verilog.
 
     Raises
     ------
@@ -207,38 +203,34 @@ def write_verilog(
     elif config is None:
         raise InputError("name a network, or a board whose core is wanted")
     # Single-port RAM of an iCE40 UP5K wakes up undefined: such a core must be loaded.
-    initialised = program is not None and config.weight_memory != "spram"
+    initial = program if config.weight_memory != "spram" else None
     output_dir = output_folder(output_dir)
-    core = Core(config, program if initialised else None)
+    core = Core(config, initial)
     files = {"verilog": output_dir / "core.v", "ports": output_dir / "core.ports.json"}
     weights = None
     if program is not None:
         files |= _write_load(program, output_dir)
-    if initialised:
+    if initial is not None:
         files["initial_weights"] = output_dir / "core.weights.hex"
-        words = program.memory_words(Memory.WEIGHTS)
+        words = initial.memory_words(Memory.WEIGHTS)
         digits = (config.weight_width + 3) // 4
         write_text(files["initial_weights"], "".join(f"{word:0{digits}x}\n" for word in words))
         weights = files["initial_weights"].name, len(words)
     write_text(files["verilog"], core_verilog(core, weights))
     write_json(files["ports"], core_ports(core))
-    report = {
-        "files": {name: str(path) for name, path in files.items()},
-        "lanes": config.lanes,
-        "widths": {
+    return VerilogReport(
+        files={name: str(path) for name, path in files.items()},
+        lanes=config.lanes,
+        widths={
             "weight": config.weight_bits,
             "tick": config.tick_bits,
             "accumulator": config.accumulator_bits,
         },
-        "config": config.as_dict(),
-    }
-    if program is not None:
-        report |= {
-            "network_sha256": network.sha256,
-            "memories": program.report()["memories"],
-            "initialised": initialised,
-        }
-    return report
+        config=config.as_dict(),
+        network_sha256=None if network is None else network.sha256,
+        memories=None if program is None else program.report()["memories"],
+        initialised=None if program is None else initial is not None,
+    )
 
 
 def _write_load(program: Program, folder: Path) -> dict[str, Path]:

@@ -1,9 +1,17 @@
 """What travels on the core's streams, with widths taken from a :class:`hdl.CoreConfig`."""
 
+from typing import TYPE_CHECKING
+
 from amaranth.hdl import signed
-from amaranth.lib import data, enum
+from amaranth.lib import data
 
 from ttfs_fpga.hdl.config import CoreConfig
+
+if TYPE_CHECKING:
+    # Amaranth has no types; but its enumerations are Python's, with a shape besides.
+    import enum
+else:
+    from amaranth.lib import enum
 
 __all__ = ["Memory", "bias_shape", "candidate_shape", "code_operand_shape", "code_shape",
            "event_shape", "load_shape", "logit_shape", "membrane_write_shape", "ordered_shape",

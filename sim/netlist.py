@@ -16,7 +16,6 @@ from amaranth.hdl import Signal, ValueCastable
 
 from ttfs_fpga.boards.bitstream import NO_COLLISIONS
 from ttfs_fpga.boards.families import ICE40
-from ttfs_fpga.boards.process import run_tool
 from ttfs_fpga.boards.toolchain import Toolchain, find_toolchain
 from ttfs_fpga.boards.verilog import core_ports, plain_verilog
 from ttfs_fpga.hdl.config import CoreConfig
@@ -24,6 +23,7 @@ from ttfs_fpga.hdl.core import Core
 from ttfs_fpga.hdl.datapaths.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS
 from ttfs_fpga.sim.emit import Sources, with_harness
 from ttfs_sw.common.errors import ToolError
+from ttfs_sw.common.process import run_tool
 
 __all__ = ["emit_cells", "emit_netlist"]
 

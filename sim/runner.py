@@ -15,14 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cocotb_tools.config
-import platformdirs
 
 from ttfs_fpga.sim.emit import Sources
-from ttfs_fpga.sim.process import run_tool
 from ttfs_fpga.sim.simulators import Simulator
-from ttfs_sw.common.errors import InputError
+from ttfs_sw.common.cache import cache_folder, new_folder, unwritable
+from ttfs_sw.common.process import run_tool
 
-__all__ = ["TOP", "Build", "build", "cache_folder"]
+__all__ = ["CACHE", "TOP", "Build", "build"]
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +39,9 @@ _CPP_OPTIONS = ("OPT_FAST=-O1", "OPT_GLOBAL=-Os")
 #: Simulators kept in the cache, of less than a megabyte each; those that were not used for longest
 #: make room.
 _KEPT = 64
+
+#: Where compiled simulators are kept in the user's cache.
+CACHE = "simulators"
 
 #: The module at the top of every design.
 TOP = "harness"
@@ -67,11 +69,6 @@ class Build:
     cached: bool
 
 
-def cache_folder() -> Path:
-    """Where compiled simulators are kept: the user's cache folder, the same for all projects."""
-    return platformdirs.user_cache_path("ttfs-fpga") / "simulators"
-
-
 def build(
     sources: Sources, simulator: Simulator, *, traced: bool = False, cache: Path | None = None
 ) -> Build:
@@ -90,14 +87,14 @@ def build(
     traced : :class:`bool`
         It must be able to write waveforms, which makes Verilator's slower. Icarus always can.
     cache : :class:`pathlib.Path`, optional
-        By default :func:`cache_folder`.
+        By default the folder :data:`CACHE` of the user's cache.
 
     Raises
     ------
     :exc:`ttfs_sw.common.errors.ToolError`, :exc:`ttfs_sw.common.errors.FailureError`
         If the simulator's compiler does not start, or fails.
     """
-    cache = cache or cache_folder()
+    cache = cache or cache_folder(CACHE)
     folder = cache / f"{simulator.name}-{_key(sources, simulator, traced)}"
     program = folder / (TOP if simulator.name == "verilator" else "sim.vvp")
     record = folder / "build.json"
@@ -110,7 +107,7 @@ def build(
             pass
         log.info("compiling the simulator with %s", simulator.title)
         started = time.monotonic()
-        with _new_folder(folder) as temporary:
+        with new_folder(folder) as temporary:
             with tempfile.TemporaryDirectory(prefix="ttfs-build-") as name:
                 scratch = Path(name)
                 if simulator.name == "icarus":
@@ -145,10 +142,9 @@ def _compile_icarus(sources: Sources, simulator: Simulator, scratch: Path) -> Pa
     """Compile in ``scratch``; return what was made."""
     sources.write(scratch)
     run_tool(
-        f"iverilog ({simulator.title})",
         [simulator.programs["iverilog"], "-g2012", "-o", "sim.vvp", "-s", TOP,
          *sources.named(".v")],
-        folder=scratch, environment=os.environ, log=scratch / "build.log",
+        folder=scratch, failed=f"iverilog ({simulator.title}) failed",
     )
     return scratch / "sim.vvp"
 
@@ -164,8 +160,8 @@ def _compile_verilator(
 
     def run(program: str, *arguments: str) -> None:
         run_tool(
-            f"{program} ({simulator.title})", [simulator.programs[program], *arguments],
-            folder=scratch, environment=environment, log=scratch / "build.log",
+            [simulator.programs[program], *arguments], folder=scratch, environment=environment,
+            failed=f"{program} ({simulator.title}) failed",
         )
 
     run(
@@ -188,7 +184,7 @@ def _compile_verilator(
         f"PYTHON3={sys.executable}", "CFG_CXXFLAGS_PCH_I=-include", *_CPP_OPTIONS,
     )
     if not library.exists():
-        with _new_folder(library) as temporary:
+        with new_folder(library) as temporary:
             for compiled in made.glob("verilated*.o"):
                 shutil.copy(compiled, temporary)
     return made / TOP
@@ -202,7 +198,7 @@ def _locked(folder: Path) -> Iterator[None]:
         locks.mkdir(parents=True, exist_ok=True)
         file = (locks / folder.name).open("w")
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise unwritable(folder, error) from error
     with file:
         # Without fcntl, as on Windows, two builds may both do the work; the result is the same.
         with contextlib.suppress(ImportError):
@@ -210,29 +206,6 @@ def _locked(folder: Path) -> Iterator[None]:
 
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-@contextlib.contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder that becomes ``folder`` when the block ends well, else vanishes."""
-    temporary = None
-    try:
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        yield temporary
-        if not folder.exists():
-            temporary.rename(folder)
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _unwritable(folder: Path, error: OSError) -> InputError:
-    return InputError(
-        f"cannot write to the cache folder {folder.parent}: {error.strerror or error}; make room "
-        "or permit it there, or set XDG_CACHE_HOME to another folder"
-    )
 
 
 def _make_room(cache: Path) -> None:

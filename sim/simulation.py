@@ -11,9 +11,9 @@ from pathlib import Path
 import cocotb_tools.config
 import find_libpython
 
-from ttfs_fpga.sim.process import child, last_lines
 from ttfs_fpga.sim.runner import TOP, Build
 from ttfs_sw.common.errors import FailureError
+from ttfs_sw.common.process import child, last_lines
 
 __all__ = ["Simulation", "launch", "simulate"]
 

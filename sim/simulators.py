@@ -18,10 +18,10 @@ from pathlib import Path
 from ttfs_fpga.boards.toolchain import HANGS_SECONDS
 from ttfs_sw.common.errors import InputError, ToolError
 
-__all__ = ["INSTALL", "SIMULATORS", "Simulator", "find_simulator"]
+__all__ = ["INSTALL", "OLDEST", "SIMULATORS", "Simulator", "find_simulator"]
 
 #: Oldest versions that cocotb 2 works with.
-_OLDEST = {"verilator": (5, 36), "icarus": (10, 0)}
+OLDEST = {"verilator": (5, 36), "icarus": (10, 0)}
 
 #: What installs what a simulator needs.
 INSTALL = {
@@ -133,8 +133,8 @@ def _version(name: str, command: list[str]) -> str:
     if found is None:
         raise ToolError(f"{command[0]} does not tell its version: {INSTALL[name]}")
     version = tuple(int(part) for part in found.group().split("."))
-    if version < _OLDEST[name]:
-        oldest = "{}.{:03}".format(*_OLDEST[name]) if name == "verilator" else "10.0"
+    if version < OLDEST[name]:
+        oldest = "{}.{:03}".format(*OLDEST[name]) if name == "verilator" else "10.0"
         raise ToolError(
             f"{command[0]} is version {found.group()}, and cocotb needs {oldest} or newer: "
             f"{INSTALL[name]}"

@@ -21,6 +21,7 @@ from tests.support.routed import shell
 from ttfs_fpga.boards import analysis, bitstream, report
 from ttfs_fpga.boards.bitstream import SEEDS, make_bitstream, make_plan, seeds_of
 from ttfs_fpga.boards.registry import BOARDS
+from ttfs_fpga.boards.reports import Clock
 from ttfs_fpga.boards.toolchain import Tool, Toolchain, find_toolchain
 from ttfs_sw.common.errors import FailureError, InputError, ToolError
 
@@ -101,7 +102,7 @@ def make(tools, tmp_path):
 def test_first_seed_that_meets_the_timing_is_taken(make, tools):
     made = make(seeds=(1, 2, 3, 4))
     assert made.missed is None and made.seed == 3
-    assert [trial.fmax_mhz["sync"]["achieved"] for trial in made.trials] == [32, 34, 36]
+    assert [trial.fmax_mhz["sync"].achieved for trial in made.trials] == [32, 34, 36]
     assert made.path.read_text() == "netlist\n3\n"
     assert made.synthesis_log.read_text() == "synthesised\n"
     assert made.route_log.read_text() == "routed\n"
@@ -149,9 +150,9 @@ def test_the_slowest_of_all_paths_decides(make, tools):
     tools.set("nextpnr-ice40", body)
     made = make(seeds=(3, 4, 5, 6))
     assert made.missed is None and made.seed == 5
-    assert [trial.fmax_mhz["sync"]["all_paths"] for trial in made.trials] == [32, 34, 36]
+    assert [trial.fmax_mhz["sync"].all_paths for trial in made.trials] == [32, 34, 36]
     assert made.fmax_mhz == {
-        "sync": {"achieved": 36, "constraint": 36, "nextpnr": 40, "all_paths": 36}}
+        "sync": Clock(achieved=36, constraint=36, nextpnr=40, all_paths=36)}
     missed = make(seeds=(3, 4))
     assert missed.seed == 4 and missed.missed == (
         "clock sync reaches 34 MHz of the 36 MHz asked for, 2.00 MHz too slow (by the paths that "
@@ -302,7 +303,7 @@ def test_real_tools_tell_that_timing_is_missed(tmp_path):
     assert "carry" in report.critical_path(made.nextpnr)
     # Where there is nothing but logic cells, nextpnr times all there is, to the picosecond.
     figures = made.fmax_mhz["sync"]
-    assert figures["nextpnr"] == figures["all_paths"] == figures["achieved"]
+    assert figures.nextpnr == figures.all_paths == figures.achieved
 
 
 class ChainedProducts(Elaboratable):
@@ -350,12 +351,12 @@ def test_real_tools_do_not_time_dsp_blocks_and_we_do(registered, tmp_path):
         board, ChainedProducts(40e6, registered), seeds=(1,), toolchain=real_toolchain(board),
         cache=tmp_path)
     figures = made.fmax_mhz["sync"]
-    assert figures["nextpnr"] > 80
+    assert figures.nextpnr > 80
     if registered:
-        assert made.missed is None and figures["all_paths"] > 40
+        assert made.missed is None and figures.all_paths > 40
     else:
         # Some 10 ns in each block, besides three wires of 2 ns or more and the registers.
-        assert figures["achieved"] == figures["all_paths"] < 36
+        assert figures.achieved == figures.all_paths < 36
         assert "by the paths that nextpnr times" in made.missed
         assert "> first > second > " in made.missed
 

@@ -8,9 +8,16 @@ import numpy as np
 import pytest
 
 from tests.support.routed import shell
-from ttfs_fpga.boards.build import build, latency_parts_us, latency_us, make_image
+from ttfs_fpga.boards.build import (
+    MissedTiming,
+    build,
+    latency_parts_us,
+    latency_us,
+    make_image,
+)
 from ttfs_fpga.boards.image import Image
 from ttfs_fpga.boards.registry import BOARDS
+from ttfs_fpga.boards.reports import Clock, Latency, Utilization
 from ttfs_fpga.boards.toolchain import Tool, Toolchain, find_toolchain
 from ttfs_fpga.hdl.compiler import DoesNotFit, compile_network
 from ttfs_sw.artifact.network import dense_network
@@ -62,18 +69,18 @@ def options(tmp_path):
 def test_report_and_files(options):
     some = network()
     report = build(some, BOARD, cycles=CYCLES, **options)
-    assert report["board"] == "icebreaker"
-    assert report["utilization"] == {"LC": {"used": 1320, "available": 5280, "percent": 25.0}}
-    assert report["fmax_mhz"] == {
-        "sync": {"achieved": 36, "constraint": 36, "nextpnr": 36, "all_paths": 36}}
-    assert report["slowest_path"] == {"sync": ["toggle"]}
-    assert report["clock_mhz"] == 36.0 and report["timing_met"] is True
-    assert report["latency_us"] == {"median": 30.0, "max": 50.03}
-    assert [trial["seed"] for trial in report["seeds"]] == [1, 2, 3] and report["seed"] == 3
-    assert report["network_sha256"] == some.sha256
-    assert [step["step"] for step in report["steps"]][:2] == ["elaborate", "synthesis"]
-    assert report["seconds"] > 0
-    files = {name: Path(path) for name, path in report["files"].items()}
+    assert report.board == "icebreaker"
+    assert report.utilization == {"LC": Utilization(used=1320, available=5280, percent=25.0)}
+    assert report.fmax_mhz == {
+        "sync": Clock(achieved=36, constraint=36, nextpnr=36, all_paths=36)}
+    assert report.slowest_path == {"sync": ["toggle"]}
+    assert report.clock_mhz == 36.0 and report.timing_met is True
+    assert report.latency_us == Latency(median=30.0, max=50.03)
+    assert [trial.seed for trial in report.seeds] == [1, 2, 3] and report.seed == 3
+    assert report.network_sha256 == some.sha256
+    assert [step.step for step in report.steps][:2] == ["elaborate", "synthesis"]
+    assert report.seconds > 0
+    files = {name: Path(path) for name, path in report.files.items()}
     assert set(files) == {"bitstream", "image", "critical_path", "synthesis_log", "route_log"}
     assert files["bitstream"].name == "icebreaker.bin"
     assert files["bitstream"].read_text() == "bits\n"
@@ -89,7 +96,7 @@ def test_report_and_files(options):
         "of the paths that nextpnr times:",
         "no path between registers",
     ]
-    assert json.loads((options["output_dir"] / "build.json").read_text()) == report
+    assert json.loads((options["output_dir"] / "build.json").read_text()) == report.as_dict()
 
 
 def test_another_network_runs_on_the_same_bitstream(options, tmp_path):
@@ -98,13 +105,13 @@ def test_another_network_runs_on_the_same_bitstream(options, tmp_path):
     first = (options["output_dir"] / "network.img").read_bytes()
     report = build(network(hidden=30, seed=1), BOARD, **options)
     assert (tmp_path / "calls").read_text() == calls
-    assert all(step["cached"] for step in report["steps"][1:])
+    assert all(step.cached for step in report.steps[1:])
     assert (options["output_dir"] / "network.img").read_bytes() != first
-    assert report["latency_us"] is None
+    assert report.latency_us is None
 
 
 def test_missed_timing_keeps_the_report_and_no_bitstream(options):
-    with pytest.raises(FailureError) as failure:
+    with pytest.raises(MissedTiming) as failure:
         build(network(), BOARD, seeds=(2, 1), **options)
     assert failure.value.exit_code == 1
     assert "every seed tried (2, 1): clock sync reaches 35 MHz of the 36 MHz" in str(failure.value)
@@ -112,9 +119,10 @@ def test_missed_timing_keeps_the_report_and_no_bitstream(options):
     assert {path.name for path in out.iterdir()} == {
         "build.json", "critical_path.txt", "synthesis.log", "place_and_route.log",
     }
-    report = json.loads((out / "build.json").read_text())
-    assert report["timing_met"] is False and report["seed"] == 2
-    assert [trial["fmax_mhz"]["sync"]["achieved"] for trial in report["seeds"]] == [35, 34]
+    report = failure.value.report
+    assert json.loads((out / "build.json").read_text()) == report.as_dict()
+    assert report.timing_met is False and report.seed == 2
+    assert [trial.fmax_mhz["sync"].achieved for trial in report.seeds] == [35, 34]
 
 
 def test_a_bitstream_of_an_earlier_build_does_not_pass_for_one_that_missed(options):
@@ -158,22 +166,21 @@ def test_output_folder_that_cannot_be_written(options, tmp_path):
 
 def test_latency_follows_from_cycles_and_clock():
     assert latency_us(None, 36.0) is None
-    assert latency_us(Spread(min=0, median=1000, mean=1, max=1250), 50.0) == {
-        "median": 20.0, "max": 25.0,
-    }
+    assert latency_us(Spread(min=0, median=1000, mean=1, max=1250), 50.0) == Latency(
+        median=20.0, max=25.0)
 
 
 def test_latency_is_split_into_core_image_and_link():
     board = dataclasses.replace(BOARD, clock_hz=50_000_000, baud=1_000_000)
     some = network()
     parts = latency_parts_us(some, board, Spread(min=0, median=1000, mean=1, max=1250))
-    assert parts["core"] == 20.0
-    assert parts["image_load"] == round(some.inputs / 50, 2)
+    assert parts.core == 20.0
+    assert parts.image_load == round(some.inputs / 50, 2)
     # A command, a tag, the pixels, a CRC and two flags; three bytes, 16-bit logits and six bytes.
     bytes_sent = (2 + some.inputs + 2 + 2) + (3 + 2 * some.classes + 6 + 2 + 1)
     # Some bytes of a CRC are escaped.
-    assert 10 * bytes_sent <= parts["link"] <= 10 * (bytes_sent + 4)
-    assert "core" not in latency_parts_us(some, board, None)
+    assert 10 * bytes_sent <= parts.link <= 10 * (bytes_sent + 4)
+    assert "core" not in latency_parts_us(some, board, None).as_dict()
 
 
 @pytest.mark.synthesis
@@ -193,8 +200,8 @@ def test_board_builds_and_meets_its_clock(name, hidden, tmp_path):
     mnist = network(inputs=784, hidden=hidden)
     # The user's own cache: on a machine that has built the board already this takes seconds.
     report = build(mnist, board, output_dir=tmp_path, toolchain=toolchain)
-    assert report["timing_met"]
-    assert max(clock["constraint"] for clock in report["fmax_mhz"].values()) >= board.clock_mhz
-    assert all(cells["used"] <= cells["available"] for cells in report["utilization"].values())
+    assert report.timing_met
+    assert max(clock.constraint for clock in report.fmax_mhz.values()) >= board.clock_mhz
+    assert all(cells.used <= cells.available for cells in report.utilization.values())
     image = Image.parse((tmp_path / "network.img").read_bytes(), board.config)
     assert image.writes == tuple(compile_network(mnist, board.config).writes())

@@ -2,13 +2,17 @@
 """The link: every request, every refusal, and a good answer after whatever came before."""
 
 import dataclasses
+import enum
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.link_bench import CONFIG, INPUTS, Bench, request, result_of, status_of
+from ttfs_fpga.boards.link import check_same_errors
 from ttfs_fpga.boards.recorder import RecordMap
+from ttfs_fpga.hdl.core.guard import CoreError
+from ttfs_sw.link import protocol
 from ttfs_sw.link.protocol import (
     NAK,
     REPLY,
@@ -295,3 +299,13 @@ def test_status_report_is_as_documented():
     report = StatusReport(LoadState.BAD_SECTION, Source.LINK, 2, Status.TIMEOUT)
     assert report.pack() == b"\x27\xc2"
     assert StatusReport.unpack(report.pack()) == report
+
+
+def test_core_and_hosts_number_errors_alike():
+    check_same_errors(CoreError, protocol.CoreError)
+    names = [error.name for error in CoreError]
+    more = enum.IntEnum("more", [*names, "NEW"], start=0)
+    other = enum.IntEnum("other", [*names[:-1], "LATE"], start=0)
+    for errors in (more, other):
+        with pytest.raises(ImportError, match=r"the core's errors are .*CHECKSUM.*protocol has"):
+            check_same_errors(errors, protocol.CoreError)

@@ -92,8 +92,8 @@ def test_flash_runs_what_is_shown(install, files, tmp_path, board, tool):
     install(tool)
     both = files(board)
     report = flash(board, **both)
-    assert report["board"] == board.name and report["seconds"] >= 0
-    assert report["commands"] == commands(board, **both)
+    assert report.board == board.name and report.seconds >= 0
+    assert report.commands == commands(board, **both)
     assert (tmp_path / "calls").read_text().splitlines() == shown(board, both)
 
 

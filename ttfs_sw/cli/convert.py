@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ttfs_sw.cli.fits import refusals
-from ttfs_sw.cli.inputs import check_accuracy, config_file, find_board, open_dataset
+from ttfs_sw.cli.inputs import asked_board, check_accuracy, config_file, open_dataset
 from ttfs_sw.cli.options import add_accuracy, add_dataset, common, positive, setting
 from ttfs_sw.cli.rows import describe
 from ttfs_sw.cli.tables import Outcome
@@ -131,7 +131,7 @@ def convert(options: Namespace) -> Outcome:
 
     from ttfs_sw.training import config as configuration
 
-    board = find_board(options) if options.board else None
+    board = asked_board(options) if options.board else None
     overrides = {"dataset": options.dataset, "seed": options.seed, **_sizes(board),
                  **dict(options.set)}
     if options.config:

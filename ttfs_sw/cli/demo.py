@@ -124,7 +124,7 @@ def run(
             toolchain=toolchain, progress=progress,
         )
     with steps.step("board") as progress:
-        flash = Path(built["files"]["image"]).read_bytes()
+        flash = Path(built.files["image"]).read_bytes()
         with inference.switched_on(SimulatedBoard(board, flash, simulator=simulator)) as client:
             inferred = inference.infer(
                 client, network, data.x_test[:BOARD_IMAGES], data.y_test[:BOARD_IMAGES],
@@ -137,7 +137,7 @@ def run(
             draw_raster(folder / "raster.png", network, data, board, simulator),
             folder / "learning_curve.png",
         ]
-    told = compared.as_dict()
+    told, made = compared.as_dict(), built.as_dict()
     return {
         "preset": config.name,
         "dataset": data.name,
@@ -160,12 +160,12 @@ def run(
         "board_images": inferred.images,
         "board_mismatched_images": inferred.mismatched_images,
         **{
-            key: built[key]
+            key: made[key]
             for key in ("utilization", "fmax_mhz", "clock_mhz", "latency_us", "toolchain")
         },
         "network_sha256": network.sha256,
         "pictures": [str(picture) for picture in pictures],
-        "files": {"network": str(folder / "network.npz"), **built["files"]},
+        "files": {"network": str(folder / "network.npz"), **built.files},
         "steps": steps.seconds,
         "seconds": sum(steps.seconds.values()),
     }

@@ -3,7 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-from ttfs_sw.cli.inputs import find_board
+from ttfs_sw.cli.inputs import asked_board
 from ttfs_sw.cli.options import add_simulation, common
 from ttfs_sw.cli.rows import describe
 from ttfs_sw.cli.simulate import check_simulator, cores
@@ -36,7 +36,7 @@ def register(verbs) -> None:
 def demo(options: Namespace) -> Outcome:
     """``ttfs demo``."""
     check_simulator(options)
-    board = find_board(options)
+    board = asked_board(options)
     # Before anything heavy is imported: a folder that cannot be written is known at once.
     folder = output_folder(options.output or FOLDER)
 

@@ -1,12 +1,13 @@
 """The verbs that talk to a board: ``flash`` and ``infer``."""
 
 import contextlib
+import dataclasses
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ttfs_sw.cli.inputs import check_accuracy, find_board, open_network, open_test_images
+from ttfs_sw.cli.inputs import asked_board, check_accuracy, open_network, open_test_images
 from ttfs_sw.cli.options import (
     add_accuracy,
     add_board,
@@ -91,10 +92,11 @@ def register(verbs) -> None:
 def flash(options: Namespace) -> Outcome:
     """``ttfs flash``."""
     network = open_network(options)
-    board = find_board(options)
+    board = asked_board(options)
 
     from ttfs_fpga.boards import program
     from ttfs_fpga.boards.build import make_image
+    from ttfs_fpga.boards.reports import FlashReport
 
     image = make_image(network, board)
     folder = options.build or options.network.parent / board.name
@@ -108,14 +110,12 @@ def flash(options: Namespace) -> Outcome:
             )
     # What is programmed is this network, whatever was built in the folder before.
     write_bytes(files["image"], image)
-    report = {
-        "board": board.name,
-        "network_sha256": network.sha256,
-        "dry_run": options.dry_run,
-        "commands": program.commands(board, **files),
-    }
-    if not options.dry_run:
-        report.update(program.flash(board, **files))
+    if options.dry_run:
+        done = FlashReport(board=board.name, commands=program.commands(board, **files))
+    else:
+        done = program.flash(board, **files)
+    report = dataclasses.replace(
+        done, network_sha256=network.sha256, dry_run=options.dry_run).as_dict()
     return Outcome(
         report, describe("flash", report), title=f"{options.network} for {board.name}"
     )
@@ -125,13 +125,15 @@ def infer(options: Namespace) -> Outcome:
     """``ttfs infer``."""
     check_simulator(options)
     network = open_network(options)
-    board = find_board(options)
+    board = asked_board(options)
     dataset, pixels, labels = open_test_images(options, network)
 
     from ttfs_fpga.boards.build import make_image
     from ttfs_sw.link import inference
 
-    image = make_image(network, board)
+    # A real board that has its network already is only asked.
+    needed = options.load or options.port == SIMULATED
+    image = make_image(network, board) if needed else b""
     with _connected(options, board, image) as client:
         identity = client.identify()
         if identity.fingerprint != board.config.fingerprint:

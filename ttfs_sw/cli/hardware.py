@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ttfs_sw.cli.fits import require
-from ttfs_sw.cli.inputs import core_config, find_board, open_network
+from ttfs_sw.cli.inputs import asked_board, core_config, open_network
 from ttfs_sw.cli.options import (
     add_board,
     add_core,
@@ -21,7 +21,7 @@ from ttfs_sw.cli.options import (
 from ttfs_sw.cli.rows import describe
 from ttfs_sw.cli.simulate import check_simulator, measure_cycles
 from ttfs_sw.cli.tables import Outcome
-from ttfs_sw.common.errors import FailureError, InputError
+from ttfs_sw.common.errors import InputError
 from ttfs_sw.common.files import output_folder, write_bytes
 from ttfs_sw.common.progress import bar
 from ttfs_sw.common.report import Spread
@@ -102,8 +102,9 @@ def build(options: Namespace) -> Outcome:
     """``ttfs build``."""
     check_simulator(options)
     network = open_network(options)
-    board = find_board(options)
+    board = asked_board(options)
 
+    from ttfs_fpga.boards.build import MissedTiming
     from ttfs_fpga.boards.build import build as run
 
     # What does not fit is refused before anything is simulated or synthesised.
@@ -112,20 +113,19 @@ def build(options: Namespace) -> Outcome:
     cycles = read_cycles(options.cycles, network) if options.cycles else measure_cycles(
         options, network, board.config
     )
-    written = folder / "build.json"
-    written.unlink(missing_ok=True)
+    # If a tool fails, the report of an earlier build must not be taken for this one's.
+    (folder / "build.json").unlink(missing_ok=True)
     failure = None
     try:
         with bar("build", unit="step", quiet=options.quiet) as progress:
-            report = run(
+            found = run(
                 network, board, output_dir=folder, cycles=cycles, progress=progress,
                 seeds=None if options.seed is None else (options.seed,),
             )
-    except FailureError as error:
+    except MissedTiming as error:
         # A build that misses its timing has a report like any other, and says which path was slow.
-        if not written.is_file():
-            raise
-        report, failure = json.loads(written.read_text(encoding="utf-8")), str(error)
+        found, failure = error.report, str(error)
+    report = found.as_dict()
     return Outcome(
         report, describe("build", report), title=f"{options.network} for {board.name}",
         failure=failure, folder=folder,
@@ -160,26 +160,26 @@ def read_cycles(path: Path, network: "Network") -> Spread:
 def image(options: Namespace) -> Outcome:
     """``ttfs image``."""
     network = open_network(options)
-    board = find_board(options)
+    board = asked_board(options)
 
     import hashlib
 
     from ttfs_fpga.boards.build import make_image
+    from ttfs_fpga.boards.reports import ImageReport
 
     require(network, board)
     content = make_image(network, board)
     folder = output_folder(options.output or options.network.parent / board.name)
     write_bytes(folder / "network.img", content)
-    report = {
-        "board": board.name,
-        "network_sha256": network.sha256,
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "flash_offset": board.flash_offset,
-        "files": {"image": str(folder / "network.img")},
-    }
-    if options.map:
-        report |= _memory_map(network, board.config)
+    report = ImageReport(
+        board=board.name,
+        network_sha256=network.sha256,
+        bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        flash_offset=board.flash_offset,
+        files={"image": str(folder / "network.img")},
+        **(_memory_map(network, board.config) if options.map else {}),
+    ).as_dict()
     return Outcome(
         report, describe("image", report), title=f"{options.network} for {board.name}",
         folder=folder,
@@ -194,9 +194,10 @@ def verilog(options: Namespace) -> Outcome:
     from ttfs_fpga.boards.verilog import write_verilog
 
     folder = options.output or options.network.parent / "verilog"
-    report = write_verilog(network, config, output_dir=folder)
+    found = write_verilog(network, config, output_dir=folder)
     if options.map:
-        report |= _memory_map(network, config)
+        found = dataclasses.replace(found, **_memory_map(network, config))
+    report = found.as_dict()
     return Outcome(
         report, describe("verilog", report), title=f"{options.network}: a core of {config.lanes} "
         "lanes", folder=folder,

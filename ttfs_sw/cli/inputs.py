@@ -24,7 +24,7 @@ __all__ = [
     "check_accuracy",
     "config_file",
     "core_config",
-    "find_board",
+    "asked_board",
     "known_name",
     "open_dataset",
     "open_network",
@@ -129,7 +129,7 @@ def known_name(kind: str, name: str, known: Iterable[str]) -> str:
     raise InputError(f"unknown {kind} {name!r}; {hint}known: {', '.join(known)}")
 
 
-def find_board(options: Namespace) -> "Board":
+def asked_board(options: Namespace) -> "Board":
     """The board that ``--board`` names, with the core that ``--datapath`` asks for."""
     from ttfs_fpga.boards.registry import BOARDS
 
@@ -155,11 +155,11 @@ def core_config(options: Namespace, network: "Network") -> tuple[str, "CoreConfi
         If a board was asked for that does not take the network.
     """
     if options.board:
-        board = find_board(options)
+        board = asked_board(options)
         require(network, board)
         return board.name, board.config
     if options.default_board and options.lanes is None:
-        return board_or_made(network, find_board(options))
+        return board_or_made(network, asked_board(options))
 
     from ttfs_fpga.hdl.compiler import DoesNotFit, minimal_config
 

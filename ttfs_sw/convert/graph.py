@@ -149,7 +149,7 @@ class Folder(Arithmetic):
                 f"{self._program.source} returns a tensor that {changed.where} has changed in "
                 "place since; use that operation without inplace=True or the _ of its name"
             )
-        if not isinstance(logits, Sums) or logits.plan.kind != "dense":
+        if not isinstance(logits, Sums) or not logits.plan.form.flat:
             raise InputError(
                 f"{self._program.source} must end with an nn.Linear whose values are the logits, "
                 "with no ReLU or pool after it"

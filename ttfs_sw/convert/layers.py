@@ -11,7 +11,7 @@ import numpy as np
 
 from ttfs_sw.convert.operations import refuse
 from ttfs_sw.convert.program import Node, Program
-from ttfs_sw.training.topology import LayerPlan, Topology
+from ttfs_sw.training.topology import FORMS, LayerPlan, Topology
 
 __all__ = ["Folded", "Layers", "Map", "Sums"]
 
@@ -205,7 +205,7 @@ class Layers:
     def can_pool(self, values: Map) -> bool:
         """Whether the layer of a map can take a max-pool in: nobody has read it unpooled."""
         return (values.layer == self.last >= 0 and values.layer not in self._read
-                and self.plans[values.layer].kind in ("conv2d", "depthwise"))
+                and FORMS[self.plans[values.layer].kind].pools)
 
     def pool(self, values: Map, size: int) -> Map:
         """Pool the map of the last layer."""

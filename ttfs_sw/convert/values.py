@@ -143,7 +143,7 @@ class Values:
         scale, offset = (np.broadcast_to(part, count) for part in (scale, offset))
         if isinstance(value, Map):
             return value.affine(scale, offset)
-        if value.flat and value.plan.kind != "dense":
+        if value.flat and not value.plan.form.flat:
             # A map that was flattened before its ReLU: its weights are one set for all positions.
             scale, offset = (
                 self._of_channels(part, value.shape, node) for part in (scale, offset)

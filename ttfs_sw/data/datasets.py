@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ttfs_sw.common.cache import cache_folder
 from ttfs_sw.common.errors import InputError
 from ttfs_sw.data import download as dataset_download
 from ttfs_sw.data.files import read_arrays, read_cifar, read_idx
@@ -167,9 +168,7 @@ def _default_root() -> Path:
     root = os.environ.get("TTFS_DATA")
     if root:
         return Path(root)
-    import platformdirs
-
-    return platformdirs.user_cache_path("ttfs-fpga", appauthor=False) / "data"
+    return cache_folder("data")
 
 
 def _load_digits() -> Dataset:

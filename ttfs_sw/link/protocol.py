@@ -75,7 +75,10 @@ class Status(enum.IntEnum):
 
 
 class CoreError(enum.IntEnum):
-    """Why the core refuses its network or gave an image up: :class:`hdl.core.guard.CoreError`."""
+    """Why the core refuses its network or gave an image up; as the core numbers it.
+
+    :mod:`boards.link` is not imported where these differ from :class:`hdl.core.guard.CoreError`.
+    """
 
     NONE = 0
     #: The layer table is of another version.

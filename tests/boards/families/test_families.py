@@ -205,13 +205,13 @@ def test_a_build_for_a_made_up_family(paper, tools, tmp_path):
     )
     # As slow as the record says, not as nextpnr does.
     slowest = 1e6 / (1000 + 40 + 8000 + 60 + 700)
-    assert made["fmax_mhz"]["sync"] == {
+    assert made.fmax_mhz["sync"].as_dict() == {
         "achieved": round(slowest, 2), "constraint": 30, "nextpnr": 500,
         "all_paths": round(slowest, 2)}
-    assert made["slowest_path"] == {"sync": ["wing_CREASE", "nose", "wing_CREASE"]}
-    assert made["utilization"]["CREASE"]["percent"] == 12.5
-    assert made["toolchain"] == "system: yosys 1.0, nextpnr-paper 1.0, paperpack 1.0"
-    assert Path(made["files"]["bitstream"]).name == "paper-plane.fold"
+    assert made.slowest_path == {"sync": ["wing_CREASE", "nose", "wing_CREASE"]}
+    assert made.utilization["CREASE"].percent == 12.5
+    assert made.toolchain == "system: yosys 1.0, nextpnr-paper 1.0, paperpack 1.0"
+    assert Path(made.files["bitstream"]).name == "paper-plane.fold"
     options = (tmp_path / "out" / "place_and_route.log").read_text()
     assert options.startswith("--glue --a4 --seed 7")
     assert "wing_CREASE.D" in (tmp_path / "out" / "critical_path.txt").read_text()

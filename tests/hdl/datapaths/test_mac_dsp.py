@@ -10,12 +10,12 @@ from amaranth.back import rtlil
 from amaranth.hdl import Value
 
 from ttfs_fpga.boards.families import ICE40
-from ttfs_fpga.boards.process import run_tool
 from ttfs_fpga.boards.toolchain import find_program, find_toolchain
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.datapaths.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS, MacPair
 from ttfs_fpga.sim.netlist import _cell_models
 from ttfs_sw.common.errors import FailureError
+from ttfs_sw.common.process import run_tool
 
 #: A board's sizes, the widest and the narrowest.
 CONFIGS = {

@@ -10,10 +10,10 @@ from amaranth.back import rtlil
 from amaranth.hdl import Elaboratable, Module, Signal
 
 from ttfs_fpga.boards.families import ICE40
-from ttfs_fpga.boards.process import run_tool
 from ttfs_fpga.boards.toolchain import find_program, find_toolchain
 from ttfs_fpga.hdl.datapaths.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS
 from ttfs_fpga.sim.netlist import _cell_models
+from ttfs_sw.common.process import run_tool
 
 SCRIPT = f"""\
 read_rtlil product.il

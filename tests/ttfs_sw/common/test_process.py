@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from tests.support.patience import PATIENCE, until
-from ttfs_fpga.boards.process import LAST_LINES, run_tool
 from ttfs_sw.common.errors import FailureError, ToolError
+from ttfs_sw.common.process import LAST_LINES, run_tool
 
 
 def test_every_line_of_both_streams_is_passed_on(tmp_path):
@@ -59,7 +59,7 @@ def test_odd_bytes_do_no_harm():
 def test_interruption_ends_the_tool(tmp_path):
     mark = tmp_path / "pid"
     code = (
-        "from ttfs_fpga.boards.process import run_tool\n"
+        "from ttfs_sw.common.process import run_tool\n"
         f"run_tool(['sh', '-c', 'echo $$ > {mark}; exec sleep 77777'])\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) as parent:
