@@ -175,7 +175,7 @@ def test_readme_python_names_what_exists():
 
 #: The recipes: titles, and for each item the file and what is said of it.
 RECIPES = {
-    title: re.findall(r"^\d+\. `([\w./]+)`: ((?:.|\n(?!\n|\d))+)", text, re.MULTILINE)
+    title: re.findall(r"^\d+\. `([\w./-]+)`: ((?:.|\n(?!\n|\d))+)", text, re.MULTILINE)
     for title, text in re.findall(
         r"^### (.+)\n\n((?:.|\n(?!##))+)", CONTRIBUTING.partition("## Recipes")[2], re.MULTILINE)
 }

@@ -140,6 +140,13 @@ def test_a_commit_is_measured_from_the_history(structure, capsys):
     assert "no commit no-such-commit" in capsys.readouterr().err
 
 
+def test_recipes_are_short(figures):
+    assert figures["recipe_datapath"] <= 4
+    assert figures["recipe_command"] <= 3
+    assert figures["recipe_family"] <= 3
+    assert figures["recipe_kind"] <= 8
+
+
 def test_rooms_and_arrows(figures):
     assert figures["rooms"] <= 12
     assert figures["arrows"] <= 35
