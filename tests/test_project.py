@@ -132,6 +132,13 @@ def test_links_lead_somewhere(page):
         ), name
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_documented_scripts_exist(page):
+    text = page.read_text(encoding="utf-8")
+    run = re.findall(r"\b(?:python|pytest) [^`\n]*?((?:tests|benchmarks|examples)/[\w./]+)", text)
+    assert [name for name in run if not (ROOT / name).exists()] == []
+
+
 def test_index_has_every_page():
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     pages = {page.name for page in PAGES if page not in ROOT_PAGES} - {"index.md"}
@@ -309,6 +316,6 @@ def test_ci_runs_the_tests():
     assert script.stat().st_mode & 0o111
     assert "make test" in script.read_text(encoding="utf-8")
     workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
-    assert "run: .ci/run\n" in workflow and "ubuntu-latest" in workflow
+    assert "- run: .ci/run\n" in workflow and "ubuntu-latest" in workflow
     oldest = PROJECT["project"]["requires-python"].removeprefix(">=")
     assert f'python-version: "{oldest}"' in workflow
