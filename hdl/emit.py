@@ -132,7 +132,7 @@ def plain_verilog(
     return lint + text
 
 
-def core_ports(core: Core) -> list[dict]:
+def core_ports(core: Core) -> list[dict[str, Any]]:
     """Every port of the Verilog module: name, direction, width and, of a payload, its fields.
 
     A field has its lowest bit's ``offset``, its ``width`` and whether it is ``signed``.

@@ -72,7 +72,7 @@ def check_table(
     places = config.input_words * config.codes_per_word
     _demand(header.run_last <= header.last_input < places, "the layer table",
             f"says samples up to place {header.last_input} of an input map of {places}")
-    known = plans or [None] * header.layers
+    known: Sequence[Placement | None] = plans or [None] * header.layers
     _demand(len(known) == header.layers, "the layer table",
             f"has {header.layers} layers instead of {len(known)}")
     layers = [_Layer(table, config, index, header.layers, plan)
