@@ -15,7 +15,6 @@ import tempfile
 from pathlib import Path
 
 from amaranth.back import rtlil
-from amaranth.hdl import Signal, Value
 
 from ttfs_fpga.boards.bitstream import NO_COLLISIONS
 from ttfs_fpga.boards.configurations import CONFIGURATIONS
@@ -25,6 +24,7 @@ from ttfs_fpga.boards.toolchain import Toolchain, find_toolchain
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.core import Core
 from ttfs_fpga.hdl.datapaths.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS
+from ttfs_fpga.hdl.emit import verilog_ports
 from ttfs_sw.common.errors import answered
 from ttfs_sw.common.files import write_json
 from ttfs_sw.common.process import run_tool
@@ -36,11 +36,9 @@ def pack(config: CoreConfig, toolchain: Toolchain, folder: Path) -> dict[str, di
     """How many cells of each kind the core takes, and how many the device has."""
     board = find_board("icebreaker")
     core = Core(config)
-    members = [("__".join(path), Value.cast(value))
-               for path, _, value in core.signature.flatten(core)]
-    ports = [(name, value, None) for name, value in members if isinstance(value, Signal)]
     (folder / "core.il").write_text(rtlil.convert(
-        core, name="core", platform=board.platform_factory(), ports=ports, emit_src=False))
+        core, name="core", platform=board.platform_factory(), ports=verilog_ports(core),
+        emit_src=False))
     (folder / "core.ys").write_text("\n".join([
         "read_rtlil core.il",
         NO_COLLISIONS,

@@ -20,6 +20,7 @@ from table import put_table
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.sim import cosim
 from ttfs_fpga.sim.reports import Cosimulation
+from ttfs_sw.artifact.kinds import KINDS
 from ttfs_sw.artifact.network import Layer, Network, linear_codes
 from ttfs_sw.cli.tables import count
 from ttfs_sw.common.errors import FailureError, answered
@@ -56,12 +57,11 @@ def made(shape: tuple[int, int, int], specs: Sequence[tuple], rng: np.random.Gen
     for index, spec in enumerate([*specs, ("dense", 10, 1, 1, 1)]):
         kind, channels, kernel, stride, pool, *second = spec
         source, spiking = shapes[-1], index < len(specs)
-        if kind == "dense":
+        if KINDS[kind].flat:
             source = (1, 1, math.prod(source))
         out = tuple((size + 2 * (kernel // 2) - kernel) // stride + 1 for size in source[:2])
-        weight = rng.integers(-8, 8, {
-            "dense": (source[2], channels), "conv2d": (kernel, kernel, source[2], channels),
-            "depthwise": (kernel, kernel, channels, 1)}[kind])
+        weight = rng.integers(
+            -8, 8, KINDS[kind].weight_shape((kernel, kernel), source[2], channels))
         # The spread of a potential, were all inputs on half of the time.
         spread = math.sqrt(weight.size / channels) * 4.6 * T / 4
         fires = channels if spiking else 0

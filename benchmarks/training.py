@@ -52,7 +52,7 @@ def words_of_an_event(layer: Layer, lanes: int) -> np.ndarray:
     its map.
     """
     height, width, channels = layer.in_shape
-    if layer.kind == "dense":
+    if layer.form.flat:
         return np.full(channels, -(-layer.outputs // lanes))
     taps = []
     for axis, size in enumerate((height, width)):
@@ -62,7 +62,7 @@ def words_of_an_event(layer: Layer, lanes: int) -> np.ndarray:
             count[max(first, 0):first + layer.kernel[axis]] += 1
         taps.append(count)
     words = np.outer(*taps)
-    if layer.kind == "conv2d":
+    if not layer.form.own_channel:
         words = words * -(-layer.out_shape[2] // lanes)
     return np.maximum(np.repeat(words, channels), 1)
 

@@ -111,7 +111,7 @@ class CoreConfig:
         check("layers", 1, 63)
         check("table_words", 32, 1 << 14)
         check("samples", 1, 2)
-        if self.datapath not in DATAPATHS:
+        if not isinstance(self.datapath, str) or self.datapath not in DATAPATHS:
             raise ValueError(
                 f"datapath must be one of {', '.join(DATAPATHS)}, not {self.datapath!r}")
         if self.weight_memory not in ("block", "spram"):

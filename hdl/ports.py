@@ -6,7 +6,7 @@ names; here is what no stream can say: ports of memories, which answer a fixed n
 later, and what holds for as long as it is true.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from amaranth.hdl import Module, ShapeLike, signed
 from amaranth.lib import data, wiring
@@ -17,7 +17,7 @@ from ttfs_fpga.hdl.table import ACCUMULATE_FIELDS, FIRE_FIELDS, field_widths
 
 __all__ = ["AccumulatingPort", "AdderPort", "FetchPort", "FinalPort", "FiringPort",
            "ImageLayoutPort", "ImagePort", "LanesPort", "MapReadPort", "MapUpdatePort",
-           "MapWritePort", "MembranePort", "OperandPort", "PurgePort", "RowPort", "RunPort",
+           "MapWritePort", "MembranePort", "OperandPort", "PurgePort", "RunPort",
            "SourceRowPort", "TableReadPort", "WeightReadPort", "WindowPort", "WipePort",
            "WritePort", "connect_entry", "entry_layout", "lanes_layout", "purge_words",
            "weights_layout"]
@@ -43,7 +43,7 @@ def entry_layout(config: CoreConfig, names: Iterable[str]) -> data.StructLayout:
     return data.StructLayout({name: widths[name] for name in names})
 
 
-def connect_entry(m: Module, entry: data.View, *consumers: data.View) -> None:
+def connect_entry(m: Module, entry: data.View | Mapping, *consumers: data.View) -> None:
     """Give consumers the fields that they read, of an entry that has more of them."""
     for consumer in consumers:
         m.d.comb += [consumer[name].eq(entry[name]) for name in consumer.shape().members]
@@ -340,17 +340,6 @@ class FinalPort(wiring.Signature):
 
     def __init__(self, config: CoreConfig):
         super().__init__({"limited": Out(1), "word": Out(config.map_address_bits + 1)})
-
-
-class RowPort(wiring.Signature):
-    """Has the map scanned that the entry describes: all of it, or a row with each ``scan``.
-
-    In a layer with a residual a row ``begins``, from the next cycle on of the ``second`` map or of
-    the first one; and it waits until nothing of another row is on its way, ``scanning``.
-    """
-
-    def __init__(self):
-        super().__init__({"scan": Out(1), "begins": In(1), "second": In(1), "scanning": In(1)})
 
 
 class FiringPort(wiring.Signature):

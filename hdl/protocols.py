@@ -9,7 +9,21 @@ from typing import Protocol
 
 import numpy as np
 
-__all__ = ["Layer", "Network"]
+__all__ = ["Kind", "Layer", "Network"]
+
+
+class Kind(Protocol):
+    """How a layer reads its source."""
+
+    @property
+    def flat(self) -> bool:
+        """As one row of neurons, in raster order; others have windows that slide over it."""
+        ...
+
+    @property
+    def own_channel(self) -> bool:
+        """Each channel reads the channel of the same number and no other."""
+        ...
 
 
 class Layer(Protocol):
@@ -19,6 +33,8 @@ class Layer(Protocol):
     def name(self) -> str: ...
     @property
     def kind(self) -> str: ...
+    @property
+    def form(self) -> Kind: ...
     @property
     def source(self) -> int: ...
     @property

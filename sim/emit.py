@@ -5,9 +5,9 @@ import functools
 import json
 from pathlib import Path
 
-from ttfs_fpga.boards.verilog import core_ports, core_verilog
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.core import Core
+from ttfs_fpga.hdl.emit import core_ports, core_verilog
 from ttfs_fpga.hdl.shapes import (
     load_shape,
     logit_shape,
@@ -54,7 +54,7 @@ def emit(config: CoreConfig) -> Sources:
 
     Raises
     ------
-    :exc:`ttfs_sw.common.errors.ToolError`
+    :exc:`hdl.emit.NoYosys`
         If there is no Yosys to write Verilog.
     """
     core = Core(config)

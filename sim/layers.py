@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ttfs_fpga.hdl.compiler.cycles import TERMS
-from ttfs_fpga.hdl.compiler.program import LayerPlan, Program
+from ttfs_fpga.hdl.compiler.placement import Placement
+from ttfs_fpga.hdl.compiler.program import Program
 from ttfs_fpga.sim.compare import Comparison
 from ttfs_fpga.sim.reports import LayerCycles, OverLimit, Spending
 from ttfs_sw.common.report import Spread
@@ -74,7 +75,7 @@ def layer_report(
 
 
 def _layer(
-    plan: LayerPlan, judged: np.ndarray, events: np.ndarray, taken: np.ndarray,
+    plan: Placement, judged: np.ndarray, events: np.ndarray, taken: np.ndarray,
     roofline: np.ndarray, terms: np.ndarray,
 ) -> LayerCycles:
     """Where the cycles of a layer went, and why some images took more than its target."""
@@ -102,7 +103,7 @@ def _layer(
     )
 
 
-def _reason(plan: LayerPlan, taken: np.ndarray, terms: np.ndarray) -> str:
+def _reason(plan: Placement, taken: np.ndarray, terms: np.ndarray) -> str:
     """The term that takes these images furthest beyond what their layer's target has for it."""
     spent = dict(zip(_NAMES, terms.mean(axis=0).tolist(), strict=True))
     # A layer is swept while it, or the next one, accumulates: that is what overlaps first.

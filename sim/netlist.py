@@ -12,15 +12,14 @@ import tempfile
 from pathlib import Path
 
 from amaranth.back import rtlil
-from amaranth.hdl import Signal, ValueCastable
 
 from ttfs_fpga.boards.bitstream import NO_COLLISIONS
 from ttfs_fpga.boards.families import ICE40
 from ttfs_fpga.boards.toolchain import Toolchain, find_toolchain
-from ttfs_fpga.boards.verilog import core_ports, plain_verilog
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.core import Core
 from ttfs_fpga.hdl.datapaths.mac_dsp import AFTER_SYNTHESIS, BEFORE_SYNTHESIS
+from ttfs_fpga.hdl.emit import core_ports, plain_verilog, verilog_ports
 from ttfs_fpga.sim.emit import Sources, with_harness
 from ttfs_sw.common.errors import ToolError
 from ttfs_sw.common.process import run_tool
@@ -63,7 +62,7 @@ def emit_netlist(config: CoreConfig) -> Sources:
     """
     toolchain = find_toolchain(ICE40)
     core = Core(config)
-    ports = _ports(core)
+    ports = verilog_ports(core)
     log.info("synthesising the core")
     with tempfile.TemporaryDirectory(prefix="ttfs-netlist-") as name:
         folder = Path(name)
@@ -91,20 +90,10 @@ def emit_cells(config: CoreConfig) -> Sources:
     if config.weight_memory == "spram":
         raise ValueError("cells in place of lanes need weight_memory = 'block'")
     core = Core(config)
-    verilog = plain_verilog(core, _ports(core), name="core", platform=_UP5K())
+    verilog = plain_verilog(core, verilog_ports(core), name="core", platform=_UP5K())
     # The name only keeps synthesis from touching the block.
     verilog = verilog.replace("TTFS_MAC16", "SB_MAC16")
     return _with_cells(config, core, verilog, find_toolchain(ICE40))
-
-
-def _ports(core: Core) -> list[tuple[str, Signal, None]]:
-    ports = []
-    for path, _, view in core.signature.flatten(core):
-        value = view.as_value() if isinstance(view, ValueCastable) else view
-        # What is constant, like ready of a stream that is always ready, is no port.
-        if isinstance(value, Signal):
-            ports.append(("__".join(map(str, path)), value, None))
-    return ports
 
 
 def _with_cells(config: CoreConfig, core: Core, verilog: str, toolchain: Toolchain) -> Sources:

@@ -9,7 +9,7 @@ from amaranth.lib import io
 from ttfs_fpga.boards.registry import Board
 from ttfs_fpga.boards.top import BoardTop
 from ttfs_fpga.boards.uart import baud_divisor
-from ttfs_fpga.boards.verilog import plain_verilog
+from ttfs_fpga.hdl.emit import plain_verilog
 from ttfs_fpga.hdl.shapes import load_shape
 from ttfs_fpga.sim.emit import Sources, sizes_header, source, verilator_control
 
@@ -82,7 +82,7 @@ def emit_board(board: Board) -> Sources:
     ------
     :exc:`ttfs_sw.common.errors.InputError`
         If the board makes no sense, as :class:`boards.top.BoardTop` has it.
-    :exc:`ttfs_sw.common.errors.ToolError`
+    :exc:`hdl.emit.NoYosys`
         If there is no Yosys to write Verilog.
     """
     top = BoardTop(board)

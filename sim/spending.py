@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from ttfs_fpga.hdl.compiler.cycles import TERMS, cycle_terms
-from ttfs_fpga.hdl.compiler.program import LayerPlan, Program
+from ttfs_fpga.hdl.compiler.placement import Placement
+from ttfs_fpga.hdl.compiler.program import Program
 from ttfs_sw import golden
 from ttfs_sw.artifact.network import Network
 from ttfs_sw.golden import Trace
@@ -22,7 +23,7 @@ def spending(network: Network, trace: Trace, program: Program) -> tuple[np.ndarr
     Returns
     -------
     roofline : :class:`numpy.ndarray`
-        int64 ``[images, layers]``: :meth:`hdl.compiler.program.LayerPlan.roofline`.
+        int64 ``[images, layers]``: :meth:`hdl.compiler.placement.Measure.roofline`.
     terms : :class:`numpy.ndarray`
         int64 ``[images, layers, terms]``: :func:`hdl.compiler.cycles.cycle_terms`.
     """
@@ -43,7 +44,7 @@ def spending(network: Network, trace: Trace, program: Program) -> tuple[np.ndarr
 
 
 def _candidates(
-    network: Network, index: int, plan: LayerPlan, maps: Mapping[int, np.ndarray]
+    network: Network, index: int, plan: Placement, maps: Mapping[int, np.ndarray]
 ) -> np.ndarray:
     """Neurons of a layer that the sweep passes on, for each image: before pooling."""
     layer = network.layers[index]

@@ -1,5 +1,6 @@
 """Dependencies between the four packages point one way, and the light ones stay light."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,17 @@ from benchmarks.house import (
 from benchmarks.house import imports as read_imports
 
 MODULES = modules()
+
+#: Inside ``hdl``. Its ground is the modules that stand in no folder; what a core and a network
+#: become outside stands above both.
+HDL_ARROWS: dict[str, set[str]] = {
+    "ground": set(),
+    "hdl.datapaths": {"ground"},
+    "hdl.core": {"ground", "hdl.datapaths"},
+    "hdl.compiler": {"ground", "hdl.datapaths"},
+    "hdl.emit": {"ground", "hdl.core", "hdl.compiler"},
+    "hdl": {"ground", "hdl.datapaths", "hdl.core", "hdl.compiler", "hdl.emit"},
+}
 
 
 def imports(source: str) -> list[str]:
@@ -62,6 +74,30 @@ def test_arrow_check_finds_what_it_looks_for():
         imports("import sim.cosim")
 
 
+def hdl_room(name: str) -> str:
+    """The room of a module of ``hdl``."""
+    if name in HDL_ARROWS:
+        return name
+    parent = name.rpartition(".")[0]
+    return "ground" if parent == "hdl" else parent
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.is_relative_to(ROOT / "hdl")],
+                         ids=lambda path: str(path.relative_to(ROOT)))
+def test_arrows_of_the_hardware(path):
+    own = hdl_room(dotted(path))
+    others = {hdl_room(name) for name in imports(path.read_text())}
+    assert others <= HDL_ARROWS[own] | {own}
+
+
+def test_no_arrow_of_the_hardware_leads_up():
+    above: set[str] = set()
+    for name, others in HDL_ARROWS.items():
+        assert others <= above, name
+        above.add(name)
+    assert hdl_room("hdl.core.core") == "hdl.core" and hdl_room("hdl.ports") == "ground"
+
+
 def test_every_room_has_its_arrows():
     assert {room(dotted(path)) for path in MODULES} == set(ARROWS)
 
@@ -81,6 +117,39 @@ def test_the_house_stays_small():
     assert circles(drawn()) == set()
 
 
+def test_the_picture_shows_the_arrows():
+    drawing = (ROOT / "docs" / "rooms.svg").read_text(encoding="utf-8")
+    shown = set(re.findall(r'id="([\w.]+)-to-([\w.]+)"', drawing))
+    allowed = {(name, room(other)) for name, others in ARROWS.items() for other in others}
+    allowed = {pair for pair in allowed if "ttfs_sw" not in pair}
+    assert shown <= allowed
+    # What is not drawn is a way down of several arrows.
+    ways = set(shown)
+    while more := {(a, d) for a, b in ways for c, d in shown if b == c} - ways:
+        ways |= more
+    assert allowed <= ways
+    for name in set(ARROWS) - {"ttfs_sw"}:
+        assert f">{name.replace('.', '/')}</text>" in drawing
+
+
+def test_the_table_for_people_is_this_one():
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    shown = {
+        name.replace("/", "."): set(filter(None, re.sub(r" \(.*?\)", "", others).split(", ")))
+        for name, others in re.findall(r"^\| `([\w/]+)` \| .+? \| (.*?) ?\|$", page, re.MULTILINE)
+        if name.replace("/", ".") in ARROWS
+    }
+    everything = {name.removeprefix("ttfs_sw.") for name in ARROWS} - {"ttfs_sw", "cli"}
+    assert shown == {
+        name: {"all of them"} if short == everything else short
+        for name, others in ARROWS.items() if name != "ttfs_sw"
+        for short in [{room(other).removeprefix("ttfs_sw.") for other in others}]
+    }
+    # Of the link only what both ends agree on.
+    agreed = {other for other in ARROWS["boards"] if other.startswith("ttfs_sw.link")}
+    assert agreed <= {"ttfs_sw.link.framing", "ttfs_sw.link.protocol", "ttfs_sw.link.requests"}
+
+
 def test_circles_and_floors_are_found():
     arrows = [("roof", "hall"), ("hall", "cellar"), ("roof", "cellar"), ("shed", "ground")]
     assert (circles(arrows), floors(arrows)) == (set(), 3)
@@ -92,7 +161,7 @@ def test_no_modules_import_each_other():
     # A package's own file gathers what its modules define; those name their neighbours themselves.
     assert circles(
         (dotted(path), other)
-        for path in MODULES if room(dotted(path)) != "hdl"
+        for path in MODULES
         for other in imports(path.read_text())
         if other not in (dotted(path), dotted(path).rpartition(".")[0])
     ) == set()

@@ -5,16 +5,12 @@ that the layer does as if nothing overlapped, so it holds whatever the image and
 as long as the sink takes every logit at once. ``docs/core.md`` says where each term comes from.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from ttfs_fpga.hdl.compiler.layout import MapPlan
+from ttfs_fpga.hdl.compiler.placement import Measure
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.datapaths import datapath_of
-
-if TYPE_CHECKING:
-    from ttfs_fpga.hdl.compiler.program import LayerPlan
 
 __all__ = ["TERMS", "cycle_terms", "most_cycles"]
 
@@ -42,14 +38,14 @@ START_CYCLES = 48
 
 
 def cycle_terms(
-    plan: "LayerPlan", config: CoreConfig, codes: np.ndarray, candidates: np.ndarray,
+    plan: Measure, config: CoreConfig, codes: np.ndarray, candidates: np.ndarray,
     second: np.ndarray | None = None,
 ) -> np.ndarray:
     """Cycles of a layer for each image by term, int64 ``[images, terms]``, as if none overlapped.
 
     Parameters
     ----------
-    plan : :class:`hdl.compiler.program.LayerPlan`
+    plan : :class:`hdl.compiler.placement.Measure`
         The layer.
     config : :class:`hdl.CoreConfig`
         The core that it was compiled for.
@@ -66,10 +62,11 @@ def cycle_terms(
     reached = _updates(plan)
     updates = taken @ reached + datapath.tick_updates(plan.source_ticks, plan.slope_words)
     short = taken @ (np.maximum(reached, 2) - reached)
-    scan = _silent_words(plan.source_map, codes, plan.kind == "dense") + datapath.queueing(codes)
+    scan = _silent_words(plan.source_map, codes, plan.flat) + datapath.queueing(codes)
     rows = ROW_CYCLES * len(plan.row_axis.taps)
     residual, added = plan.residual, 0
     if residual is not None:
+        assert second is not None
         taken = datapath.additions(second)
         # Updates of one word come every other cycle.
         updates = updates + taken @ residual.updates
@@ -87,7 +84,7 @@ def cycle_terms(
         [np.broadcast_to(terms[name], len(codes)) for name in TERMS], axis=1).astype(np.int64)
 
 
-def most_cycles(plan: "LayerPlan", config: CoreConfig) -> int:
+def most_cycles(plan: Measure, config: CoreConfig) -> int:
     """The limit of the worst image: every neuron is on in both maps, and all of the layer's fire.
 
     A spike that is left out saves two cycles at least, and costs two at most: one for the word that
@@ -102,29 +99,27 @@ def most_cycles(plan: "LayerPlan", config: CoreConfig) -> int:
     return int(cycle_terms(plan, config, all_on(inputs), candidates, second).sum())
 
 
-def _updates(plan: "LayerPlan") -> np.ndarray:
+def _updates(plan: Measure) -> np.ndarray:
     """Updates of an event of each neuron of the source; pixels that share a word share one."""
-    if plan.kind == "dense":
+    if plan.flat:
         return np.full(plan.inputs, plan.pixel_words)
     taps = np.outer(plan.row_axis.taps, plan.column_axis.taps)
-    words = 1 if plan.kind == "depthwise" else plan.pixel_words
-    return np.repeat(taps.reshape(-1) * words, plan.source_map.shape[2])
+    return np.repeat(taps.reshape(-1) * plan.tap_words, plan.source_map.shape[2])
 
 
-def _repeats(plan: "LayerPlan", config: CoreConfig, codes: np.ndarray) -> np.ndarray:
+def _repeats(plan: Measure, config: CoreConfig, codes: np.ndarray) -> np.ndarray:
     """Events of two updates or more that end in the word where the next one begins.
 
     They walk a single row of outputs, which has one word a pixel that they meet.
     """
-    depthwise = plan.kind == "depthwise"
     single = np.array(plan.row_axis.taps) == 1
-    if plan.kind == "dense" or not single.any() or (plan.pixel_words > 1 and not depthwise):
+    if plan.flat or not single.any() or plan.tap_words > 1:
         return np.zeros(len(codes), np.int64)
     rows, columns, channels = plan.source_map.shape
     row, column, channel = (each.reshape(-1) for each in np.indices((rows, columns, channels)))
     first, taps = (np.array(each)[column] for each in (
         plan.column_axis.first, plan.column_axis.taps))
-    own = channel // config.lanes if depthwise else 0
+    own = channel // config.lanes if plan.own_channel else 0
     begins = first * plan.pixel_words + own
     ends = begins + (taps - 1) * plan.pixel_words
     image, neuron = np.nonzero(codes)

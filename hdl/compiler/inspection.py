@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 
 from ttfs_fpga.hdl import signature
-from ttfs_fpga.hdl.compiler.program import LayerPlan
+from ttfs_fpga.hdl.compiler.placement import Placement
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.datapaths import datapath_of
 from ttfs_fpga.hdl.table import (
@@ -36,7 +36,7 @@ class BadTable(ValueError):
 
 
 def check_table(
-    table: Mapping[int, int], config: CoreConfig, plans: Sequence[LayerPlan] = ()
+    table: Mapping[int, int], config: CoreConfig, plans: Sequence[Placement] = ()
 ) -> None:
     """Follow a layer table as the core would, and refuse what it should not run.
 
@@ -46,7 +46,7 @@ def check_table(
         Its words; those not given are 0.
     config : :class:`hdl.CoreConfig`
         The core.
-    plans : sequence of :class:`hdl.compiler.program.LayerPlan`
+    plans : sequence of :class:`hdl.compiler.placement.Placement`
         What the layers are meant to be, if that is known: their names, and how many columns and
         channels of a map have neurons. Without, no more of them is assumed than there must be.
 
@@ -210,7 +210,7 @@ class _Layer:
         channels = (chunk_words - 1) * config.codes_per_word + 1
         if self.plan is not None:
             shape = (self.plan.residual.map if which else self.plan.source_map).shape
-            if self.plan.kind == "dense" and not which:
+            if self.plan.flat and not which:
                 shape = (1, 1, int(self.plan.source_map.places[-1]) + 1)
             self.demand(columns <= shape[1] <= columns + pixels - 1 and channels <= shape[2]
                         and rows in (0, shape[0]), f"reads a {what} of another shape than {shape}")

@@ -7,21 +7,28 @@ is the power. It walks taps as any event does, a rectangle of at most 7 x 7, and
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
-from ttfs_fpga.hdl.compiler.layout import Axis, MapPlan, axis_of
-from ttfs_fpga.hdl.compiler.program import LayerPlan, ResidualPlan
+from ttfs_fpga.hdl.compiler.layout import MapPlan, axis_of
+from ttfs_fpga.hdl.compiler.placement import Measure, ResidualMeasure
 from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.protocols import Layer
 from ttfs_fpga.hdl.table import MAX_KERNEL
 
-__all__ = ["identity", "interleaved", "largest_shift", "plan_residual", "reads"]
+__all__ = ["identity", "interleaved", "largest_shift", "maps_of", "measure_residual", "reads"]
 
 
-def reads(layer: Any) -> set[int]:
+def reads(layer: Layer) -> set[int]:
     """The maps that a layer reads: one, or with a residual two."""
-    return {layer.source} | ({layer.second_source} - {None})
+    return {layer.source} if layer.second_source is None else {layer.source, layer.second_source}
+
+
+def maps_of(measure: Measure) -> list[tuple[int, MapPlan]]:
+    """The same of a layer that is measured, with their layouts."""
+    first = (measure.source, measure.source_map)
+    second = measure.residual
+    return [first] if second is None else [first, (second.source, second.map)]
 
 
 def largest_shift(weight_bits: int) -> int:
@@ -29,52 +36,47 @@ def largest_shift(weight_bits: int) -> int:
     return (MAX_KERNEL**2 * ((1 << (weight_bits - 1)) - 1)).bit_length() - 1
 
 
-def plan_residual(
-    layer: Any, config: CoreConfig, second: MapPlan, base: int | None, weight_base: int,
-    rows: int, columns: int, steps: tuple[int, int],
-) -> ResidualPlan:
-    """Lay a layer's residual out.
+def measure_residual(
+    layer: Layer, config: CoreConfig, second: MapPlan, rows: int, columns: int,
+    steps: tuple[int, int],
+) -> ResidualMeasure:
+    """How large a layer's residual is.
 
     Parameters
     ----------
-    layer : ``ttfs_sw.artifact.network.Layer`` or alike
+    layer : :class:`hdl.protocols.Layer`
         The layer, with a second source.
     config : :class:`hdl.CoreConfig`
         Sizes of the core.
-    second : :class:`hdl.compiler.layout.MapPlan`, base : :class:`int` or None
-        Layout of the second map, and its first map word; None in the input map.
-    weight_base : :class:`int`
-        First free word of weights.
+    second : :class:`hdl.compiler.layout.MapPlan`
+        Layout of the second map.
     rows, columns : :class:`int`
         Outputs that are computed: what would fill no window of pooling is not.
     steps : tuple of :class:`int`
         Weight words from a row of taps to the next, and from a tap to the next, in this layer.
     """
+    assert layer.second_source is not None
     row_taps, column_taps, weights = _split(
         1 << layer.residual_shift, (1 << (config.weight_bits - 1)) - 1, steps)
-    row_axis = axis_of(layer.out_shape[0], rows, 1, 1, 0)
-    column_axis = axis_of(layer.out_shape[1], columns, 1, 1, 0)
-    return ResidualPlan(
+    return ResidualMeasure(
         source=layer.second_source,
-        base=base,
         map=second,
-        weight_base=weight_base,
         weight_words=max(weights) + layer.out_shape[2],
         weights=weights,
         row_taps=row_taps,
         column_taps=column_taps,
-        row_axis=row_axis,
-        column_axis=column_axis,
+        row_axis=axis_of(layer.out_shape[0], rows, 1, 1, 0),
+        column_axis=axis_of(layer.out_shape[1], columns, 1, 1, 0),
     )
 
 
-def interleaved(plan: LayerPlan) -> Iterator[tuple[bool, int, int]]:
+def interleaved(plan: Measure) -> Iterator[tuple[bool, int, int]]:
     """The rows of both maps in the order in which they are read: (second, row, completes).
 
     A row of outputs is complete when its row of the second map has been read: right behind the last
     row of the source that reaches it, so that no more rows are open than without a residual.
     """
-    axis: Axis = plan.row_axis
+    axis = plan.row_axis
     if plan.residual is None:
         yield from ((False, row, count) for row, count in enumerate(axis.completes))
         return
@@ -88,9 +90,8 @@ def interleaved(plan: LayerPlan) -> Iterator[tuple[bool, int, int]]:
     yield from ((True, row, 0) for row in range(added, len(plan.residual.row_axis.taps)))
 
 
-def identity(plan: LayerPlan, config: CoreConfig) -> np.ndarray:
-    """Weight words of the residual, ``[words, lanes]``: a channel's lane has the weight."""
-    residual = plan.residual
+def identity(residual: ResidualMeasure, config: CoreConfig) -> np.ndarray:
+    """Weight words of a residual, ``[words, lanes]``: a channel's lane has the weight."""
     words = np.zeros((residual.weight_words, config.lanes), np.int64)
     channels = np.arange(residual.map.shape[2])
     for offset, weight in residual.weights.items():
@@ -112,7 +113,8 @@ def _split(total: int, most: int, steps: tuple[int, int]) -> tuple[int, int, dic
             continue
         places = [row * steps[0] + column * steps[1]
                   for row in range(rows) for column in range(columns)]
-        weights, left = {}, total
+        weights: dict[int, int] = {}
+        left = total
         for place in sorted(set(places), key=places.count, reverse=True):
             weights[place] = min(most, left // places.count(place))
             left -= weights[place] * places.count(place)

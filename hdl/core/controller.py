@@ -12,7 +12,8 @@ from ttfs_fpga.hdl.ports import (
     AccumulatingPort,
     FiringPort,
     ImagePort,
-    RowPort,
+    RunPort,
+    SourceRowPort,
     TableReadPort,
     WritePort,
 )
@@ -57,8 +58,11 @@ class Controller(wiring.Component):
         The layer has taken too long: this component must be reset then.
     accumulating : Out(AccumulatingPort(config))
         The half of a layer that accumulates.
-    rows : Out(RowPort())
-        Rows of its map.
+    scan : Out(RunPort())
+        Has the map scanned that the entry describes: all of it, or row by row.
+    row : In(SourceRowPort(config))
+        In a layer with a residual, a row of either map, which is scanned when nothing of another
+        row is on its way any more.
     firing : Out(FiringPort(config))
         The half of a layer that fires.
     statistics : Out(stream.Signature(statistics_shape(config), always_ready=True))
@@ -83,7 +87,8 @@ class Controller(wiring.Component):
             "stalled": In(1),
             "late": Out(1),
             "accumulating": Out(AccumulatingPort(config)),
-            "rows": Out(RowPort()),
+            "scan": Out(RunPort()),
+            "row": In(SourceRowPort(config)),
             "firing": Out(FiringPort(config)),
             "statistics": Out(stream.Signature(statistics_shape(config), always_ready=True)),
             "busy": Out(1),
@@ -190,19 +195,19 @@ class Controller(wiring.Component):
 
     def _take_turns(self, m, entry):
         """Maps take turns in a layer with a residual: what describes one is read for every row."""
-        rows, residual = self.rows, self.accumulating.entry.residual
+        scan, residual = self.scan, self.accumulating.entry.residual
         with m.FSM(name="row_state"):
             with m.State("Idle"):
-                m.d.comb += rows.scan.eq(self.accumulating.start & ~residual)
-                with m.If(rows.begins & residual):
+                m.d.comb += scan.start.eq(self.accumulating.start & ~residual)
+                with m.If(self.row.begins & residual):
                     m.next = "Wait"
-            with m.State("Wait"), m.If(~rows.scanning):
+            with m.State("Wait"), m.If(~scan.busy):
                 m.d.comb += entry.fetch.again.eq(1)
                 m.next = "Fetch"
             with m.State("Fetch"):
-                m.d.comb += entry.fetch.second.eq(rows.second)
+                m.d.comb += entry.fetch.second.eq(self.row.second)
                 with m.If(entry.fetch.complete):
-                    m.d.comb += rows.scan.eq(1)
+                    m.d.comb += scan.start.eq(1)
                     m.next = "Idle"
 
     def _fire(self, m, fetcher, attaching, attached, busy):

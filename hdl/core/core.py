@@ -24,13 +24,7 @@ from ttfs_fpga.hdl.core.scanner import Scanner
 from ttfs_fpga.hdl.core.source_map import SourceMap
 from ttfs_fpga.hdl.core.sweep import Sweep
 from ttfs_fpga.hdl.core.weights import WeightMemory
-from ttfs_fpga.hdl.datapaths.mac import MacLanes
-from ttfs_fpga.hdl.datapaths.ordering import OrderingQueue
-from ttfs_fpga.hdl.datapaths.pulses import Pulses
-from ttfs_fpga.hdl.datapaths.ramp import RampLanes
-from ttfs_fpga.hdl.datapaths.ramp_sequencer import RampSequencer
-from ttfs_fpga.hdl.datapaths.sequencer import Sequencer
-from ttfs_fpga.hdl.datapaths.serial import SerialLanes
+from ttfs_fpga.hdl.datapaths import datapath_of
 from ttfs_fpga.hdl.ports import connect_entry
 from ttfs_fpga.hdl.shapes import (
     Memory,
@@ -43,9 +37,6 @@ from ttfs_fpga.hdl.shapes import (
 )
 
 __all__ = ["Core"]
-
-#: The lanes of each datapath.
-LANES = {"mac": MacLanes, "serial": SerialLanes, "ramp": RampLanes}
 
 
 class Core(wiring.Component):
@@ -65,14 +56,14 @@ class Core(wiring.Component):
     soon as there is something final in that map. The output layer does not fire; its potentials are
     the logits.
 
-    Latency: a layer that takes R updates for its events (``LayerPlan.roofline``) and has W membrane
+    Latency: a layer that takes R updates for its events (``Placement.roofline``) and has W membrane
     words takes about ``R + W`` cycles, and a few a row; ``docs/core.md`` has the details.
 
     Parameters
     ----------
     config : :class:`hdl.CoreConfig`
         Sizes. The same core runs every network that fits them.
-    program : :class:`hdl.compiler.Program` or None
+    program : :class:`hdl.compiler.program.Program` or None
         Initial contents of the memories; None leaves them empty, to be loaded.
     late_bits : :class:`int`
         A layer that takes ``2 ** late_bits`` cycles is given up. For tests: the compiler takes care
@@ -102,15 +93,16 @@ class Core(wiring.Component):
     error : Out(CoreError)
         Why the network is refused, or the last image was given up; cleared by a load.
     time : Out(stream.Signature(time_shape(config), always_ready=True))
-        Only with ``datapath="ramp"``: one transfer a tick of a layer's input window, when all of
-        its potentials in the membrane memory are those at the end of that tick. They stay so for
-        this cycle and the next.
+        Only with a datapath that has ticks (``ramp``): one transfer a tick of a layer's input
+        window, when all of its potentials in the membrane memory are those at the end of that tick.
+        They stay so for this cycle and the next.
     """
 
     def __init__(self, config: CoreConfig, program=None, *, late_bits: int = LAYER_CYCLES_BITS):
         if program is not None and program.config != config:
             raise ValueError("the program was compiled for another CoreConfig")
         self._config = config
+        self._datapath = datapath_of(config)
         self._program = program
         self._late_bits = late_bits
         super().__init__({
@@ -124,7 +116,7 @@ class Core(wiring.Component):
             "cycles": Out(24),
             "error": Out(CoreError),
             **({"time": Out(stream.Signature(time_shape(config), always_ready=True))}
-               if config.datapath == "ramp" else {}),
+               if self._datapath.shows_time else {}),
         })
 
     @property
@@ -144,17 +136,18 @@ class Core(wiring.Component):
 
     def _make_parts(self, m):
         """All components, by the names that they have as submodules."""
-        config, lanes = self._config, LANES[self._config.datapath]
+        config, datapath = self._config, self._datapath
         purge, requantiser = Purge(config), Requantiser(config, self._init(Memory.SLOPES))
         restarted = {
             "controller": Controller(config, self._init(Memory.TABLE), self._late_bits),
             "scanner": Scanner(config),
-            "sequencer": (RampSequencer if config.datapath == "ramp" else Sequencer)(config),
+            "sequencer": datapath.sequencer(config),
             "sweep": Sweep(config),
             "gate": LogitGate(config),
         }
-        if config.datapath != "mac":
-            restarted["queue"] = (OrderingQueue if config.datapath == "ramp" else Pulses)(config)
+        queue = datapath.queue(config)
+        if queue is not None:
+            restarted["queue"] = queue
         others = {
             "loader": Loader(config),
             "purge": purge,
@@ -162,9 +155,9 @@ class Core(wiring.Component):
             "encoder": Encoder(config, self._init(Memory.ENCODER)),
             "source": SourceMap(config),
             "map": LayerMap(config),
-            "arbiter": MembraneArbiter(config, lanes),
+            "arbiter": MembraneArbiter(config, datapath.lanes),
             "weights": WeightMemory(config, self._init(Memory.WEIGHTS)),
-            "lanes": lanes(config),
+            "lanes": datapath.lanes(config),
             "membrane": Membrane(config, self._init(Memory.MEMBRANE)),
             "requantiser": requantiser,
             "first_spike": FirstSpike(config),
@@ -177,23 +170,18 @@ class Core(wiring.Component):
             m.submodules[name] = ResetInserter(purge.o.start)(part)
         for name, part in others.items():
             m.submodules[name] = part
-        return SimpleNamespace(**restarted, **others)
+        return SimpleNamespace(**{"queue": None, **restarted, **others})
 
     def _init(self, which):
         return () if self._program is None else self._program.memory_words(which)
 
-    def _follow(self, m, consumer, entry):
-        """Give a component the fields of the layer table that it works by.
+    def _entry(self, entry):
+        """Fields of the layer table: some are the same for all layers that the datapath runs.
 
-        Dense layers have no rows, windows or pools: what the table says of them is the same for
-        all, and as constants it costs no logic.
+        As constants they cost no logic.
         """
-        constants = {
-            "chunk_last": -1, "slot_shift": self._config.slot_bits, "rows_last": 0, "pitch": 0,
-            "pool_last": 0, "across_last": 0, "halves": 0, "destination_row": 0, "residual": 0,
-        } if self._config.datapath == "ramp" else {}
-        for name in consumer.shape().members:
-            m.d.comb += consumer[name].eq(constants.get(name, entry[name]))
+        constants = self._datapath.constants(self._config)
+        return {name: constants.get(name, entry[name]) for name in entry.shape().members}
 
     def _load(self, m, parts):
         """Memories are written, what was there is wiped, and the layer table is looked through."""
@@ -224,8 +212,6 @@ class Core(wiring.Component):
         """Samples into the input map; a layer's source map, event by event, to the sequencer."""
         controller, scanner, sequencer = parts.controller, parts.scanner, parts.sequencer
         half, source, encoder = controller.accumulating, parts.source, parts.encoder
-        entry = half.entry
-        ramp = self._config.datapath == "ramp"
         wiring.connect(m, wiring.flipped(self.i), encoder.i)
         wiring.connect(m, encoder.image, controller.image)
         wiring.connect(m, source.input, encoder.map)
@@ -233,34 +219,29 @@ class Core(wiring.Component):
         wiring.connect(m, scanner.map, source.scan)
         wiring.connect(m, scanner.wipe, parts.map.wipe)
         wiring.connect(m, parts.final_rows.final, scanner.final)
-        wiring.connect(m, sequencer.row, scanner.row)
-        self._follow(m, scanner.entry, entry)
+        wiring.connect(m, controller.scan, scanner.run)
+        wiring.connect(m, sequencer.row, controller.row, scanner.row)
+        connect_entry(m, self._entry(half.entry), scanner.entry)
         m.d.comb += [
-            encoder.restart.eq(self.restart),
-            source.from_input.eq(entry.source_input),
-            scanner.run.start.eq(controller.rows.scan),
-            controller.rows.begins.eq(sequencer.row.begins),
-            controller.rows.second.eq(sequencer.row.second),
-            controller.rows.scanning.eq(scanner.run.busy),
+            encoder.restart.eq(self.restart), source.from_input.eq(half.entry.source_input),
         ]
-
-        events, queued = scanner.o, Const(0)
-        if self._config.datapath != "mac":
-            wiring.connect(m, scanner.o, parts.queue.i)
-            events, queued = parts.queue.o, parts.queue.run.busy
-        if ramp:
-            wiring.connect(m, parts.purge.o, parts.queue.purge)
-            connect_entry(m, entry, parts.queue.entry)
-            m.d.comb += parts.queue.run.start.eq(half.start)
-        wiring.connect(m, events, sequencer.i)
         taken = scanner.o.valid & scanner.o.ready & ~scanner.o.p.end
         m.d.comb += [
             half.event.eq(taken),
-            self.spikes.valid.eq(taken & ~entry.source_input),
+            self.spikes.valid.eq(taken & ~half.entry.source_input),
             self.spikes.p.layer.eq(half.layer),
             self.spikes.p.place.eq(scanner.o.p.place),
             self.spikes.p.code.eq(scanner.o.p.code),
         ]
+        queued = Const(0)
+        if parts.queue is None:
+            wiring.connect(m, scanner.o, sequencer.i)
+        else:
+            wiring.connect(m, scanner.o, parts.queue.i)
+            wiring.connect(m, parts.queue.o, sequencer.i)
+            m.d.comb += parts.queue.run.start.eq(half.start)
+            m.d.comb += self._datapath.queue_inputs(parts.queue, half, parts.purge.o)
+            queued = parts.queue.run.busy
         # Registered, because many flags meet here; the start is one of them, so that a half that
         # has not begun does not look ended.
         m.d.sync += half.ended.eq(~(half.start | scanner.run.busy | queued | sequencer.run.busy))
@@ -268,22 +249,19 @@ class Core(wiring.Component):
     def _update(self, m, parts):
         """Events, by the sequencer and the lanes, into the membrane memory."""
         controller, sequencer, arbiter = parts.controller, parts.sequencer, parts.arbiter
-        half, window = controller.accumulating, sequencer.window
+        half = controller.accumulating
         wiring.connect(m, sequencer.table, controller.descriptors)
         wiring.connect(m, sequencer.o, arbiter.updates)
         wiring.connect(m, arbiter.weights, parts.weights.read)
         wiring.connect(m, arbiter.lanes, parts.lanes.i)
         wiring.connect(m, arbiter.membrane, parts.membrane.operation)
         wiring.connect(m, parts.membrane.lanes, parts.lanes.memory)
-        connect_entry(m, half.entry, sequencer.entry)
+        connect_entry(m, self._entry(half.entry), sequencer.entry)
         m.d.comb += [
             sequencer.run.start.eq(half.start),
-            window.hold.eq(parts.sweep.ask | parts.sweep.rapid),
-            window.swept.eq(parts.sweep.left & controller.firing.same),
-            parts.sweep.quiet.eq(~window.pending),
             arbiter.busy.eq(controller.busy),
         ]
-        if self._config.datapath == "ramp":
+        if self._datapath.shows_time:
             m.d.comb += [
                 self.time.valid.eq(sequencer.time.valid),
                 self.time.p.layer.eq(half.layer),
@@ -294,10 +272,7 @@ class Core(wiring.Component):
         """Potentials of rows that are complete: to spike times in the layer's map, or to logits."""
         sweep, gate, requantiser = parts.sweep, parts.gate, parts.requantiser
         half, arbiter, final_rows = parts.controller.firing, parts.arbiter, parts.final_rows
-        flat = {
-            "rows_last": 0, "pitch": 0, "pool_last": 0, "across_last": 0, "halves": 0,
-            "destination_row": 0,
-        } if self._config.datapath == "ramp" else {}
+        entry = self._entry(half.entry)
         wiring.connect(m, half, final_rows.firing)
         wiring.connect(m, sweep.o, gate.i)
         wiring.connect(m, gate.candidates, requantiser.i)
@@ -305,26 +280,16 @@ class Core(wiring.Component):
         wiring.connect(m, gate.o, parts.readout.i)
         wiring.connect(m, requantiser.o, parts.first_spike.i)
         wiring.connect(m, parts.first_spike.map, parts.map.update)
-        self._follow(m, requantiser.entry, half.entry)
+        wiring.connect(m, parts.sequencer.window, sweep.window)
+        wiring.connect(m, sweep.membrane, arbiter.sweep)
+        connect_entry(m, entry, sweep.entry, requantiser.entry)
         m.d.comb += [
-            sweep.start.eq(half.start),
-            *(getattr(sweep, name).eq(flat.get(name, half.entry[name])) for name in (
-                "membrane_base", "membrane_last", "sweep_last", "rows_last", "bias_base",
-                "last_word", "pitch", "pool_last", "across_last", "halves",
-                "destination_base", "destination_row", "spiking")),
-            sweep.threshold.eq(half.entry.fire_threshold.as_signed()),
-            sweep.ready.eq(~half.same | (sweep.row != parts.sequencer.window.completed)),
-            arbiter.sweep.valid.eq(sweep.ask),
-            arbiter.sweep.word.eq(sweep.word),
-            arbiter.sweep.bias.eq(sweep.bias),
-            arbiter.sweep.stall.eq(sweep.stall),
-            sweep.potentials.eq(arbiter.sweep.potentials),
-            sweep.coming.eq(arbiter.sweep.coming),
-            sweep.sweeping.eq(arbiter.sweep.sweeping),
+            sweep.run.start.eq(half.start),
+            sweep.accumulating.eq(half.same),
             gate.spiking.eq(half.entry.spiking),
             gate.settled.eq(half.settled),
             parts.first_spike.pooled.eq(sweep.pooled),
-            final_rows.sweeping.eq(sweep.busy),
+            final_rows.sweeping.eq(sweep.run.busy),
             final_rows.written.eq(sweep.written),
             final_rows.answered.eq(gate.answered),
         ]

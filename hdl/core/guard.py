@@ -1,12 +1,15 @@
 """The guard: no image is computed with a layer table that is damaged or makes no sense."""
 
+from typing import TYPE_CHECKING
+
 from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import enum, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from ttfs_fpga.hdl import signature
 from ttfs_fpga.hdl.config import CoreConfig
+from ttfs_fpga.hdl.datapaths import datapath_of
 from ttfs_fpga.hdl.ports import ImageLayoutPort, PurgePort, TableReadPort
 from ttfs_fpga.hdl.table import (
     ENTRY_WORDS,
@@ -20,6 +23,12 @@ from ttfs_fpga.hdl.table import (
     forbidden_bits,
     header_widths,
 )
+
+if TYPE_CHECKING:
+    # Amaranth has no types; but its enumerations are Python's, with a shape besides.
+    import enum
+else:
+    from amaranth.lib import enum
 
 __all__ = ["CoreError", "Guard"]
 
@@ -146,12 +155,13 @@ class Guard(wiring.Component):
                     kept.eq(_part(data, HEADER_FIELDS[name]))
                     for name, kept in header.items() if HEADER_FIELDS[name].word == index
                 ]
-        m.d.comb += self.layout.last.eq(header["last_input"])
-        if self._config.datapath != "ramp":
-            # Dense layers have no rows, and so no runs.
-            m.d.comb += [
-                self.layout.run_last.eq(header["run_last"]), self.layout.gap.eq(header["gap"]),
-            ]
+        # A datapath of dense layers alone has no runs.
+        constants = datapath_of(self._config).constants(self._config)
+        m.d.comb += [
+            self.layout.last.eq(header["last_input"]),
+            *(getattr(self.layout, name).eq(constants.get(name, header[name]))
+              for name in ("run_last", "gap")),
+        ]
         return there, header["layers"]
 
     def _check_word(self, m, coming, address, layers):

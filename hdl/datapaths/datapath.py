@@ -43,13 +43,11 @@ class Datapath(abc.ABC):
     ``sequencer``
         Called with the sizes, a component with the ports of
         :class:`hdl.datapaths.sequencer.Sequencer`, whose stream ``i`` has the payload of the
-        queue's ``o``, and ``o`` that of ``lanes.update_shape``. Without ``rows`` it needs no ports
-        that are there for rows: ``depthwise``, ``begins``, ``row_map``, ``second``, ``stolen``,
-        ``swept``.
-    ``rows``
-        Layers have rows, windows and residuals; without, dense layers alone are run.
+        queue's ``o``, and ``o`` that of ``lanes.update_shape``. Where no layer has rows, none ever
+        begins at its port ``row``.
     ``shows_time``
-        The sequencer has ``tick`` and ``ticked``, which the core shows at its port ``time``.
+        The sequencer has a stream ``time`` of ticks, which the core shows at its own port of that
+        name.
     ``summary``, ``multipliers``
         What a lane does, and what it multiplies with, in words for people.
     """
@@ -59,7 +57,6 @@ class Datapath(abc.ABC):
     multipliers: ClassVar[str] = "none"
     lanes: ClassVar[type[Lanes]]
     sequencer: ClassVar[type[wiring.Component]]
-    rows: ClassVar[bool] = True
     shows_time: ClassVar[bool] = False
     #: By the beginning of a device's name.
     devices: ClassVar[Mapping[str, DeviceNeeds]] = {}
@@ -70,12 +67,13 @@ class Datapath(abc.ABC):
         """What stands between scanner and sequencer, if anything does.
 
         A component with ``i``, a stream of :func:`hdl.shapes.event_shape`; ``o``, a stream for the
-        sequencer; and ``busy``, while anything that was taken has not been given on.
+        sequencer; and ``run``, a :class:`hdl.ports.RunPort`, which is busy while anything that
+        was taken has not been given on.
         """
         return None
 
     def queue_inputs(self, queue: Any, accumulating: Any, purge: Any) -> list[Any]:
-        """Assignments to what the queue must know besides events.
+        """Assignments to what the queue must know besides events and the start of a layer.
 
         ``accumulating`` is an :class:`hdl.ports.AccumulatingPort`, ``purge`` an
         :class:`hdl.ports.PurgePort`.

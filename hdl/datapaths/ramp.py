@@ -97,7 +97,6 @@ class Ramp(Datapath):
     summary = "adds only, dense layers"
     lanes = RampLanes
     sequencer = RampSequencer
-    rows = False
     shows_time = True
     # Reached with one seed: 36.8 MHz. The ordering queue takes the block RAM that is left.
     devices = {"iCE40UP5K": DeviceNeeds(
@@ -108,12 +107,11 @@ class Ramp(Datapath):
         return OrderingQueue(config)
 
     def queue_inputs(self, queue: Any, accumulating: Any, purge: Any) -> list[Any]:
-        """The layer and its ticks; and a list for every code, which is emptied."""
+        """The ticks of the layer; and a list for every code, which is emptied."""
         return [
-            queue.start.eq(accumulating.start),
-            queue.ticks.eq(accumulating.entry.source_ticks),
-            queue.forget.eq(purge.active),
-            queue.forget_code.eq(purge.word),
+            queue.entry.source_ticks.eq(accumulating.entry.source_ticks),
+            *(getattr(queue.purge, name).eq(getattr(purge, name))
+              for name in ("start", "active", "word")),
         ]
 
     def constants(self, config: CoreConfig) -> dict[str, int]:
@@ -121,7 +119,7 @@ class Ramp(Datapath):
         return {
             "chunk_last": -1, "slot_shift": config.slot_bits, "rows_last": 0, "pitch": 0,
             "pool_last": 0, "across_last": 0, "halves": 0, "destination_row": 0,
-            "run_last": 0, "gap": 0,
+            "run_last": 0, "gap": 0, "residual": 0,
         }
 
     def purge_words(self, config: CoreConfig) -> int:
@@ -130,7 +128,7 @@ class Ramp(Datapath):
 
     def refusal(self, layer: Layer) -> str | None:
         """Convolutions and residuals."""
-        if layer.kind != "dense":
+        if not layer.form.flat:
             return (
                 f"is a convolution ({layer.kind}), and the ramp datapath runs dense layers only, "
                 f"because it needs events in the order of time and a convolution needs them in "

@@ -31,12 +31,13 @@ class TapCounter(wiring.Component):
     i : In(stream.Signature(walk_layout(config), always_ready=True))
         Walks: from the next cycle on the first update is at hand.
     step : In(1)
-        The update at hand is issued: from the next cycle on it is the next one. Not with ``i``,
-        unless it is the ``final`` one.
+        The update at hand is issued: from the next cycle on it is the next one. A walk at ``i``
+        goes before.
     at : Out
-        Of the update at hand: it is the last one of a pixel (``last_word``), of a row of taps if of
-        a pixel (``last_column``), of all (``final``); the row of outputs after this one is the
-        first of the window again (``wraps``); all updates are of one word (``stays``).
+        Of the update at hand. It is of the last word of a pixel (``last_word``), or of the last
+        pixel of a row of taps (``last_column``); it is the last one of all (``final``). The row of
+        outputs behind it is the first of the window again (``wraps``). All updates of the walk are
+        of one word (``stays``).
     """
 
     #: Fields of the layer table that it works by.

@@ -32,7 +32,6 @@ def test_platform_is_the_board(board):
 
 
 @pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
-@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 def test_memories_that_are_named_are_in_the_core(board):
     # Yosys would set an attribute of nothing without a word.
     modules = dict(re.findall(

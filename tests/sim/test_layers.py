@@ -9,7 +9,7 @@ from tests.support.integer_networks import shaped_network
 from tests.support.networks import random_images, random_network
 from ttfs_fpga.hdl.compiler import DoesNotFit, compile_network
 from ttfs_fpga.hdl.compiler.cycles import TERMS
-from ttfs_fpga.hdl.compiler.program import LayerPlan
+from ttfs_fpga.hdl.compiler.placement import Placement
 from ttfs_fpga.sim import cosim
 from ttfs_fpga.sim.compare import Comparison
 from ttfs_fpga.sim.expected import Expected
@@ -107,7 +107,7 @@ def test_images_that_differ_are_not_judged(report):
     ({"sweep": 98, "firing": 10, "rows": 12, "updates": 80}, "rows"),
 ])
 def test_why_a_layer_is_above_its_target(report, monkeypatch, cycles, because):
-    monkeypatch.setattr(LayerPlan, "target", lambda plan, roofline: 0 * roofline + 50.0)
+    monkeypatch.setattr(Placement, "target", lambda plan, roofline: 0 * roofline + 50.0)
     found = report(terms(**cycles))
     assert found.over_target == 18
     first = found.layers[0]
@@ -117,7 +117,7 @@ def test_why_a_layer_is_above_its_target(report, monkeypatch, cycles, because):
 
 
 def test_within_the_target_there_is_nothing_to_explain(report, monkeypatch):
-    monkeypatch.setattr(LayerPlan, "target", lambda plan, roofline: 0 * roofline + 150.0)
+    monkeypatch.setattr(Placement, "target", lambda plan, roofline: 0 * roofline + 150.0)
     found = report(terms())
     assert found.over_target == 0
     for layer in found.layers:

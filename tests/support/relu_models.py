@@ -3,9 +3,7 @@
 A model is a list of operations, each of which reads what earlier ones have made. What may follow
 what is written here as the page says it, not as the converter does it: a model that is refused is a
 fault of the converter or a gap in the page. With ``wild`` nothing is ruled out but what PyTorch
-itself forbids. :mod:`relu_modules` makes modules of them.
-
-A test imports it as ``relu_models``, once the folder ``tests`` is on the path.
+itself forbids. :mod:`tests.support.relu_modules` makes modules of them.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""PyTorch modules of the models that :mod:`relu_models` describes, and images for them."""
+"""PyTorch modules of what :mod:`tests.support.relu_models` describes, and images for them."""
 
 import functools
 import math
@@ -69,7 +69,7 @@ class Model(nn.Module):
 
     Parameters
     ----------
-    description : :class:`relu_models.Description`
+    description : :class:`tests.support.relu_models.Description`
         Its operations.
     """
 

@@ -7,22 +7,21 @@ from typing import Any
 
 import numpy as np
 
+from ttfs_sw.artifact.kinds import KINDS, Kind
 from ttfs_sw.artifact.rules import (
     ARRAYS,
-    KINDS,
     MAX_LAYERS,
     MAX_RESIDUAL_SHIFT,
     MAX_SIZE,
     NetworkError,
     integer,
     integers,
-    output_size,
     read_only,
     real,
     text,
 )
 
-__all__ = ["Layer", "reach"]
+__all__ = ["Layer"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,7 +35,7 @@ class Layer:
     name : :class:`str`
         Unique in its network; appears in messages and reports.
     kind : :class:`str`
-        ``"dense"``, ``"conv2d"`` or ``"depthwise"``.
+        ``"dense"``, ``"conv2d"`` or ``"depthwise"``, the name of its :attr:`form`.
     source : :class:`int`
         Index of the layer whose map is read; -1 is the network's input.
     second_source : :class:`int` or ``None``
@@ -92,7 +91,7 @@ class Layer:
     def __post_init__(self) -> None:
         text(self.name, "the name of a layer", "[A-Za-z0-9_.-]{1,64}")
         where = f"layer {self.name!r}"
-        if self.kind not in KINDS:
+        if not isinstance(self.kind, str) or self.kind not in KINDS:
             raise NetworkError(
                 f"{where}: kind must be one of {', '.join(KINDS)}, not {self.kind!r}"
             )
@@ -120,6 +119,11 @@ class Layer:
             put(read_only, name, dtype)
         object.__setattr__(self, "spiking", bool(self.spiking))
         _check(self)
+
+    @property
+    def form(self) -> Kind:
+        """What its kind says of it."""
+        return KINDS[self.kind]
 
     @property
     def inputs(self) -> int:
@@ -152,26 +156,7 @@ def _check(layer: Layer) -> None:
         If a shape does not follow from the others, or a value is out of its range.
     """
     where = f"layer {layer.name!r}"
-    geometry = (layer.kernel, layer.stride, layer.padding, layer.pool)
-    if layer.kind == "dense":
-        if geometry != ((1, 1), (1, 1), (0, 0), 1):
-            raise NetworkError(
-                f"{where}: a dense layer has kernel (1, 1), stride (1, 1), padding (0, 0) and "
-                f"pool 1, not {geometry}"
-            )
-        for name in ("in_shape", "out_shape"):
-            if getattr(layer, name)[:2] != (1, 1):
-                raise NetworkError(
-                    f"{where}: {name} of a dense layer must be (1, 1, neurons), not "
-                    f"{getattr(layer, name)}"
-                )
-    else:
-        _check_windows(layer, where)
-    if layer.kind == "depthwise" and layer.out_shape[2] != layer.in_shape[2]:
-        raise NetworkError(
-            f"{where}: a depthwise layer keeps its {layer.in_shape[2]} channels, but out_shape is "
-            f"{layer.out_shape}"
-        )
+    layer.form.check(layer)
     if layer.pool > min(layer.out_shape[:2]):
         raise NetworkError(
             f"{where}: pool {layer.pool} is larger than the {layer.out_shape[0]} x "
@@ -183,26 +168,6 @@ def _check(layer: Layer) -> None:
         )
     _check_spiking(layer, where)
     _check_arrays(layer, where)
-
-
-def _check_windows(layer: Layer, where: str) -> None:
-    """Check kernel, stride and padding of a convolution against its shapes."""
-    for axis, name in enumerate(("height", "width")):
-        size, kernel = layer.in_shape[axis], layer.kernel[axis]
-        stride, padding = layer.stride[axis], layer.padding[axis]
-        # With less padding than kernel, every window sees at least one input position.
-        if padding >= kernel:
-            raise NetworkError(f"{where}: padding {padding} must be less than the kernel {kernel}")
-        if kernel > size + 2 * padding:
-            raise NetworkError(
-                f"{where}: kernel {kernel} is larger than the padded {name} {size + 2 * padding}"
-            )
-        expected = output_size(size, kernel, stride, padding)
-        if layer.out_shape[axis] != expected:
-            raise NetworkError(
-                f"{where}: out_shape is {layer.out_shape}, but its {name} follows from in_shape, "
-                f"kernel, stride and padding as {expected}"
-            )
 
 
 def _check_spiking(layer: Layer, where: str) -> None:
@@ -220,11 +185,7 @@ def _check_arrays(layer: Layer, where: str) -> None:
     (_, _, c_in), (_, _, c_out) = layer.in_shape, layer.out_shape
     slopes = (c_out,) if layer.spiking else (0,)
     shapes = {
-        "weight": {
-            "dense": (c_in, c_out),
-            "conv2d": (*layer.kernel, c_in, c_out),
-            "depthwise": (*layer.kernel, c_in, 1),
-        }[layer.kind],
+        "weight": layer.form.weight_shape(layer.kernel, c_in, c_out),
         "bias": (c_out,),
         "multiplier": slopes,
         "shift": slopes,
@@ -245,28 +206,3 @@ def _check_arrays(layer: Layer, where: str) -> None:
         raise NetworkError(f"{where}: multiplier must be from 1 to 65535, not 0")
     if layer.spiking and layer.shift.max() > 31:
         raise NetworkError(f"{where}: shift must be from 0 to 31, not {layer.shift.max()}")
-
-
-def reach(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
-    """Sums of the negative and of the positive weights that some neuron of each channel sees."""
-    weight = layer.weight.astype(np.int64)
-    negative, positive = np.minimum(weight, 0), np.maximum(weight, 0)
-    if layer.kind == "dense":
-        return negative.sum(axis=0), positive.sum(axis=0)
-    # Depthwise has its channels on the third axis and no sum over inputs.
-    over = (0, 1, 2) if layer.kind == "conv2d" else (0, 1, 3)
-    # Neurons at the border see fewer taps. More taps reach further, so only extremes over the
-    # distinct windows matter; there are at most kernel x kernel of those.
-    windows = [(rows, columns) for rows in _taps(layer, 0) for columns in _taps(layer, 1)]
-    lows = [negative[rows, columns].sum(axis=over) for rows, columns in windows]
-    highs = [positive[rows, columns].sum(axis=over) for rows, columns in windows]
-    return np.min(lows, axis=0), np.max(highs, axis=0)
-
-
-def _taps(layer: Layer, axis: int) -> list[slice]:
-    """The distinct ranges of kernel taps that fall inside the map along one axis."""
-    ranges = set()
-    for position in range(layer.out_shape[axis]):
-        first = position * layer.stride[axis] - layer.padding[axis]
-        ranges.add((max(0, -first), min(layer.kernel[axis], layer.in_shape[axis] - first)))
-    return [slice(*taps) for taps in sorted(ranges)]

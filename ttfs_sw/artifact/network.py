@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ttfs_sw.artifact import file as network_file
-from ttfs_sw.artifact.layer import Layer, reach
+from ttfs_sw.artifact.layer import Layer
 from ttfs_sw.artifact.rules import (
     ARRAYS,
     MAX_LAYERS,
@@ -102,7 +102,7 @@ class Network:
         bounds: list[tuple[int, int]] = []
         for layer in self.layers:
             ticks = self.map_ticks(layer.source)
-            low, high = reach(layer)
+            low, high = layer.form.reach(layer)
             low, high = layer.bias + ticks * low, layer.bias + ticks * high
             if layer.second_source is not None:
                 high = high + (self.map_ticks(layer.second_source) << layer.residual_shift)
@@ -214,7 +214,7 @@ def _check_map(
 ) -> None:
     """Check that the map of ``source`` is what ``layer`` reads; dense layers read it flattened."""
     found = network.map_shape(source)
-    if layer.kind == "dense":
+    if layer.form.flat:
         found = (1, 1, math.prod(found))
     if found != shape:
         raise NetworkError(

@@ -11,11 +11,8 @@ import numpy as np
 
 from ttfs_sw.common.errors import InputError
 
-__all__ = ["ARRAYS", "KINDS", "MAX_LAYERS", "NetworkError", "as_array", "integer", "integers",
+__all__ = ["ARRAYS", "MAX_LAYERS", "NetworkError", "as_array", "integer", "integers",
            "output_size", "real", "read_only", "text"]
-
-#: What a layer may compute.
-KINDS = ("dense", "conv2d", "depthwise")
 
 #: The integer arrays of a layer and the type each is stored in.
 ARRAYS: dict[str, np.dtype] = {

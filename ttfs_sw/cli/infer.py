@@ -80,7 +80,9 @@ def run(options: Namespace) -> Outcome:
     from ttfs_fpga.boards.build import make_image
     from ttfs_sw.link import inference
 
-    image = make_image(network, board)
+    # A real board that has its network already is only asked.
+    needed = options.load or options.port == SIMULATED
+    image = make_image(network, board) if needed else b""
     with _connected(options, board, image) as client:
         identity = client.identify()
         if identity.fingerprint != board.config.fingerprint:

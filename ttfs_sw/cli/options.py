@@ -173,11 +173,23 @@ def add_core(parser: argparse.ArgumentParser, *, board: str | None) -> None:
 
 def add_datapath(parser: "argparse._ActionsContainer") -> None:
     """How events reach the potentials."""
-    parser.add_argument(
-        "--datapath", metavar="NAME",
-        help="mac (multiplies), serial (shifts and adds, a pulse for each set bit), or ramp (adds "
-        "only, dense layers) (default: the board's own, mac)",
-    )
+    option = parser.add_argument("--datapath", metavar="NAME")
+    vars(option)["datapaths"] = _Datapaths()
+    option.help = "%(datapaths)s (default: the board's own, mac)"
+
+
+class _Datapaths:
+    """All datapaths and what they do, in words, asked for when help is shown.
+
+    The hardware takes longer to import than a command line takes to be read.
+    """
+
+    def __str__(self) -> str:
+        from ttfs_fpga.hdl.config import DATAPATHS
+        from ttfs_fpga.hdl.datapaths import datapath_named
+
+        *others, last = (f"{name} ({datapath_named(name).summary})" for name in DATAPATHS)
+        return f"{', '.join(others)}, or {last}"
 
 
 def add_simulation(parser: argparse.ArgumentParser) -> None:

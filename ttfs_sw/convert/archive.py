@@ -18,7 +18,7 @@ from typing import Any
 from ttfs_sw.common.errors import InputError
 from ttfs_sw.convert import flow, outputs
 from ttfs_sw.convert.payload import DTYPES, Payload
-from ttfs_sw.convert.program import Node, Opaque, Program, Ref, reads
+from ttfs_sw.convert.program import Computation, Node, Opaque, Ref, reads
 
 __all__ = ["read"]
 
@@ -42,7 +42,7 @@ _PLAIN = {
 _FRAME = re.compile(r'File "(?P<file>[^"]*)", line (?P<line>\d+), in \S+\n\s*(?P<code>[^\n]*)')
 
 
-def read(content: str | os.PathLike | bytes, source: str) -> Program:
+def read(content: str | os.PathLike | bytes, source: str) -> Computation:
     """Read the archive ``content``, a path or the bytes of one.
 
     Raises
@@ -74,7 +74,7 @@ class _Archive:
         names = [name for name in archive.namelist() if name.endswith("/models/model.json")]
         self._root = names[0].removesuffix("models/model.json")
 
-    def program(self) -> Program:
+    def program(self) -> Computation:
         """Everything in it that is of interest."""
         model = self._json("models/model.json")
         version = model["schema_version"]["major"]
@@ -115,7 +115,7 @@ class _Archive:
         payload = Payload(self._archive, self._root, self._source)
         read = {name for node in nodes for name in reads(node.arguments)}
         tensors = {name: payload.tensor(*at) for name, at in stored.items() if name in read}
-        return Program(
+        return Computation(
             self._source, nodes, tensors, shapes, images[0], output, place, list(notes)
         )
 

@@ -15,7 +15,7 @@ from ttfs_sw.convert import reference, windows
 from ttfs_sw.convert.arithmetic import Arithmetic
 from ttfs_sw.convert.layers import Folded, Map, Sums
 from ttfs_sw.convert.operations import MONOTONE, NOTHING, SAME, SHAPES, refuse, unknown
-from ttfs_sw.convert.program import Node, Program, Ref
+from ttfs_sw.convert.program import Computation, Node, Ref
 from ttfs_sw.convert.values import size
 from ttfs_sw.training.topology import LayerPlan, Topology
 
@@ -23,7 +23,7 @@ __all__ = ["Folder", "fold"]
 
 
 def fold(
-    program: Program,
+    program: Computation,
     input_shape: tuple[int, int, int],
     mean: np.ndarray | None = None,
     std: np.ndarray | None = None,
@@ -32,7 +32,7 @@ def fold(
 
     Parameters
     ----------
-    program : :class:`ttfs_sw.convert.program.Program`
+    program : :class:`ttfs_sw.convert.program.Computation`
         The model.
     input_shape : (:class:`int`, :class:`int`, :class:`int`)
         Height, width and channels of an image.
@@ -57,7 +57,7 @@ class Folder(Arithmetic):
     """
 
     def __init__(
-        self, program: Program, input_shape: tuple[int, int, int],
+        self, program: Computation, input_shape: tuple[int, int, int],
         mean: np.ndarray | None = None, std: np.ndarray | None = None,
     ):
         height, width, channels = input_shape
@@ -79,8 +79,9 @@ class Folder(Arithmetic):
     def steps(self) -> Iterator[tuple[Node, Map | Sums]]:
         """Take in one operation after another; give each with what its tensor is now.
 
-        After each step :attr:`layers` and the value compute what the program's tensor of that
-        name holds: :mod:`ttfs_sw.convert.proof` holds them against each other.
+        After each step :attr:`ttfs_sw.convert.values.Values.layers` and the value compute
+        what the program's tensor of that name holds: :mod:`ttfs_sw.convert.proof` holds them
+        against each other.
         """
         for node in self._program.nodes:
             reads = [item for item in node.arguments.values() if isinstance(item, Ref)]
@@ -148,7 +149,7 @@ class Folder(Arithmetic):
                 f"{self._program.source} returns a tensor that {changed.where} has changed in "
                 "place since; use that operation without inplace=True or the _ of its name"
             )
-        if not isinstance(logits, Sums) or logits.plan.kind != "dense":
+        if not isinstance(logits, Sums) or not logits.plan.form.flat:
             raise InputError(
                 f"{self._program.source} must end with an nn.Linear whose values are the logits, "
                 "with no ReLU or pool after it"

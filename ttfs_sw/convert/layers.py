@@ -10,8 +10,8 @@ import dataclasses
 import numpy as np
 
 from ttfs_sw.convert.operations import refuse
-from ttfs_sw.convert.program import Node, Program
-from ttfs_sw.training.topology import LayerPlan, Topology
+from ttfs_sw.convert.program import Computation, Node
+from ttfs_sw.training.topology import FORMS, LayerPlan, Topology
 
 __all__ = ["Folded", "Layers", "Map", "Sums"]
 
@@ -122,7 +122,7 @@ class Folded:
         Layers whose last channel is a constant that the next layer's padding must not have.
     notes : list of :class:`str`
         What a reader of the result should know.
-    program : :class:`ttfs_sw.convert.program.Program` or ``None``
+    program : :class:`ttfs_sw.convert.program.Computation` or ``None``
         What it was read from.
     """
 
@@ -131,7 +131,7 @@ class Folded:
     names: list[str]
     constants: list[int] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
-    program: Program | None = None
+    program: Computation | None = None
 
 
 class Layers:
@@ -205,7 +205,7 @@ class Layers:
     def can_pool(self, values: Map) -> bool:
         """Whether the layer of a map can take a max-pool in: nobody has read it unpooled."""
         return (values.layer == self.last >= 0 and values.layer not in self._read
-                and self.plans[values.layer].kind in ("conv2d", "depthwise"))
+                and FORMS[self.plans[values.layer].kind].pools)
 
     def pool(self, values: Map, size: int) -> Map:
         """Pool the map of the last layer."""

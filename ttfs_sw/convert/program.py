@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["Node", "Opaque", "Program", "Ref", "reads"]
+__all__ = ["Node", "Opaque", "Computation", "Ref", "reads"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Node:
 
 
 @dataclasses.dataclass(frozen=True)
-class Program:
+class Computation:
     """What a model computes, operation by operation.
 
     Parameters

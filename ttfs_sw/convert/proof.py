@@ -20,7 +20,7 @@ from ttfs_sw.convert.calibrate import relu_network
 from ttfs_sw.convert.graph import Folder, fold
 from ttfs_sw.convert.layers import Folded, Layers, Map, Sums
 from ttfs_sw.convert.operations import MONOTONE
-from ttfs_sw.convert.program import Node, Program
+from ttfs_sw.convert.program import Computation, Node
 from ttfs_sw.training.topology import Topology
 
 __all__ = ["TOLERANCE", "difference", "prove", "random_images", "steps"]
@@ -91,7 +91,7 @@ def prove(
 
 
 def steps(
-    program: Program, shape: tuple[int, int, int], images: torch.Tensor,
+    program: Computation, shape: tuple[int, int, int], images: torch.Tensor,
     mean: np.ndarray | None = None, std: np.ndarray | None = None,
 ) -> Iterator[tuple[Node, float]]:
     """Fold a program step by step; give how far apart layers and torch are after each operation.
@@ -181,7 +181,7 @@ def _maps(
 
 
 @torch.no_grad()
-def _run(module: nn.Module, program: Program, maps: torch.Tensor) -> tuple[torch.Tensor, float]:
+def _run(module: nn.Module, program: Computation, maps: torch.Tensor) -> tuple[torch.Tensor, float]:
     """The module's own logits, in float64 if it can, and how exact they are."""
     maps = maps.reshape(len(maps), *program.image_shape)
     types = [item for node in program.nodes

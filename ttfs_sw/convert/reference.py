@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 from ttfs_sw.convert.operations import COPIES, NOTHING
-from ttfs_sw.convert.program import Node, Program, Ref
+from ttfs_sw.convert.program import Computation, Node, Ref
 
 __all__ = ["logits", "result", "values"]
 
 
-def logits(program: Program, images: torch.Tensor) -> tuple[torch.Tensor, float]:
+def logits(program: Computation, images: torch.Tensor) -> tuple[torch.Tensor, float]:
     """The program's result for any number of maps, and the largest number on the way to it.
 
     Maps are ``[images, channels, height, width]``.
@@ -31,7 +31,7 @@ def logits(program: Program, images: torch.Tensor) -> tuple[torch.Tensor, float]
     return torch.cat(found), largest
 
 
-def values(program: Program, images: torch.Tensor) -> dict[str, torch.Tensor]:
+def values(program: Computation, images: torch.Tensor) -> dict[str, torch.Tensor]:
     """What each operation makes of maps, by its name, as it is when the operation is done.
 
     Later operations in place may change it.
@@ -43,7 +43,7 @@ def values(program: Program, images: torch.Tensor) -> dict[str, torch.Tensor]:
     return {name: torch.cat(items) for name, items in found.items()}
 
 
-def _parts(program: Program, images: torch.Tensor) -> Iterator[tuple[torch.Tensor, int]]:
+def _parts(program: Computation, images: torch.Tensor) -> Iterator[tuple[torch.Tensor, int]]:
     """As many images as the program takes, and how many of them are wanted."""
     size = program.shapes[program.input][0] or len(images)
     for part in images.split(size):
@@ -51,7 +51,7 @@ def _parts(program: Program, images: torch.Tensor) -> Iterator[tuple[torch.Tenso
 
 
 @torch.no_grad()
-def _run(program: Program, images: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
+def _run(program: Computation, images: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
     """Name and tensor of one operation after another."""
     known = {name: tensor.detach().double() if tensor.is_floating_point() else tensor
              for name, tensor in program.tensors.items()}

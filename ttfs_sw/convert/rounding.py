@@ -76,7 +76,7 @@ def moments(layer: QuantisedLayer, codes: torch.Tensor, wanted: torch.Tensor) ->
     """
     plan = layer.plan
     inputs, positions = plan.fan_in, plan.out_shape[0] * plan.out_shape[1]
-    groups = plan.out_shape[2] if plan.kind == "depthwise" else 1
+    groups = plan.form.groups(plan.out_shape[2])
     most = min(ROWS, max(PRODUCTS // (groups * inputs**2), 8 * inputs)) // positions + 1
     every = -(-len(codes) // most)
     size = max(1, HELD // (positions * groups * inputs))
@@ -87,7 +87,7 @@ def moments(layer: QuantisedLayer, codes: torch.Tensor, wanted: torch.Tensor) ->
         codes[::every].split(size), wanted[::every].split(size), strict=True
     ):
         part, target = part.double(), target.double()
-        if plan.kind == "dense":
+        if plan.form.flat:
             rows, target = part[None], target[None]
         else:
             rows = functional.unfold(part, plan.kernel, padding=plan.padding, stride=plan.stride)

@@ -26,7 +26,7 @@ from torch import nn
 
 from ttfs_sw.common.errors import InputError
 from ttfs_sw.convert import archive, outputs
-from ttfs_sw.convert.program import Node, Program
+from ttfs_sw.convert.program import Computation, Node
 
 __all__ = ["PIXEL_SCALE", "build", "load_tensors", "load_weights", "program_of", "run"]
 
@@ -185,7 +185,7 @@ def load_weights(model: nn.Module, path: str | os.PathLike) -> None:
 def program_of(
     model: nn.Module, shape: tuple[int, int, int], source: str,
     file: str | os.PathLike | None = None,
-) -> Program:
+) -> Computation:
     """Return what ``model`` computes for images of ``shape`` (height, width, channels).
 
     It is exported into memory and read like any other archive. Modules that torch's own code
@@ -297,7 +297,7 @@ class _Logits(nn.Module):
         return outputs.leaves(self.model(images))[self._place][1]
 
 
-def _with_lines(program: Program, model: nn.Module, file: Path) -> Program:
+def _with_lines(program: Computation, model: nn.Module, file: Path) -> Computation:
     """The program with a line for each operation whose module is made in one of ``file``."""
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
 

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from ttfs_sw.common.errors import InputError
-from ttfs_sw.convert.program import Node, Program, Ref
+from ttfs_sw.convert.program import Computation, Node, Ref
 from ttfs_sw.convert.values import size
-from ttfs_sw.training.qat import weight_shape
+from ttfs_sw.training.kinds import weight_shape
 from ttfs_sw.training.topology import LayerPlan, Topology
 
 __all__ = ["OURS", "program_of"]
@@ -21,7 +21,7 @@ OURS = "relu.layers."
 _NORM = ("running_mean", "running_var", "weight", "bias")
 
 
-def program_of(tensors: dict[str, torch.Tensor], topology: Topology, source: str) -> Program:
+def program_of(tensors: dict[str, torch.Tensor], topology: Topology, source: str) -> Computation:
     """Return the program of the layers of ``topology`` with the weights of a state dict.
 
     The weights belong to the layers in the order in which they come. A batch-norm's numbers are
@@ -84,13 +84,13 @@ class _Writer:
     def __init__(self, topology: Topology, source: str):
         self._topology = topology
         height, width, channels = topology.input_shape
-        self._program = Program(
+        self._program = Computation(
             source, [], {}, {"images": (None, channels, height, width)}, "images", ""
         )
         # Names of the maps, the image first.
         self._maps = [Ref("images")]
 
-    def write(self, layers: list[tuple[str, Tensors, Tensors]], raster: bool) -> Program:
+    def write(self, layers: list[tuple[str, Tensors, Tensors]], raster: bool) -> Computation:
         """All operations; ``raster`` weights read a flattened map position by position."""
         filled = iter(layers)
         shape = self._topology.input_shape
@@ -131,16 +131,16 @@ class _Writer:
                 )
         source, arguments = self._maps[-1], dict[str, Any]()
         second = None if plan.second_source is None else self._maps[plan.second_source + 1]
-        if plan.kind == "dense":
+        if plan.form.flat:
             if raster:
                 weight = weight.reshape(-1, *raster).permute(0, 3, 1, 2).flatten(1)
             source = self._flat(source, plan.in_shape)
             second = second and self._flat(second, plan.out_shape)
         else:
             arguments = {"stride": [plan.stride] * 2, "padding": [plan.padding] * 2,
-                         "groups": plan.out_shape[2] if plan.kind == "depthwise" else 1}
+                         "groups": plan.form.groups(plan.out_shape[2])}
         now = self._write(
-            "linear" if plan.kind == "dense" else "conv2d", module, input=source,
+            "linear" if plan.form.flat else "conv2d", module, input=source,
             weight=self._tensor(weight), **arguments,
             bias=self._tensor(weights["bias"]) if "bias" in weights else None,
         )

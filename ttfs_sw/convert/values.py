@@ -9,7 +9,7 @@ import torch
 from ttfs_sw.convert.flow import Memory
 from ttfs_sw.convert.layers import Layers, Map, Sums
 from ttfs_sw.convert.operations import refuse, unknown
-from ttfs_sw.convert.program import Node, Program, Ref
+from ttfs_sw.convert.program import Computation, Node, Ref
 from ttfs_sw.training.topology import LayerPlan
 
 __all__ = ["Values", "size"]
@@ -20,13 +20,13 @@ class Values:
 
     Parameters
     ----------
-    program : :class:`ttfs_sw.convert.program.Program`
+    program : :class:`ttfs_sw.convert.program.Computation`
         The model.
     image : :class:`ttfs_sw.convert.layers.Map`
         What it reads.
     """
 
-    def __init__(self, program: Program, image: Map):
+    def __init__(self, program: Computation, image: Map):
         self._program = program
         self._constants = dict(program.tensors)
         self._values: dict[str, Map | Sums] = {program.input: image}
@@ -143,7 +143,7 @@ class Values:
         scale, offset = (np.broadcast_to(part, count) for part in (scale, offset))
         if isinstance(value, Map):
             return value.affine(scale, offset)
-        if value.flat and value.plan.kind != "dense":
+        if value.flat and not value.plan.form.flat:
             # A map that was flattened before its ReLU: its weights are one set for all positions.
             scale, offset = (
                 self._of_channels(part, value.shape, node) for part in (scale, offset)

@@ -35,7 +35,7 @@ def membrane(layer: Layer, codes: np.ndarray, ticks: int) -> np.ndarray:
     """
     weight = _float_weight(layer, ticks)
     shape = (len(codes), *layer.out_shape)
-    if layer.kind == "dense":
+    if layer.form.flat:
         return (codes.astype(weight.dtype) @ weight).astype(np.int64).reshape(shape)
     (rows, columns), (down, right) = layer.padding, layer.stride
     maps = np.pad(
@@ -45,7 +45,7 @@ def membrane(layer: Layer, codes: np.ndarray, ticks: int) -> np.ndarray:
     # [images, height, width, channels, ky, kx]
     windows = np.lib.stride_tricks.sliding_window_view(maps, layer.kernel, axis=(1, 2))
     windows = windows[:, ::down, ::right]
-    if layer.kind == "depthwise":
+    if layer.form.own_channel:
         taps = weight.reshape(*layer.kernel, -1)
         sums = np.zeros(shape, weight.dtype)
         for row, column in np.ndindex(layer.kernel):

@@ -75,14 +75,14 @@ class GoldenLayer(torch.nn.Module):
     def _sums(self, codes: torch.Tensor) -> torch.Tensor:
         """Return the sums of ``w a``, ``[images, height, width, channels]``, exact floats."""
         layer = self.layer
-        if layer.kind == "dense":
+        if layer.form.flat:
             return (codes @ self.weight).view(-1, *layer.out_shape)
         (rows, columns), (down, right) = layer.padding, layer.stride
         maps = codes.view(-1, *layer.in_shape)
         maps = functional.pad(maps, (0, 0, columns, columns, rows, rows))
         # [images, height, width, channels, ky, kx]
         windows = maps.unfold(1, layer.kernel[0], down).unfold(2, layer.kernel[1], right)
-        if layer.kind == "depthwise":
+        if layer.form.own_channel:
             taps = self.weight.view(*layer.kernel, -1)
             sums = windows.new_zeros(windows.shape[:4])
             for row, column in np.ndindex(layer.kernel):

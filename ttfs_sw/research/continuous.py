@@ -188,7 +188,7 @@ def matrix(layer: Layer) -> np.ndarray:
 
     ``[inputs, outputs]``, both in raster order: row, column, channel.
     """
-    if layer.kind == "dense":
+    if layer.form.flat:
         return layer.weight.astype(np.int64)
     (height, width, c_in), (rows, columns, c_out) = layer.in_shape, layer.out_shape
     dense = np.zeros((height, width, c_in, rows, columns, c_out), np.int64)
@@ -197,7 +197,7 @@ def matrix(layer: Layer) -> np.ndarray:
         x = column * layer.stride[1] - layer.padding[1] + kx
         if 0 <= y < height and 0 <= x < width:
             taps = layer.weight[ky, kx]
-            dense[y, x, :, row, column, :] = taps if layer.kind == "conv2d" else np.diag(taps[:, 0])
+            dense[y, x, :, row, column, :] = np.diag(taps[:, 0]) if layer.form.own_channel else taps
     return dense.reshape(layer.inputs, layer.outputs)
 
 

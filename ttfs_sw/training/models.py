@@ -7,7 +7,7 @@ that its weights need no permutation.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -15,7 +15,8 @@ from torch.nn import functional
 
 from ttfs_sw.common.modules import Modules
 from ttfs_sw.training import quantise
-from ttfs_sw.training.qat import Fire, QuantisedLayer, weight_shape
+from ttfs_sw.training.kinds import raster, received, shown, weight_shape
+from ttfs_sw.training.qat import Fire, QuantisedLayer
 from ttfs_sw.training.quantise import LayerIntegers
 from ttfs_sw.training.topology import LayerPlan, Topology
 
@@ -59,16 +60,10 @@ class ReluLayer(nn.Module):
     def forward(self, values: torch.Tensor, second: torch.Tensor | None = None) -> torch.Tensor:
         """Return what the neurons receive, before pooling."""
         plan = self.plan
-        if plan.kind == "average":
+        if not plan.learned:
             return functional.avg_pool2d(values, plan.kernel)
-        if plan.kind == "dense":
-            received = functional.linear(values, self.weight, self.bias)
-        else:
-            groups = plan.out_shape[2] if plan.kind == "depthwise" else 1
-            received = functional.conv2d(
-                values, self.weight, self.bias, plan.stride, plan.padding, groups=groups
-            )
-        return received if second is None else received + second
+        found = received(plan, values, self.weight, self.bias)
+        return found if second is None else found + second
 
 
 class ReluNetwork(nn.Module):
@@ -162,8 +157,8 @@ class QuantisedNetwork(nn.Module):
             sent = codes if move is None else codes + (move(codes, fire.ticks) - codes).detach()
             maps.add(sent)
             scales.append(scale)
-            hidden.append(_raster(codes))
-            active.append(_raster(spikes))
+            hidden.append(raster(codes))
+            active.append(raster(spikes))
         membrane, unit = self._membrane(len(self.layers) - 1, maps, scales)
         return Activity(membrane * unit, hidden, active)
 
@@ -207,26 +202,27 @@ class QuantisedNetwork(nn.Module):
             source = scales[index], self._second_scale(index, scales)
             weight, bias = (value.cpu().double().numpy() for value in layer.integers(*source))
             unit = layer.unit(*source)
-            fields: dict[str, Any] = {
-                "plan": layer.plan,
-                "weight": quantise.stored(weight, layer.plan.kind).astype("int8"),
-                "bias": bias.astype("int32"),
-                "weight_bits": layer.weight_bits,
-                # Of scales that differ between channels, their geometric mean.
-                "weight_scale": layer.weight_scale(*source).log().mean().exp().item()
-                if unit.ndim else layer.weight_scale(*source).item(),
-            }
-            if layer.plan.second_source is not None:
-                fields["residual_shift"] = layer.residual_shift.item()
-            scale = unit
+            scale, ticks, slopes = unit, 0, []
             if index < len(self.fires):
                 fire = self.fires[index]
                 slopes = [quantise.slope(ratio) for ratio in fire.ratio(unit).view(-1).tolist()]
-                multiplier, shift = zip(*slopes, strict=True)
-                scale = fire.log_scale.exp()
-                fields |= {"ticks": fire.ticks, "multiplier": multiplier, "shift": shift}
+                scale, ticks = fire.log_scale.exp(), fire.ticks
+            residual = layer.plan.second_source is not None
             scales.append(scale)
-            found.append(LayerIntegers(**fields, output_scale=scale.item()))
+            found.append(LayerIntegers(
+                plan=layer.plan,
+                weight=quantise.stored(weight, layer.plan.form).astype("int8"),
+                bias=bias.astype("int32"),
+                weight_bits=layer.weight_bits,
+                # Of scales that differ between channels, their geometric mean.
+                weight_scale=layer.weight_scale(*source).log().mean().exp().item()
+                if unit.ndim else layer.weight_scale(*source).item(),
+                output_scale=scale.item(),
+                ticks=ticks,
+                multiplier=tuple(multiplier for multiplier, _ in slopes),
+                shift=tuple(shift for _, shift in slopes),
+                residual_shift=int(layer.residual_shift) if residual else 0,
+            ))
         return found
 
 
@@ -242,15 +238,10 @@ class _Maps:
 
     def read(self, index: int, plan: LayerPlan) -> tuple[torch.Tensor, torch.Tensor | None]:
         """What layer ``index`` reads, and what it adds; a dense layer's are in raster order."""
-        shown = _raster if plan.kind == "dense" else lambda values: values
         second = plan.second_source
-        return shown(self._maps[index]), None if second is None else shown(self._maps[second + 1])
+        added = None if second is None else shown(plan, self._maps[second + 1])
+        return shown(plan, self._maps[index]), added
 
 
 def _pooled(values: torch.Tensor, plan: LayerPlan) -> torch.Tensor:
     return functional.max_pool2d(values, plan.pool) if plan.pool > 1 else values
-
-
-def _raster(values: torch.Tensor) -> torch.Tensor:
-    """Return maps as ``[images, neurons]`` in raster order: row, column, channel."""
-    return values.permute(0, 2, 3, 1).flatten(1) if values.ndim == 4 else values

@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from ttfs_sw.training import quantise
+from ttfs_sw.training.kinds import received, weight_shape
 from ttfs_sw.training.topology import LayerPlan
 
 __all__ = ["Fire", "QuantisedLayer"]
@@ -155,7 +155,6 @@ class QuantisedLayer(nn.Module):
         self.weight_bits = weight_bits if plan.learned else 2
         self.source_ticks = source_ticks
         self.limit = quantise.weight_limit(self.weight_bits)
-        self._groups = 1 if plan.kind in ("dense", "conv2d") else plan.out_shape[2]
         self._residual = plan.second_source is not None
         if plan.learned:
             self.weight = nn.Parameter(torch.zeros(weight_shape(plan)))
@@ -214,12 +213,8 @@ class QuantisedLayer(nn.Module):
         """Return the membranes, and the real value of one unit of them."""
         weight, bias = self.integers(source_scale, second_scale)
         codes, weight, bias = (value.to(self.dtype) for value in (codes, weight, bias))
-        if self.plan.kind == "dense":
-            membrane = functional.linear(codes, weight, bias)
-        else:
-            membrane = functional.conv2d(
-                codes, weight, bias, self.plan.stride, self.plan.padding, groups=self._groups
-            )
+        membrane = received(self.plan, codes, weight, bias)
+        if not self.plan.form.flat:
             # On a GPU torch may pick Winograd's algorithm, which is off by far less than a half.
             with torch.no_grad():
                 membrane.round_()
@@ -270,13 +265,6 @@ class QuantisedLayer(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.plan}, weight_bits={self.weight_bits}, ticks={self.source_ticks}"
-
-
-def weight_shape(plan: LayerPlan) -> tuple[int, ...]:
-    """Shape of the weights of a layer, as torch has them."""
-    if plan.kind == "dense":
-        return plan.out_shape[2], plan.in_shape[2]
-    return plan.out_shape[2], plan.fan_in // plan.kernel**2, plan.kernel, plan.kernel
 
 
 class Fire(nn.Module):

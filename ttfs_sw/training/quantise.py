@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ttfs_sw.artifact.kinds import Kind
 from ttfs_sw.artifact.network import Layer, Network, linear_codes
 from ttfs_sw.training.topology import LayerPlan
 
@@ -115,14 +116,12 @@ class LayerIntegers:
     residual_shift: int = 0
 
 
-def stored(weight: np.ndarray, kind: str) -> np.ndarray:
+def stored(weight: np.ndarray, form: Kind) -> np.ndarray:
     """Return weights in the order of the network's file from that of torch.
 
     That is ``[inputs, outputs]``, ``[ky, kx, c_in, c_out]`` or depthwise ``[ky, kx, c, 1]``.
     """
-    if kind == "dense":
-        return weight.T
-    return weight.transpose((2, 3, 1, 0) if kind == "conv2d" else (2, 3, 0, 1))
+    return weight.transpose(form.order)
 
 
 def network(layers: Sequence[LayerIntegers], **fields: Any) -> Network:
@@ -143,8 +142,7 @@ def network(layers: Sequence[LayerIntegers], **fields: Any) -> Network:
         made.append(
             Layer(
                 name=f"hidden{index + 1}" if layer.ticks else "output",
-                # The hardware knows no average: it is a depthwise layer whose weights are all 1.
-                kind="depthwise" if plan.kind == "average" else plan.kind,
+                kind=plan.form.name,
                 source=index - 1, second_source=plan.second_source,
                 residual_shift=layer.residual_shift,
                 in_shape=plan.in_shape, out_shape=plan.out_shape,

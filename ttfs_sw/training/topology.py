@@ -20,10 +20,11 @@ import math
 import re
 from collections.abc import Sequence
 
+from ttfs_sw.artifact.kinds import KINDS, Kind
 from ttfs_sw.artifact.rules import output_size
 from ttfs_sw.common.errors import InputError
 
-__all__ = ["Entry", "LayerPlan", "Topology", "parse", "plan"]
+__all__ = ["FORMS", "Entry", "Form", "LayerPlan", "Topology", "parse", "plan"]
 
 #: Largest number of neurons or channels, and largest kernel, stride or pool, that is taken.
 MAX_NEURONS, MAX_WINDOW = 65535, 255
@@ -32,13 +33,51 @@ MAX_NEURONS, MAX_WINDOW = 65535, 255
 _WINDOW = r"(?P<kernel>\d+)(?:s(?P<stride>\d+))?(?:p(?P<padding>\d+))?"
 _SECOND = r"(?:\+(?P<second>\d+))?"
 
-_FORMS = {
-    "dense": rf"(?P<neurons>\d+){_SECOND}",
-    "conv2d": rf"(?P<neurons>\d+)c{_WINDOW}{_SECOND}",
-    "depthwise": rf"d{_WINDOW}{_SECOND}",
-    "average": r"a(?P<kernel>\d+)",
-    "pool": r"p(?P<pool>\d+)",
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """A kind of layer as a configuration writes it.
+
+    Parameters
+    ----------
+    kind : :class:`ttfs_sw.artifact.kinds.Kind`
+        What it computes, and as what it is stored.
+    head : :class:`str`
+        What its text begins with; ``{}`` stands for the number of neurons or channels.
+    learned : :class:`bool`
+        Whether it has weights to learn. One that has none is no more than its head and its kernel,
+        which is its stride too.
+    """
+
+    kind: Kind
+    head: str
+    learned: bool = True
+
+    @property
+    def pattern(self) -> str:
+        """Of its texts."""
+        head = self.head.replace("{}", r"(?P<neurons>\d+)")
+        if not self.learned:
+            return rf"{head}(?P<kernel>\d+)"
+        return f"{head}{_SECOND}" if self.kind.flat else f"{head}{_WINDOW}{_SECOND}"
+
+    @property
+    def pools(self) -> bool:
+        """Whether a max-pool may follow."""
+        return self.learned and not self.kind.flat
+
+
+#: Every kind of layer, by the name that plans and reports have for it.
+FORMS = {
+    "dense": Form(KINDS["dense"], "{}"),
+    "conv2d": Form(KINDS["conv2d"], "{}c"),
+    "depthwise": Form(KINDS["depthwise"], "d"),
+    # The hardware knows no average: it is a depthwise layer whose weights are all 1.
+    "average": Form(KINDS["depthwise"], "a", learned=False),
 }
+
+#: A max-pool, which is no layer of its own.
+_POOL = r"p(?P<pool>\d+)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +110,7 @@ class Entry:
     @property
     def learned(self) -> bool:
         """Whether the layer has weights to learn; an average has none."""
-        return self.kind != "average"
+        return FORMS[self.kind].learned
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +141,7 @@ class LayerPlan:
     @property
     def learned(self) -> bool:
         """Whether the layer has weights to learn; an average has none."""
-        return self.kind != "average"
+        return FORMS[self.kind].learned
 
     @property
     def map_shape(self) -> tuple[int, int, int]:
@@ -113,8 +152,25 @@ class LayerPlan:
     @property
     def fan_in(self) -> int:
         """Weights that one neuron has."""
-        channels = self.in_shape[2] if self.kind in ("dense", "conv2d") else 1
-        return self.kernel**2 * channels
+        return self.form.fan_in(self.kernel**2, self.in_shape[2])
+
+    @property
+    def form(self) -> Kind:
+        """What it computes."""
+        return FORMS[self.kind].kind
+
+    @property
+    def text(self) -> str:
+        """The text from which :func:`plan` makes it, without its pool."""
+        head = FORMS[self.kind].head.format(self.out_shape[2])
+        second = "" if self.second_source is None else f"+{self.second_source + 1}"
+        if self.form.flat:
+            return f"{head}{second}"
+        if not self.learned:
+            return f"{head}{self.kernel}"
+        stride = f"s{self.stride}" if self.stride > 1 else ""
+        padding = f"p{self.padding}" if self.padding != (self.kernel - 1) // 2 else ""
+        return f"{head}{self.kernel}{stride}{padding}{second}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +193,7 @@ def parse(texts: Sequence[str]) -> list[Entry]:
     for text in texts:
         kind, fields = _read(text)
         if kind == "pool":
-            if not entries or entries[-1].kind not in ("conv2d", "depthwise"):
+            if not entries or not FORMS[entries[-1].kind].pools:
                 raise InputError(
                     f"{text!r} must follow a convolution such as '8c5', whose neurons it pools"
                 )
@@ -145,7 +201,7 @@ def parse(texts: Sequence[str]) -> list[Entry]:
                 raise InputError(f"{text!r} follows another max-pool; write one, of both together")
             entries[-1] = dataclasses.replace(entries[-1], pool=fields["pool"])
             continue
-        if kind == "average":
+        if not FORMS[kind].learned:
             fields["stride"] = fields["kernel"]
         elif "kernel" in fields:
             fields.setdefault("padding", (fields["kernel"] - 1) // 2)
@@ -166,8 +222,9 @@ def parse(texts: Sequence[str]) -> list[Entry]:
 
 def _read(text: str) -> tuple[str, dict[str, int]]:
     """Return the kind of a text and the numbers in it."""
-    for kind, form in _FORMS.items():
-        match = re.fullmatch(form, text, re.ASCII)
+    patterns = {kind: form.pattern for kind, form in FORMS.items()}
+    for kind, pattern in {**patterns, "pool": _POOL}.items():
+        match = re.fullmatch(pattern, text, re.ASCII)
         if match is None:
             continue
         fields = {name: int(value) for name, value in match.groupdict().items() if value}
@@ -210,9 +267,9 @@ def plan(
 def _shaped(entry: Entry, source: tuple[int, int, int]) -> LayerPlan:
     """Return ``entry`` as a layer that reads a map of shape ``source``."""
     second = None if entry.second is None else entry.second - 1
-    if entry.kind == "dense":
+    if FORMS[entry.kind].kind.flat:
         shapes = (1, 1, math.prod(source)), (1, 1, entry.neurons)
-        return LayerPlan("dense", *shapes, second_source=second)
+        return LayerPlan(entry.kind, *shapes, second_source=second)
     height, width = (
         output_size(size, entry.kernel, entry.stride, entry.padding) if
         size + 2 * entry.padding >= entry.kernel else 0 for size in source[:2]

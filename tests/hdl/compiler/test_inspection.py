@@ -136,14 +136,14 @@ def program_with(bench, program, address, fields, values):
 
 def test_a_wrong_compiler_is_noticed(random_network, monkeypatch):
     network = random_network(np.random.default_rng(6), (9, 8, 3))
-    contents = compiling_module.contents
+    write = compiling_module.write
 
     def wrong(*args):
-        memories = contents(*args)
+        memories = write(*args)
         table = memories[Memory.TABLE]
         table[ENTRY_WORDS + FIELDS["bias_base"].word] += 1
         return memories
 
-    monkeypatch.setattr(compiling_module, "contents", wrong)
+    monkeypatch.setattr(compiling_module, "write", wrong)
     with pytest.raises(BadTable, match="checksum"):
         compile_network(network, CONFIG)

@@ -178,7 +178,7 @@ def test_refuses_a_layer_that_may_take_longer_than_the_core_waits(bench, monkeyp
     cycles = most_cycles(first, config)
     # 22 taps of two words in each direction, for each of four channels, and a little more.
     assert 4 * 2 * 22 * 22 < cycles < 6000 and cycles > most_cycles(second, config)
-    monkeypatch.setattr("ttfs_fpga.hdl.compiler.compile.LAYER_CYCLES_BITS", 11)
+    monkeypatch.setattr("ttfs_fpga.hdl.compiler.limits.LAYER_CYCLES_BITS", 11)
     with pytest.raises(DoesNotFit) as caught:
         compile_network(network, config)
     assert str(caught.value) == (

@@ -126,7 +126,8 @@ def test_weights_add_up(bench, name):
                 set() if plan.residual is None else {plan.residual.source})
             if plan.residual is None:
                 continue
-            residual, words = plan.residual, identity(plan, program.config)
+            residual = plan.residual
+            words = identity(residual, program.config)
             row_step = plan.word_step * len(plan.column_axis.order) * (
                 1 if plan.kind == "depthwise" else plan.pixel_words)
             for channel in range(layer.out_shape[2]):

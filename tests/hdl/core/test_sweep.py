@@ -89,15 +89,13 @@ class Harness(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.sweep, m.submodules.membrane = sweep, membrane = self.sweep, self.membrane
+        asks, operation = sweep.membrane, membrane.operation
         m.d.comb += [
-            membrane.operation.valid.eq(sweep.ask),
-            membrane.operation.sweep.eq(1),
-            membrane.operation.word.eq(sweep.word),
-            membrane.operation.bias.eq(sweep.word),
-            membrane.operation.stall.eq(sweep.stall),
-            sweep.coming.eq(membrane.operation.coming),
-            sweep.sweeping.eq(membrane.operation.sweeping),
-            sweep.potentials.eq(membrane.operation.potentials),
+            *(getattr(operation, name).eq(getattr(asks, name))
+              for name in ("valid", "sweep", "load", "peek", "word", "stall")),
+            operation.bias.eq(asks.word),
+            *(getattr(asks, name).eq(getattr(operation, name))
+              for name in ("potentials", "updating", "sweeping", "coming")),
         ]
         return m
 
@@ -124,6 +122,7 @@ def rtl_sweeps(bench, potentials, layers, *, quiet=1.0, pause=0.0, late=0.0, con
     taken, ``late`` how often the next row is not complete yet.
     """
     dut = Harness(potentials, config)
+    window, memory = dut.sweep.window, dut.sweep.membrane
     sweep, results, rng = dut.sweep, [], np.random.default_rng(11)
 
     async def testbench(ctx):
@@ -137,31 +136,36 @@ def rtl_sweeps(bench, potentials, layers, *, quiet=1.0, pause=0.0, late=0.0, con
                 "across_last": layer.pool // layer.packed - 1, "halves": layer.packed - 1,
                 "destination_base": layer.destination,
                 "destination_row": layer.destination_row, "spiking": int(layer.spiking),
-                "threshold": layer.threshold,
+                "fire_threshold": layer.threshold & (2 * -LOWEST - 1),
             }.items():
-                ctx.set(getattr(sweep, name), value)
-            assert not ctx.get(sweep.busy)
-            ctx.set(sweep.start, 1)
+                ctx.set(sweep.entry[name], value)
+            assert not ctx.get(sweep.run.busy)
+            ctx.set(sweep.accumulating, 1)
+            ctx.set(sweep.window.completed, 0)
+            ctx.set(sweep.run.start, 1)
             await ctx.tick()
-            ctx.set(sweep.start, 0)
+            ctx.set(sweep.run.start, 0)
             seen, complete, offered = Seen([], [], [], []), 0, None
-            while ctx.get(sweep.busy):
+            while ctx.get(sweep.run.busy):
                 complete = min(layer.rows, complete + int(rng.random() >= late))
-                ctx.set(sweep.ready, int(complete > ctx.get(sweep.row)))
-                ctx.set(sweep.quiet, int(rng.random() < quiet))
+                ctx.set(window.completed, complete)
+                ctx.set(window.pending, int(rng.random() >= quiet))
                 ready = layer.spiking or bool(rng.random() >= pause)
                 ctx.set(sweep.o.ready, int(ready))
                 shown = ctx.get(sweep.o.valid)
-                if ctx.get(sweep.ask) and not ctx.get(sweep.stall):
-                    seen.asked.append((ctx.get(sweep.word), ctx.get(sweep.bias)))
+                asks = ctx.get(memory.valid)
+                if asks and not ctx.get(memory.stall):
+                    seen.asked.append((ctx.get(memory.word), ctx.get(memory.bias)))
                     # A row is not touched before it is complete.
                     assert len(seen.asked) <= complete * layer.row_words
                 if ctx.get(sweep.written):
                     # With its last candidate, which may be at the output now.
                     seen.written.append(len(seen.emitted) + shown)
-                if ctx.get(sweep.left):
+                if ctx.get(window.swept):
                     seen.left.append(len(seen.asked))
-                seen.rapid += ctx.get(sweep.rapid)
+                # Where a word is asked for updates are held anyway.
+                seen.rapid += ctx.get(window.hold) and not asks
+                assert ctx.get(window.hold) or not asks
                 _, _, o = await ctx.tick().sample(sweep.o.payload)
                 if offered is not None:
                     assert shown and o == offered
@@ -169,7 +173,6 @@ def rtl_sweeps(bench, potentials, layers, *, quiet=1.0, pause=0.0, late=0.0, con
                 if shown and ready:
                     seen.emitted.append((o.place, o.channel, o.above, o.last))
                 seen.cycles += 1
-            assert ctx.get(sweep.row) == layer.rows
             assert ctx.get(sweep.pooled) == (layer.pool > 1)
             assert not ctx.get(sweep.o.valid)
             results.append(seen)

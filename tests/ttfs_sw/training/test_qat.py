@@ -211,7 +211,7 @@ def test_convolutions_that_round_a_little(monkeypatch):
         sums = exact(*arguments, **more)
         return sums + 0.1 * torch.sin(1000 * torch.arange(sums.numel())).view(sums.shape)
 
-    monkeypatch.setattr("ttfs_sw.training.qat.functional.conv2d", rough)
+    monkeypatch.setattr("ttfs_sw.training.kinds.functional.conv2d", rough)
     digits = datasets.load("digits")
     check_trained_start(digits, ["6c3", "p2", "d3", "20"], (4,) * 4, (15,) * 4, digits.x_test[:50])
 

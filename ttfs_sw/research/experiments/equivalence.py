@@ -33,10 +33,10 @@ from ttfs_sw.research.experiments.equivalence_report import (
 from ttfs_sw.research.experiments.pages import table
 from ttfs_sw.research.theory.fusing import NormalisedNetwork, fuse
 from ttfs_sw.research.theory.initialise import rescale
-from ttfs_sw.research.theory.layers import raster
 from ttfs_sw.research.theory.mapping import to_relu, to_ttfs
 from ttfs_sw.research.theory.network import TtfsNetwork
 from ttfs_sw.training import config, topology
+from ttfs_sw.training.kinds import raster
 from ttfs_sw.training.models import ReluNetwork
 
 __all__ = ["compare_run", "figure", "open_run", "page", "run"]

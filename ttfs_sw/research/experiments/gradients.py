@@ -20,7 +20,7 @@ from ttfs_sw.common.report import FLAT, Report
 from ttfs_sw.research.experiments import Claim, ExperimentReport, Options, claim, short
 from ttfs_sw.research.theory.initialise import naive, smart
 from ttfs_sw.research.theory.mapping import to_ttfs
-from ttfs_sw.research.theory.network import Trace, TtfsNetwork
+from ttfs_sw.research.theory.network import TtfsNetwork, TtfsTrace
 from ttfs_sw.training import topology
 from ttfs_sw.training.models import ReluNetwork
 
@@ -145,7 +145,7 @@ def make(name: str, layers: topology.Topology, seed: int) -> TtfsNetwork:
 
 
 @torch.no_grad()
-def jacobians(network: TtfsNetwork, trace: Trace) -> list[torch.Tensor]:
+def jacobians(network: TtfsNetwork, trace: TtfsTrace) -> list[torch.Tensor]:
     """What a layer's spike times owe to the input's, ``[images, neurons, inputs]``, in closed form.
 
     One for each hidden layer of a network of dense layers: the product of ``diag(fired) w / B`` up

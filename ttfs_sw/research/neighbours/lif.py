@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ttfs_sw.training.kinds import batch_norm
 from ttfs_sw.training.models import ReluNetwork
 from ttfs_sw.training.topology import Topology
 
@@ -88,15 +89,14 @@ class LifModel(nn.Module):
         self._image_added = any(plan.second_source == -1 for plan in topology.layers)
         self.norms = nn.ModuleList(
             nn.Identity() if not norm
-            else nn.BatchNorm1d(plan.out_shape[2]) if plan.kind == "dense"
-            else nn.BatchNorm2d(plan.out_shape[2])
+            else batch_norm(plan)
             for plan in hidden
         )
         self.initial = nn.ParameterList()
         if learn_initial:
             for plan in hidden:
                 height, width, channels = plan.map_shape
-                shape = (1, channels) if plan.kind == "dense" else (1, channels, height, width)
+                shape = (1, channels) if plan.form.flat else (1, channels, height, width)
                 start = torch.empty(shape).uniform_(*INITIAL, generator=generator)
                 self.initial.append(nn.Parameter(start))
 

@@ -72,8 +72,8 @@ def synapses(plan: LayerPlan, counts: torch.Tensor) -> float:
         Spikes of each neuron of the source, ``[channels, height, width]``, or ``[neurons]`` of a
         dense layer.
     """
-    outputs = plan.out_shape[2] if plan.kind in ("dense", "conv2d") else 1
-    if plan.kind == "dense":
+    outputs = 1 if plan.form.own_channel else plan.out_shape[2]
+    if plan.form.flat:
         return float(counts.sum()) * outputs
     maps = counts.double().sum(dim=0)[None, None]
     ones = torch.ones(1, 1, plan.kernel, plan.kernel, dtype=maps.dtype, device=maps.device)
@@ -148,4 +148,4 @@ class Tally:
 
     @staticmethod
     def _read(counts: torch.Tensor, plan: LayerPlan) -> torch.Tensor:
-        return counts.flatten() if plan.kind == "dense" else counts
+        return counts.flatten() if plan.form.flat else counts

@@ -41,6 +41,7 @@ from ttfs_sw.research.neighbours.method import (
     largest_activations,
 )
 from ttfs_sw.research.neighbours.operations import Inference, Tally
+from ttfs_sw.training.kinds import received, shown
 from ttfs_sw.training.models import ReluNetwork
 from ttfs_sw.training.topology import LayerPlan
 
@@ -162,23 +163,17 @@ class _Layer(nn.Module):
     @property
     def offset(self) -> torch.Tensor:
         """β as it is added to maps."""
-        return self.bias if self.plan.kind == "dense" else self.bias[:, None, None]
+        return self.bias if self.plan.form.flat else self.bias[:, None, None]
 
     def read(self, values: torch.Tensor) -> torch.Tensor:
         """Return a map, or an image in raster order, as this layer reads it."""
-        if self.plan.kind == "dense":
-            return values.permute(0, 2, 3, 1).flatten(1) if values.ndim == 4 else values
-        if values.ndim == 4:
-            return values
+        if self.plan.form.flat or values.ndim == 4:
+            return shown(self.plan, values)
         return values.view(-1, *self.plan.in_shape).permute(0, 3, 1, 2)
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Return ``Σ w v`` of values as :meth:`read` gives them."""
-        plan = self.plan
-        if plan.kind == "dense":
-            return functional.linear(values, self.weight)
-        groups = plan.out_shape[2] if plan.kind == "depthwise" else 1
-        return functional.conv2d(values, self.weight, None, plan.stride, plan.padding, 1, groups)
+        return received(self.plan, values, self.weight)
 
 
 class RelPspModel(nn.Module):
@@ -284,7 +279,7 @@ class RelPspNetwork(Method):
     ):
         super().__init__(layers, shape, classes)
         plans = self.topology.layers
-        if any(plan.kind == "average" for plan in plans):
+        if not all(plan.learned for plan in plans):
             raise InputError(
                 f"{self.name} has no average pool, because weights that add up to 1 leave a gain "
                 "of 1/2, and another where inputs are silent; write p2 for a2"

@@ -75,7 +75,7 @@ class TtfsNetwork(Method):
         return of_network(self._network, self.topology, pixels)
 
     def network(self) -> Network | None:
-        """What :meth:`predict` runs."""
+        """What :meth:`ttfs_sw.research.neighbours.method.Method.predict` runs."""
         return self._network
 
 

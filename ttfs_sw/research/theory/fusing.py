@@ -18,8 +18,8 @@ from torch import nn
 from torch.nn import functional
 
 from ttfs_sw.common.modules import Modules
-from ttfs_sw.research.theory.layers import raster
 from ttfs_sw.research.theory.network import TtfsNetwork
+from ttfs_sw.training.kinds import batch_norm, raster, shown
 from ttfs_sw.training.models import ReluNetwork
 from ttfs_sw.training.topology import LayerPlan, Topology
 
@@ -47,21 +47,19 @@ class NormalisedNetwork(nn.Module):
         super().__init__()
         if place not in PLACES:
             raise ValueError(f"place must be one of {', '.join(PLACES)}, not {place!r}")
-        plain = ("dense", "conv2d", "depthwise")
-        if any(p.kind not in plain or p.second_source is not None for p in topology.layers):
+        if any(not p.learned or p.second_source is not None for p in topology.layers):
             raise ValueError("only dense layers and convolutions without residuals have batch-norm")
         self.topology, self.place = topology, place
         self.layers = ReluNetwork(topology, generator).double().layers
         self.norms: Modules[_Norm] = Modules(
-            (nn.BatchNorm1d if plan.kind == "dense" else nn.BatchNorm2d)(plan.out_shape[2]).double()
-            for plan in topology.layers[:-1]
+            batch_norm(plan).double() for plan in topology.layers[:-1]
         )
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Logits of images ``[images, inputs]`` in raster order."""
         values = values.view(-1, *self.topology.input_shape).permute(0, 3, 1, 2)
         for layer, norm in zip(self.layers, self.norms, strict=False):
-            received = layer(raster(values) if layer.plan.kind == "dense" else values)
+            received = layer(shown(layer.plan, values))
             if self.place == "before":
                 values = functional.relu(norm(received))
             else:
@@ -122,16 +120,16 @@ def _read_through(
 
     The bias is a map where the border makes it one, else ``[channels]``.
     """
-    if plan.kind == "dense":
+    if plan.form.flat:
         # Raster order: the channels of one position lie side by side.
         positions = weight.shape[1] // len(scale)
         return weight * scale.repeat(positions), bias + weight @ offset.repeat(positions)
-    depthwise = plan.kind == "depthwise"
+    own = plan.form.own_channel
     if (offset != 0).any():
         height, width, channels = plan.in_shape
         constant = offset.view(1, -1, 1, 1).expand(1, channels, height, width)
         # The convolution pads with 0, as the network does: taps outside the map are left out.
         bias = functional.conv2d(
-            constant, weight, bias, plan.stride, plan.padding, groups=channels if depthwise else 1
+            constant, weight, bias, plan.stride, plan.padding, groups=plan.form.groups(channels)
         )[0]
-    return weight * scale.view((-1, 1, 1, 1) if depthwise else (1, -1, 1, 1)), bias
+    return weight * scale.view((-1, 1, 1, 1) if own else (1, -1, 1, 1)), bias

@@ -31,13 +31,13 @@ def rescale(relu: ReluNetwork, lower: float = LOWER, upper: float = UPPER) -> No
     layers = list(relu.layers)
     for layer, reader in itertools.pairwise(layers):
         plans = layer.plan, reader.plan
-        if any(p.kind not in ("dense", "conv2d") or p.second_source is not None for p in plans):
+        if any(not p.learned or p.form.own_channel or p.second_source is not None for p in plans):
             raise ValueError("only dense layers and convolutions without residuals can be rescaled")
         total = layer.weight.flatten(1).sum(dim=1)
         factor = torch.maximum(total / upper, total / lower).clamp(min=1)
         layer.weight.div_(factor.view(-1, *[1] * (layer.weight.ndim - 1)))
         layer.bias.div_(factor)
-        if reader.plan.kind == "dense":
+        if reader.plan.form.flat:
             # Raster order: the channels of one position lie side by side.
             reader.weight.mul_(factor.repeat(reader.weight.shape[1] // len(factor)))
         else:

@@ -21,10 +21,10 @@ from torch.nn import functional
 
 from ttfs_sw.research.theory.fire import fire
 from ttfs_sw.research.theory.spikes import Spikes
-from ttfs_sw.training.qat import weight_shape
+from ttfs_sw.training.kinds import received, shown, weight_shape
 from ttfs_sw.training.topology import LayerPlan
 
-__all__ = ["MODELS", "TtfsLayer", "pool", "raster"]
+__all__ = ["MODELS", "TtfsLayer", "pool"]
 
 MODELS = ("b1", "alpha")
 
@@ -81,20 +81,15 @@ class TtfsLayer(nn.Module):
     def gather(self, source: Spikes, second: Spikes | None = None) -> torch.Tensor:
         """What the inputs have given the membranes when their window closes, without D and A."""
         plan, values = self.plan, source.values
-        if plan.kind == "average":
-            received = functional.avg_pool2d(values, plan.kernel)
-        elif plan.kind == "dense":
-            received = functional.linear(raster(values), self.weight)
-        else:
-            groups = plan.out_shape[2] if plan.kind == "depthwise" else 1
+        if plan.learned:
             # Padding is silent: a neuron that fires when its window ends is worth 0.
-            received = functional.conv2d(
-                values, self.weight, None, plan.stride, plan.padding, groups=groups
-            )
+            found = received(plan, shown(plan, values), self.weight)
+        else:
+            found = functional.avg_pool2d(values, plan.kernel)
         if second is None:
-            return received
+            return found
         # A membrane that no spike drives stays where it is, until its own window opens.
-        return received + (raster(second.values) if plan.kind == "dense" else second.values)
+        return found + shown(plan, second.values)
 
     def forward(self, source: Spikes, window: float, second: Spikes | None = None) -> Spikes:
         """Fire in a window of the given length, which opens when the source's closes; then pool."""
@@ -128,8 +123,3 @@ def pool(times: torch.Tensor, size: int, signs: torch.Tensor) -> torch.Tensor:
         return times
     signs = signs.view(-1, 1, 1)
     return -signs * functional.max_pool2d(-signs * times, size)
-
-
-def raster(values: torch.Tensor) -> torch.Tensor:
-    """Return maps as ``[images, neurons]`` in raster order: row, column, channel."""
-    return values.permute(0, 2, 3, 1).flatten(1) if values.ndim == 4 else values

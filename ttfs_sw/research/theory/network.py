@@ -7,11 +7,12 @@ import torch
 from torch import nn
 
 from ttfs_sw.common.modules import Modules
-from ttfs_sw.research.theory.layers import TtfsLayer, raster
+from ttfs_sw.research.theory.layers import TtfsLayer
 from ttfs_sw.research.theory.spikes import Spikes, encode
+from ttfs_sw.training.kinds import raster
 from ttfs_sw.training.topology import Topology
 
-__all__ = ["GAMMA", "ZETA", "Trace", "TtfsNetwork"]
+__all__ = ["GAMMA", "ZETA", "TtfsTrace", "TtfsNetwork"]
 
 #: A window is this much longer than the largest activation that it was calibrated on: 1 + ZETA.
 ZETA = 0.5
@@ -21,7 +22,7 @@ GAMMA = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Trace:
+class TtfsTrace:
     """What a network did for a batch of images.
 
     Parameters
@@ -82,7 +83,7 @@ class TtfsNetwork(nn.Module):
         )
         self.register_buffer("windows", torch.ones(last, dtype=torch.float64))
 
-    def run(self, values: torch.Tensor) -> Trace:
+    def run(self, values: torch.Tensor) -> TtfsTrace:
         """Simulate images ``[images, inputs]`` in raster order; everything that happened."""
         images = values.view(-1, *self.topology.input_shape).permute(0, 3, 1, 2)
         maps = [encode(images, self.low, self.high)]
@@ -93,7 +94,7 @@ class TtfsNetwork(nn.Module):
                 spikes = dataclasses.replace(spikes, times=spikes.times[:, :, None, None])
             maps.append(spikes)
         last = self.layers[-1]
-        return Trace(maps, last.read_out(maps[-1], self._second(last, maps)))
+        return TtfsTrace(maps, last.read_out(maps[-1], self._second(last, maps)))
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Logits of images ``[images, inputs]`` in raster order."""
@@ -105,7 +106,7 @@ class TtfsNetwork(nn.Module):
         return None if second is None else maps[second + 1]
 
     @torch.no_grad()
-    def adapt(self, trace: Trace, gamma: float = GAMMA) -> None:
+    def adapt(self, trace: TtfsTrace, gamma: float = GAMMA) -> None:
         """Lengthen windows after a batch, as its spikes demand (adaptive t_max).
 
         ``t_max <- t_min + max(t_max - t_min, gamma (t_max - earliest spike))``
@@ -122,6 +123,6 @@ class TtfsNetwork(nn.Module):
             # A layer that stays silent keeps a window: a spike in it is still possible.
             self.windows[index] = (1 + zeta) * largest or 1.0
 
-    def activations(self, trace: Trace) -> list[torch.Tensor]:
+    def activations(self, trace: TtfsTrace) -> list[torch.Tensor]:
         """Activations of the hidden layers, ``[images, neurons]`` in raster order."""
         return [raster(spikes.values) for spikes in trace.maps[1:]]
