@@ -1,9 +1,10 @@
 # Every target first makes .venv and installs what is missing; a second run installs nothing.
 #
 #   make demo    a handwritten-digit network through the whole chain, and one screen of results
-#   make test    linter and tests
-#   make lint    linter alone
-#   make types   type checker
+#   make test    linter, type checker and tests
+#   make lint    linter and type checker alone
+#   make types   type checker alone
+#   make coverage    the tests, and which lines of the packages they run: once a release
 #   make bench   measures the tables of README.md and docs again, in two hours or so (needs the MNIST
 #                files: TTFS_DATA)
 #   make experiments    reruns the published claims on digits and writes docs/experiments
@@ -19,7 +20,7 @@ bin := $(VENV)/bin
 installed := $(VENV)/.installed
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test lint types bench experiments install clean distclean
+.PHONY: demo test lint types coverage bench experiments install clean distclean
 
 demo: $(installed)
 	$(bin)/ttfs demo
@@ -28,7 +29,7 @@ demo: $(installed)
 test: lint
 	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(JOBS) --dist loadgroup $(TESTS)
 
-lint: $(installed)
+lint: types
 	$(bin)/ruff check .
 
 # A type checker looks for packages in folders of their names, and knows nothing of the names under
@@ -37,6 +38,11 @@ types: $(installed)
 	mkdir -p $(VENV)/names/ttfs_fpga
 	for name in hdl sim boards; do ln -sfn $(CURDIR)/$$name $(VENV)/names/ttfs_fpga/$$name; done
 	MYPYPATH=$(VENV)/names $(bin)/mypy
+
+# Slower than the tests alone. What runs in a process of its own (a verb, a script under test) is
+# counted too.
+coverage: $(installed)
+	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(JOBS) --dist loadgroup --cov --cov-report=term $(TESTS)
 
 bench: $(installed)
 	$(bin)/python benchmarks/table.py --write
@@ -63,7 +69,7 @@ $(installed): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf runs demo build .pytest_cache .ruff_cache .hypothesis
+	rm -rf runs demo build .pytest_cache .ruff_cache .hypothesis .coverage
 
 distclean: clean
 	rm -rf $(VENV) *.egg-info

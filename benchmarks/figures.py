@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ttfs_sw.cli.tables import count, percent, seconds, spread
+from ttfs_sw.common.report import Spread
 
 __all__ = ["TABLES", "Figure", "Report", "Table"]
 
@@ -148,7 +149,7 @@ def _simulated(network: str, board: str, cycles: int, command: str) -> tuple[Fig
         Figure(f"{where}: events that differ", "0 (10 000 images)", command, _differing, _exact),
         Figure(
             f"{where}: cycles an image", f"median at most {count(cycles)}", command,
-            lambda report: spread(report["cycles"]), _median(cycles),
+            lambda report: spread(Spread(**report["cycles"])), _median(cycles),
         ),
         Figure(
             f"{where}: layers above 1.05 × roofline + W + map words + 32", "0", command, _over,
@@ -213,11 +214,11 @@ CHAIN = Table(
         ),
         Figure(
             "MNIST, cycles an image, 16 lanes", "median at most 1 300", "cosim",
-            lambda report: spread(report["cycles"]), _median(1300),
+            lambda report: spread(Spread(**report["cycles"])), _median(1300),
         ),
         Figure(
             "MNIST, roofline of these cycles", "", "cosim",
-            lambda report: spread(report["roofline_cycles"]),
+            lambda report: spread(Spread(**report["roofline_cycles"])),
         ),
         Figure(
             "iCEBreaker, full board top, clock with all paths timed",

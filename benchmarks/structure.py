@@ -287,7 +287,7 @@ def recipe_files(root: Path, title: str) -> int | None:
         return None
     _, _, rest = page.read_text(encoding="utf-8").partition(f"### {title}\n")
     recipe = re.split(r"^##", rest, maxsplit=1, flags=re.MULTILINE)[0]
-    return len(re.findall(r"^\d+\. `[\w./]+`", recipe, re.MULTILINE)) or None
+    return len(re.findall(r"^\d+\. `[\w./-]+`", recipe, re.MULTILINE)) or None
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from amaranth.lib import crc, data, stream, wiring
 from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
 
+from ttfs_fpga.boards.ports import RequestPort
 from ttfs_sw.link.framing import ESCAPE, FLAG, INVERTED
 
 __all__ = ["BYTE_CYCLES", "FrameReceiver", "FrameSender", "reply_shape"]
@@ -37,21 +38,15 @@ class FrameReceiver(wiring.Component):
         Bytes from the line, at least :data:`BYTE_CYCLES` cycles apart; each stays for three.
     error : In(1)
         A byte was lost: the frame it belongs to is not good.
-    o : Out(stream.Signature(8, always_ready=True))
-        Payload bytes, two cycles after the byte from the line.
-    end : Out(1)
-        High for one cycle at the end of every frame, as late.
-    good : Out(1)
-        With ``end``: the frame was sound.
+    o : Out(RequestPort())
+        Payload bytes, and ends of frames, two cycles after the byte from the line.
     """
 
     def __init__(self):
         super().__init__({
             "i": In(stream.Signature(8, always_ready=True)),
             "error": In(1),
-            "o": Out(stream.Signature(8, always_ready=True)),
-            "end": Out(1),
-            "good": Out(1),
+            "o": Out(RequestPort()),
         })
 
     def elaborate(self, platform):
@@ -78,11 +73,11 @@ class FrameReceiver(wiring.Component):
             is_flag.eq(self.i.payload == FLAG),
             is_escape.eq((self.i.payload == ESCAPE) & ~escaped),
             known.eq(came),
-            self.o.valid.eq(came & ~is_flag & ~is_escape & kept[1]),
-            self.end.eq(came & is_flag & inside),
-            self.good.eq(~damaged & ~escaped & kept[1] & checker.match_detected),
+            self.o.bytes.valid.eq(came & ~is_flag & ~is_escape & kept[1]),
+            self.o.end.eq(came & is_flag & inside),
+            self.o.good.eq(~damaged & ~escaped & kept[1] & checker.match_detected),
         ]
-        m.d.comb += self.o.payload.eq(previous)
+        m.d.comb += self.o.bytes.payload.eq(previous)
         with m.If(self.error):
             m.d.sync += [damaged.eq(1), inside.eq(1)]
         with m.If(known):

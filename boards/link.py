@@ -9,10 +9,10 @@ from amaranth.lib.wiring import In, Out
 
 from ttfs_fpga.boards.feeder import SampleFeeder
 from ttfs_fpga.boards.frames import reply_shape
+from ttfs_fpga.boards.ports import CorePort, LoaderPort, RequestPort
 from ttfs_fpga.boards.recorder import Recorder, RecordMap, padded
 from ttfs_fpga.hdl.config import CoreConfig
 from ttfs_fpga.hdl.core.guard import CoreError
-from ttfs_fpga.hdl.shapes import logit_shape, sample_shape, statistics_shape
 from ttfs_sw.link import protocol
 from ttfs_sw.link.protocol import (
     NAK,
@@ -21,7 +21,6 @@ from ttfs_sw.link.protocol import (
     STATISTICS_BYTES,
     Identity,
     LoadState,
-    Source,
     Status,
     StatusReport,
 )
@@ -85,50 +84,25 @@ class Link(wiring.Component):
 
     Members
     -------
-    rx : In(stream.Signature(8, always_ready=True)), rx_end : In(1), rx_good : In(1)
-        Requests, from :class:`boards.frames.FrameReceiver`: bytes and ends of frames, at least
-        :data:`boards.frames.BYTE_CYCLES` cycles apart.
+    rx : In(RequestPort())
+        Requests, from :class:`boards.frames.FrameReceiver`.
     tx : Out(stream.Signature(reply_shape()))
         Replies, to :class:`boards.frames.FrameSender`.
-    booting : In(1)
-        The loader is busy with the flash: an image cannot be loaded now.
-    load_start, load_stop : Out(1), image : Out(stream.Signature(8))
-        To the loader. Image bytes come no faster than the line is; one that is not taken at once
-        is lost, and the image with it.
-    load_state : In(LoadState), loaded_from : In(Source), last_input : In(config.neuron_bits)
-        From the loader.
-    samples : Out(stream.Signature(sample_shape(config))), restart : Out(1)
-        To the core.
-    logits : In(stream.Signature(logit_shape(config))), statistics, cycles, core_error
-        From the core.
-    core_reset : Out(1)
-        The core did not answer: bring it to its senses.
+    loader : Out(LoaderPort(config))
+        To and from :class:`boards.loader.ImageLoader`.
+    core : Out(CorePort(config))
+        To and from :class:`hdl.core.Core`.
     """
 
     def __init__(self, config: CoreConfig, identity: Identity, timeout_bits: int = 25):
         self._config = config
         self._identity = identity
         self._timeout_bits = timeout_bits
-        statistics = stream.Signature(statistics_shape(config), always_ready=True)
         super().__init__({
-            "rx": In(stream.Signature(8, always_ready=True)),
-            "rx_end": In(1),
-            "rx_good": In(1),
+            "rx": In(RequestPort()),
             "tx": Out(stream.Signature(reply_shape())),
-            "booting": In(1),
-            "load_start": Out(1),
-            "load_stop": Out(1),
-            "image": Out(stream.Signature(8)),
-            "load_state": In(LoadState),
-            "loaded_from": In(Source),
-            "last_input": In(config.neuron_bits),
-            "samples": Out(stream.Signature(sample_shape(config))),
-            "restart": Out(1),
-            "logits": In(stream.Signature(logit_shape(config))),
-            "statistics": In(statistics),
-            "cycles": In(24),
-            "core_error": In(4),
-            "core_reset": Out(1),
+            "loader": Out(LoaderPort(config)),
+            "core": Out(CorePort(config)),
         })
 
     def elaborate(self, platform):
@@ -136,9 +110,9 @@ class Link(wiring.Component):
         places = RecordMap(self._config)
         m.submodules.feeder = feeder = SampleFeeder(self._config)
         m.submodules.recorder = recorder = Recorder(self._config, self._identity)
-        wiring.connect(m, feeder.o, wiring.flipped(self.samples))
-        wiring.connect(m, wiring.flipped(self.logits), recorder.logits)
-        wiring.connect(m, wiring.flipped(self.statistics), recorder.statistics)
+        wiring.connect(m, feeder.o, wiring.flipped(self.core.samples))
+        wiring.connect(m, wiring.flipped(self.core.logits), recorder.logits)
+        wiring.connect(m, wiring.flipped(self.core.statistics), recorder.statistics)
 
         # Command bytes that are none are kept as 0.
         command, tag = Signal(4), Signal(8, reset_less=True)
@@ -167,22 +141,22 @@ class Link(wiring.Component):
             feeder.events.eq(among(lambda request: request.body is Body.EVENTS)),
             from_recorder.eq(among(lambda request: request.reply is not Reply.REPORT)
                              & (status == Status.OK)),
-            ready.eq(self.load_state == LoadState.READY),
-            broken.eq(self.core_error != 0),
+            ready.eq(self.loader.state == LoadState.READY),
+            broken.eq(self.core.error != 0),
             refused.eq(feeder.error != Status.OK),
         ]
         m.d.comb += [
-            feeder.last_input.eq(self.last_input),
-            feeder.i.payload.eq(self.rx.payload),
-            self.image.payload.eq(self.rx.payload),
-            recorder.cycles.eq(self.cycles),
-            self.restart.eq(feeder.restart),
+            feeder.last_input.eq(self.loader.last_input),
+            feeder.i.payload.eq(self.rx.bytes.payload),
+            self.loader.image.payload.eq(self.rx.bytes.payload),
+            recorder.cycles.eq(self.core.cycles),
+            self.core.restart.eq(feeder.restart),
         ]
         verdict = Signal(Status, reset_less=True)
         runs = Signal()  # the verdict on an image is that it be computed
         m.d.sync += runs.eq(classify & ready & ~broken)
         self._elaborate_verdict(m, verdict, command, wrong_length & known, {
-            Need.LOADER: self.booting,
+            Need.LOADER: self.loader.booting,
             Need.SEQUENCE: ~(expected | repeated),
             Need.LOADED: ~ready,
             Need.NETWORK: ~ready,
@@ -192,12 +166,12 @@ class Link(wiring.Component):
 
         # What comes while no request is waited for is not looked at, only noticed.
         receiving = Signal()
-        byte_came, frame_ended = self.rx.valid, self.rx_end
+        byte_came, frame_ended = self.rx.bytes.valid, self.rx.end
         missed = Signal()  # a frame ended meanwhile
         torn = Signal()  # a frame began meanwhile
         m.d.comb += [
             feeder.i.valid.eq(byte_came & in_image),
-            self.image.valid.eq(byte_came & expected),
+            self.loader.image.valid.eq(byte_came & expected),
         ]
         with m.If((byte_came | frame_ended) & ~receiving):
             m.d.sync += [torn.eq(byte_came), missed.eq(missed | frame_ended)]
@@ -208,9 +182,9 @@ class Link(wiring.Component):
         timer = Signal(self._timeout_bits + 1, reset_less=True)
         late = timer[-1]
         m.d.sync += [
-            timer.eq(timer + 1), self.load_start.eq(0), feeder.start.eq(0), recorder.clear.eq(0),
+            timer.eq(timer + 1), self.loader.start.eq(0), feeder.start.eq(0), recorder.clear.eq(0),
             # An image is given up when a byte of it is lost.
-            self.load_stop.eq(self.image.valid & ~self.image.ready),
+            self.loader.stop.eq(self.loader.image.valid & ~self.loader.image.ready),
         ]
 
         # Bytes of the recorder go into the reply, the one at `end` is the last.
@@ -220,7 +194,7 @@ class Link(wiring.Component):
             m.d.comb += end.eq(Identity.SIZE - 1)
         counters = among(lambda request: request.reply is Reply.COUNTERS)
         with m.If(counters):
-            last_layer = self.statistics.p.layer * STATISTICS_BYTES
+            last_layer = self.core.statistics.p.layer * STATISTICS_BYTES
             m.d.comb += end.eq(places.counters | last_layer | (STATISTICS_BYTES - 1))
         address = Signal.like(recorder.address, reset_less=True)
         m.d.comb += recorder.address.eq(address)
@@ -233,8 +207,8 @@ class Link(wiring.Component):
             command, Const(REPLY >> 4, 4),
             tag,
             padded(status, 8),
-            padded(self.load_state, 4), padded(self.loaded_from, 4),
-            padded(self.core_error, 4), padded(last_error, 4),
+            padded(self.loader.state, 4), padded(self.loader.source, 4),
+            padded(self.core.error, 4), padded(last_error, 4),
         )
         m.d.comb += self.tx.p.data.eq(report.word_select(step, 8))
 
@@ -260,7 +234,7 @@ class Link(wiring.Component):
                     m.d.sync += torn.eq(0)
                     refuse_frame(Mux(torn, Status.BUSY, Status.BAD_FRAME))
                 with m.Elif(byte_came & ~torn):
-                    byte = self.rx.payload
+                    byte = self.rx.bytes.payload
                     m.d.sync += command.eq(Mux(byte < NAK, byte, Command.NONE))
                     m.next = "Tag"
 
@@ -269,7 +243,7 @@ class Link(wiring.Component):
                 with m.If(frame_ended):
                     refuse_frame(Status.BAD_FRAME)
                 with m.Elif(byte_came):
-                    m.d.sync += [tag.eq(self.rx.payload), feeder.start.eq(classify)]
+                    m.d.sync += [tag.eq(self.rx.bytes.payload), feeder.start.eq(classify)]
                     m.d.sync += [in_image.eq(classify), wrong_length.eq(load_data)]
                     m.next = "Body"
                     with m.If(load_data):
@@ -278,16 +252,16 @@ class Link(wiring.Component):
             with m.State("Sequence"):
                 m.d.comb += receiving.eq(1)
                 with m.If(byte_came):
-                    number = self.rx.payload[:len(next_chunk)]
+                    number = self.rx.bytes.payload[:len(next_chunk)]
                     m.d.sync += [
-                        expected.eq((number == next_chunk) & ~self.booting),
+                        expected.eq((number == next_chunk) & ~self.loader.booting),
                         repeated.eq((number + 1)[:len(next_chunk)] == next_chunk),
                         wrong_length.eq(0),
                     ]
                     m.next = "Body"
                 with m.If(frame_ended):
                     m.next = "Execute"
-                    with m.If(~self.rx_good):
+                    with m.If(~self.rx.good):
                         refuse_frame(Status.BAD_FRAME)
 
             with m.State("Body"):
@@ -296,9 +270,9 @@ class Link(wiring.Component):
                     m.d.sync += wrong_length.eq(1)
                 with m.If(frame_ended):
                     m.next = "Execute"
-                    with m.If(~self.rx_good):
+                    with m.If(~self.rx.good):
                         # What of it was passed on cannot be taken back.
-                        m.d.sync += [self.load_stop.eq(expected), expected.eq(0)]
+                        m.d.sync += [self.loader.stop.eq(expected), expected.eq(0)]
                         refuse_frame(Status.BAD_FRAME)
 
             with m.State("Execute"):
@@ -306,10 +280,10 @@ class Link(wiring.Component):
                     timer.eq(0),
                     next_chunk.eq(Mux(load_begin, 0, next_chunk + expected)),
                     expected.eq(0),
-                    self.load_start.eq(load_begin & (verdict == Status.OK)),
-                    self.load_stop.eq(
+                    self.loader.start.eq(load_begin & (verdict == Status.OK)),
+                    self.loader.stop.eq(
                         among(lambda request: request.action is Action.END_LOAD)
-                        & ~wrong_length & ~self.booting),
+                        & ~wrong_length & ~self.loader.booting),
                     recorder.clear.eq(classify),
                     has_result.eq(has_result & ~(classify | (load_begin & ~wrong_length))),
                     address.eq(0),
@@ -332,7 +306,7 @@ class Link(wiring.Component):
                 with m.Elif(broken):
                     reply(Status.CORE_ERROR)
                 with m.Elif(late):
-                    m.d.comb += self.core_reset.eq(1)
+                    m.d.comb += self.core.reset.eq(1)
                     reply(Status.TIMEOUT)
 
             with m.State("Compute"):
@@ -342,7 +316,7 @@ class Link(wiring.Component):
                 with m.Elif(broken):
                     reply(Status.CORE_ERROR)
                 with m.Elif(late):
-                    m.d.comb += self.core_reset.eq(1)
+                    m.d.comb += self.core.reset.eq(1)
                     reply(Status.TIMEOUT)
 
             with m.State("Reply"):

@@ -105,19 +105,19 @@ class BoardTop(Elaboratable):
             board.config, None if program is None else program.inputs)
         m.submodules.link = link = Link(board.config, self._identity)
         m.submodules.core = DomainRenamer("core")(core)
-        m.d.sync += core_reset.eq(link.core_reset)
+        m.d.sync += core_reset.eq(link.core.reset)
         wiring.connect(m, loader.load, core.load)
-        wiring.connect(m, link.samples, core.i)
-        wiring.connect(m, core.o, link.logits)
-        wiring.connect(m, core.statistics, link.statistics)
+        wiring.connect(m, link.core.samples, core.i)
+        wiring.connect(m, core.o, link.core.logits)
+        wiring.connect(m, core.statistics, link.core.statistics)
         # A register, because the reasons are far away; the next sample is a byte of the line later.
-        m.d.sync += core.restart.eq(link.restart)
+        m.d.sync += core.restart.eq(link.core.restart)
         m.d.comb += [
-            link.cycles.eq(core.cycles),
-            link.core_error.eq(core.error),
-            link.load_state.eq(loader.state),
-            link.loaded_from.eq(loader.loaded_from),
-            link.last_input.eq(loader.last_input),
+            link.core.cycles.eq(core.cycles),
+            link.core.error.eq(core.error),
+            link.loader.state.eq(loader.state),
+            link.loader.source.eq(loader.loaded_from),
+            link.loader.last_input.eq(loader.last_input),
         ]
         self._elaborate_serial_line(m, platform, link)
         self._elaborate_loading(m, platform, link, loader)
@@ -135,7 +135,6 @@ class BoardTop(Elaboratable):
         m.submodules.replies = replies = FrameSender()
         wiring.connect(m, receiver.o, requests.i)
         wiring.connect(m, requests.o, link.rx)
-        m.d.comb += [link.rx_end.eq(requests.end), link.rx_good.eq(requests.good)]
         wiring.connect(m, link.tx, replies.i)
         wiring.connect(m, replies.o, transmitter.i)
         m.d.comb += [
@@ -146,10 +145,10 @@ class BoardTop(Elaboratable):
 
     def _elaborate_loading(self, m, platform, link, loader):
         if self._program is not None:
-            wiring.connect(m, link.image, loader.i)
+            wiring.connect(m, link.loader.image, loader.i)
             m.d.comb += [
-                loader.start.eq(link.load_start),
-                loader.stop.eq(link.load_stop),
+                loader.start.eq(link.loader.start),
+                loader.stop.eq(link.loader.stop),
                 loader.source.eq(Source.LINK),
             ]
             return
@@ -158,14 +157,14 @@ class BoardTop(Elaboratable):
         # Until the boot is over the link is not allowed to load.
         m.d.comb += [
             boot.wanted.eq(loader.active),
-            link.booting.eq(boot.busy),
-            loader.start.eq(boot.start | link.load_start),
-            loader.stop.eq(link.load_stop),
+            link.loader.booting.eq(boot.busy),
+            loader.start.eq(boot.start | link.loader.start),
+            loader.stop.eq(link.loader.stop),
             loader.source.eq(Mux(boot.busy, Source.FLASH, Source.LINK)),
-            loader.i.valid.eq(Mux(boot.busy, boot.o.valid, link.image.valid)),
-            loader.i.payload.eq(Mux(boot.busy, boot.o.payload, link.image.payload)),
+            loader.i.valid.eq(Mux(boot.busy, boot.o.valid, link.loader.image.valid)),
+            loader.i.payload.eq(Mux(boot.busy, boot.o.payload, link.loader.image.payload)),
             boot.o.ready.eq(loader.i.ready),
-            link.image.ready.eq(~boot.busy & loader.i.ready),
+            link.loader.image.ready.eq(~boot.busy & loader.i.ready),
         ]
 
     def _elaborate_flash_pins(self, m, platform, boot):

@@ -1,5 +1,10 @@
 """A model of an SPI flash chip for Amaranth's simulator; ``flash_chip.v`` is one in Verilog."""
 
+from collections.abc import Awaitable, Callable
+
+from amaranth.lib import wiring
+from amaranth.sim import SimulatorContext
+
 from ttfs_fpga.boards.flash_boot import READ, WAKE_UP
 
 __all__ = ["FlashModel"]
@@ -25,13 +30,15 @@ class FlashModel:
         #: Commands heard, with their address where they have one.
         self.commands: list[tuple[int, int | None]] = []
 
-    def testbench(self, pins):
+    def testbench(
+        self, pins: wiring.PureInterface
+    ) -> Callable[[SimulatorContext], Awaitable[None]]:
         """Background testbench that plays the chip at ``pins``: cs (active high), sck, copi, cipo.
 
         Use it as ``sim.add_testbench(model.testbench(dut), background=True)``.
         """
 
-        async def play(ctx):
+        async def play(ctx: SimulatorContext) -> None:
             awake_at, cycle = None, 0
             bits, shift, address, last_sck = 0, 0, None, 0
             ctx.set(pins.cipo, 1)

@@ -60,7 +60,9 @@ class PinPlatform:
         self._pins[name] = port.o
         return port
 
-    def request(self, name: str, number: int = 0, *, dir: str = "-"):
+    def request(
+        self, name: str, number: int = 0, *, dir: str = "-"
+    ) -> io.SimulationPort | SimpleNamespace:
         """The port, or the ports, of a resource."""
         return self.resources[name, number]
 

@@ -45,7 +45,7 @@ class Block(enum.IntEnum):
 class Stimulus:
     """A stimulus under construction. Each method adds one block, and returns the stimulus."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._parts: list[bytes | memoryview] = []
         self._images = 0
 

@@ -6,6 +6,7 @@ them itself.
 """
 
 import os
+from typing import Any
 
 import cocotb
 
@@ -16,7 +17,7 @@ __all__ = ["the_host_is_served"]
 
 
 @cocotb.test()
-async def the_host_is_served(dut):
+async def the_host_is_served(dut: Any) -> None:
     """Records are handed out until the host goes away."""
     change = dut.batch.value_change
     kind = None

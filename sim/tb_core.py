@@ -13,6 +13,7 @@ It is a test like any other of cocotb, configured by environment variables:
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cocotb
 
@@ -22,7 +23,7 @@ __all__ = ["events_are_golden"]
 
 
 @cocotb.test()
-async def events_are_golden(dut):
+async def events_are_golden(dut: Any) -> None:
     """Every event of every layer and every logit is what the golden model expects."""
     take = _destination()
     change = dut.batch.value_change

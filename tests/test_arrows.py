@@ -1,5 +1,6 @@
 """Dependencies between the four packages point one way, and the light ones stay light."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -66,7 +67,7 @@ def test_arrow_check_finds_what_it_looks_for():
     assert forbidden("boards.top", "from ttfs_sw.link.host import connect") == ["ttfs_sw.link.host"]
     source = "def f():\n    from ttfs_sw.training.train import train"
     assert forbidden("sim.cosim", source) == ["ttfs_sw.training.train"]
-    assert forbidden("ttfs_sw.cli.learn", source) == []
+    assert forbidden("ttfs_sw.cli.train", source) == []
     assert forbidden("ttfs_sw.golden.run", "import ttfs_fpga.hdl.core") == ["hdl.core"]
     assert forbidden("boards.top", "if TYPE_CHECKING:\n    import ttfs_fpga.sim") == ["sim"]
     with pytest.raises(AssertionError, match="installed as"):
@@ -114,6 +115,39 @@ def test_the_house_stays_small():
     assert len(rooms) <= 12
     assert len([pair for pair in drawn() if set(pair) <= set(rooms)]) <= 35
     assert circles(drawn()) == set()
+
+
+def test_the_picture_shows_the_arrows():
+    drawing = (ROOT / "docs" / "rooms.svg").read_text(encoding="utf-8")
+    shown = set(re.findall(r'id="([\w.]+)-to-([\w.]+)"', drawing))
+    allowed = {(name, room(other)) for name, others in ARROWS.items() for other in others}
+    allowed = {pair for pair in allowed if "ttfs_sw" not in pair}
+    assert shown <= allowed
+    # What is not drawn is a way down of several arrows.
+    ways = set(shown)
+    while more := {(a, d) for a, b in ways for c, d in shown if b == c} - ways:
+        ways |= more
+    assert allowed <= ways
+    for name in set(ARROWS) - {"ttfs_sw"}:
+        assert f">{name.replace('.', '/')}</text>" in drawing
+
+
+def test_the_table_for_people_is_this_one():
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    shown = {
+        name.replace("/", "."): set(filter(None, re.sub(r" \(.*?\)", "", others).split(", ")))
+        for name, others in re.findall(r"^\| `([\w/]+)` \| .+? \| (.*?) ?\|$", page, re.MULTILINE)
+        if name.replace("/", ".") in ARROWS
+    }
+    everything = {name.removeprefix("ttfs_sw.") for name in ARROWS} - {"ttfs_sw", "cli"}
+    assert shown == {
+        name: {"all of them"} if short == everything else short
+        for name, others in ARROWS.items() if name != "ttfs_sw"
+        for short in [{room(other).removeprefix("ttfs_sw.") for other in others}]
+    }
+    # Of the link only what both ends agree on.
+    agreed = {other for other in ARROWS["boards"] if other.startswith("ttfs_sw.link")}
+    assert agreed <= {"ttfs_sw.link.framing", "ttfs_sw.link.protocol", "ttfs_sw.link.requests"}
 
 
 def test_circles_and_floors_are_found():

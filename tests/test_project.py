@@ -1,4 +1,4 @@
-"""What the project says of itself is true: README, presets, version, Makefile, sizes of files."""
+"""What the project says of itself is true: README, CONTRIBUTING, presets, versions, Makefile."""
 
 import ast
 import importlib.util
@@ -32,9 +32,11 @@ TABLES = load(ROOT / "benchmarks" / "figures.py").TABLES
 bench = load(ROOT / "benchmarks" / "table.py")
 REPORTS = Path("runs/bench")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PACKAGES = ("hdl", "ttfs_sw", "sim", "boards")
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+ROOT_PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES = [*ROOT_PAGES, *sorted((ROOT / "docs").glob("*.md"))]
 #: Made by ``ttfs experiment``; an index of their own.
 EXPERIMENT_PAGES = sorted((ROOT / "docs" / "experiments").rglob("*.md"))
 
@@ -91,9 +93,10 @@ def test_documented_commands_parse(line):
 def test_readme_make_targets_exist():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
-    named = set(re.findall(r"`make ([a-z]+)`", README))
-    named |= {line.split()[1] for line in code_lines(README) if line.startswith("make ")}
-    assert {"demo", "test"} <= named <= targets
+    pages = README + CONTRIBUTING
+    named = set(re.findall(r"`make ([a-z]+)`", pages))
+    named |= {line.split()[1] for line in code_lines(pages) if line.startswith("make ")}
+    assert {"demo", "test", "lint", "types", "coverage"} <= named <= targets
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -121,13 +124,25 @@ def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)#]+)\)", text):
         assert "://" in link or (page.parent / link).exists(), link
     # Files are named from the top of the repository.
-    for name in re.findall(r"`((?:docs|hdl|ttfs_sw|sim|boards|tests|benchmarks)/[\w./-]+)`", text):
-        assert (ROOT / name).exists(), name
+    folders = "docs|hdl|ttfs_sw|sim|boards|tests|benchmarks|examples"
+    for name in re.findall(rf"`((?:{folders})/[\w./-]*)`", text):
+        # Of a recipe's new file there is the folder.
+        assert (ROOT / name).exists() or (
+            "NAME" in name and page.name == "CONTRIBUTING.md" and (ROOT / name).parent.is_dir()
+        ), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_documented_scripts_exist(page):
+    text = page.read_text(encoding="utf-8")
+    run = re.findall(r"\b(?:python|pytest) [^`\n]*?((?:tests|benchmarks|examples)/[\w./]+)", text)
+    assert [name for name in run if not (ROOT / name).exists()] == []
 
 
 def test_index_has_every_page():
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
-    assert {page.name for page in PAGES[1:]} - {"index.md"} <= set(re.findall(r"\((\S+)\)", index))
+    pages = {page.name for page in PAGES if page not in ROOT_PAGES} - {"index.md"}
+    assert pages <= set(re.findall(r"\((\S+)\)", index))
 
 
 def test_every_experiment_has_its_page():
@@ -165,6 +180,41 @@ def test_readme_python_names_what_exists():
     assert ours >= 6
 
 
+#: The recipes: titles, and for each item the file and what is said of it.
+RECIPES = {
+    title: re.findall(r"^\d+\. `([\w./-]+)`: ((?:.|\n(?!\n|\d))+)", text, re.MULTILINE)
+    for title, text in re.findall(
+        r"^### (.+)\n\n((?:.|\n(?!##))+)", CONTRIBUTING.partition("## Recipes")[2], re.MULTILINE)
+}
+
+
+def test_recipes_are_found():
+    assert {"A board", "A device family", "A layer kind", "A datapath", "A command of the link",
+            "A verb", "A neighbour", "An experiment"} == set(RECIPES)
+    assert min(map(len, RECIPES.values())) >= 3
+
+
+@pytest.mark.parametrize(
+    ("file", "says"), [item for items in RECIPES.values() for item in items])
+def test_recipes_name_what_exists(file, says):
+    path = ROOT / file
+    if "NAME" in file:
+        # What a new file has to have, its neighbours in the folder have.
+        assert path.parent.is_dir() and not path.exists()
+        text = "".join(other.read_text("utf-8") for other in path.parent.rglob("*.py"))
+    else:
+        text = path.read_text(encoding="utf-8")
+    for name in re.findall(r"`(\w+)`", says):
+        assert re.search(rf"\b{name}\b", text), name
+
+
+def test_markers_are_explained():
+    markers = PROJECT["tool"]["pytest"]["ini_options"]["markers"]
+    declared = {line.partition(":")[0] for line in markers}
+    rows = re.findall(r"^\| (`.+?`) \|", CONTRIBUTING.partition("## Gates")[2], re.MULTILINE)
+    assert declared == {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+
+
 def test_every_preset_loads():
     from ttfs_sw.training import config
 
@@ -177,6 +227,41 @@ def test_every_preset_loads():
 
 def test_version_agrees():
     assert metadata.version("ttfs-fpga") == PROJECT["project"]["version"]
+
+
+def test_change_log_begins_with_this_version():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    found = re.findall(r"^## \[(.+?)\](?: - (\d{4}-\d\d-\d\d))?$", text, re.MULTILINE)
+    assert found[0] == ("Unreleased", "")
+    versions = [tuple(map(int, name.split("."))) for name, _ in found[1:]]
+    assert found[1][0] == PROJECT["project"]["version"]
+    assert all(date for _, date in found[1:])
+    assert versions == sorted(versions, reverse=True)
+    # Those of Keep a Changelog.
+    kinds = set(re.findall(r"^### (.+)$", text, re.MULTILINE))
+    assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_citation_agrees():
+    # The whole of YAML is a dependency more: this file has keys, folded text and flat lists.
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    fields = dict(re.findall(r'^([a-z-]+):(?: "?(.*?)"?)?$', text, re.MULTILINE))
+    # What version 1.2.0 of the format demands.
+    assert {"cff-version", "message", "title", "authors"} <= fields.keys()
+    assert fields["cff-version"] == "1.2.0" and fields["type"] == "software"
+    assert re.search(r'^authors:\n  - name: ".+"$', text, re.MULTILINE)
+    project = PROJECT["project"]
+    assert (fields["title"], fields["version"]) == (project["name"], project["version"])
+    assert fields["license"] == project["license"]
+    assert set(re.sub(r'^([a-z-]+:|  -|  ).*$', "", text, flags=re.MULTILINE)) == {"\n"}
+
+
+def test_what_is_written_for_users_is_theirs():
+    words = "use them under any terms, without naming us"
+    verilog = (ROOT / "docs" / "verilog.md").read_text(encoding="utf-8")
+    assert words in " ".join(README.split())
+    assert words.replace("them", "it") in " ".join(verilog.split())
+    assert PROJECT["project"]["license"] == "Apache-2.0"
 
 
 def test_constraints_pin_every_dependency():
@@ -230,3 +315,7 @@ def test_ci_runs_the_tests():
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & 0o111
     assert "make test" in script.read_text(encoding="utf-8")
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    assert "- run: .ci/run\n" in workflow and "ubuntu-latest" in workflow
+    oldest = PROJECT["project"]["requires-python"].removeprefix(">=")
+    assert f'python-version: "{oldest}"' in workflow

@@ -126,19 +126,39 @@ def test_a_dead_reference_is_found():
         assert len(unresolved(f"see {reference}", source)) == 1, reference
 
 
-def blocks(page: Path) -> list[str]:
-    """The Python code of a page."""
-    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"),
-                      re.MULTILINE | re.DOTALL)
+def test_imports_of_the_change_log():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^  \| (`.+?) \| (`.+?) \|$", text, re.MULTILINE)
+    names = [[re.findall(r"`([\w.]+)`", cell) for cell in row] for row in rows]
+    assert len([row for row in names if row[1]]) >= 12
+    for was, now in names:
+        assert len(was) <= len(now) <= len(was) + 1 if was else not now
+        for name in now:
+            assert exists(name), name
+        # Nothing is left at the old names, but what has the same name still.
+        for name in set(was) - set(now):
+            assert not exists(name) or name.partition(".")[0] in ("hdl", "sim", "boards"), name
+
+
+def imports_of(page: Path) -> list[str]:
+    """What the code of a page imports, whether it is fenced or indented."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    blocks += re.findall(r"^    ((?:from [\w.]+ )?import [\w., ]+)(?: *#.*)?$", text, re.MULTILINE)
+    return [ast.unparse(node) for block in blocks for node in ast.walk(ast.parse(block))
+            if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
+def test_pages_with_code_are_found():
+    found = {page.name for page in PAGES if imports_of(page)}
+    assert {"README.md", "neighbours.md", "link.md"} <= found
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if blocks(page)],
+    "page", [page for page in PAGES if imports_of(page)],
     ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_imports_of_the_pages_work(page, tmp_path):
-    lines = [
-        ast.unparse(node) for block in blocks(page) for node in ast.walk(ast.parse(block))
-        if isinstance(node, ast.Import | ast.ImportFrom)]
+    lines = imports_of(page)
     # In a process of its own, as a reader would, outside of the repository.
     done = subprocess.run(
         [sys.executable, "-c", "\n".join(lines)], cwd=tmp_path, capture_output=True, text=True)

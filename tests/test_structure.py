@@ -140,7 +140,29 @@ def test_a_commit_is_measured_from_the_history(structure, capsys):
     assert "no commit no-such-commit" in capsys.readouterr().err
 
 
+def test_recipes_are_short(figures):
+    assert figures["recipe_datapath"] <= 4
+    assert figures["recipe_command"] <= 3
+    assert figures["recipe_family"] <= 3
+    assert figures["recipe_kind"] <= 8
+
+
 def test_rooms_and_arrows(figures):
     assert figures["rooms"] <= 12
     assert figures["arrows"] <= 35
     assert (figures["arrows_up"], figures["rooms_in_circles"]) == (0, 0)
+
+
+def test_components_are_wired_with_bundles(figures):
+    assert figures["loose_ports_mean"] <= 3.5
+    assert figures["connections"] <= 50
+    # Every component was looked at: those of all datapaths, and the lanes of a DSP block.
+    measured = {name.rpartition(".")[2] for name in figures["loose_ports"]}
+    assert {"Core", "Sequencer", "RampSequencer", "Pulses", "MacPair"} <= measured
+
+
+def test_what_a_component_does_is_read_at_a_glance(figures):
+    assert figures["elaborate_median"] <= 45
+    assert figures["elaborate_most"]["count"] <= 130
+    # A long one that was cut into long methods is no shorter.
+    assert figures["method_most"]["count"] <= 130

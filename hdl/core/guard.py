@@ -1,7 +1,9 @@
 """The guard: no image is computed with a layer table that is damaged or makes no sense."""
 
+from typing import TYPE_CHECKING
+
 from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import enum, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
@@ -21,6 +23,12 @@ from ttfs_fpga.hdl.table import (
     forbidden_bits,
     header_widths,
 )
+
+if TYPE_CHECKING:
+    # Amaranth has no types; but its enumerations are Python's, with a shape besides.
+    import enum
+else:
+    from amaranth.lib import enum
 
 __all__ = ["CoreError", "Guard"]
 

@@ -31,7 +31,7 @@ def rtl_decode(received: bytes, *, errors: frozenset[int] = frozenset()) -> list
             ctx.set(dut.error, 0)
             await ctx.tick()
             _, _, valid, data, end, good = await ctx.tick().sample(
-                dut.o.valid, dut.o.payload, dut.end, dut.good
+                dut.o.bytes.valid, dut.o.bytes.payload, dut.o.end, dut.o.good
             )
             assert not (valid and end)
             if end:

@@ -110,7 +110,7 @@ def test_classify_is_refused_without_a_network():
     bench = Bench()
 
     async def body(ask):
-        bench.ctx.set(bench.dut.load_state, LoadState.BAD_CHECKSUM)
+        bench.ctx.set(bench.dut.loader.state, LoadState.BAD_CHECKSUM)
         reply = await ask(request(Command.CLASSIFY_PIXELS, b"abcde"))
         assert status_of(reply, Command.CLASSIFY_PIXELS) == Status.NOT_READY
         assert StatusReport.unpack(reply[3:]).load_state == LoadState.BAD_CHECKSUM
@@ -205,8 +205,8 @@ def test_busy_while_booting():
     bench = Bench()
 
     async def body(ask):
-        bench.ctx.set(bench.dut.booting, 1)
-        bench.ctx.set(bench.dut.load_state, LoadState.LOADING)
+        bench.ctx.set(bench.dut.loader.booting, 1)
+        bench.ctx.set(bench.dut.loader.state, LoadState.LOADING)
         for command, rest in ((Command.LOAD_BEGIN, b""), (Command.LOAD_DATA, b"\0abc")):
             assert status_of(await ask(request(command, rest)), command) == Status.BUSY
         assert (await ask(request(Command.CLASSIFY_PIXELS, b"abcde")))[2] == Status.NOT_READY

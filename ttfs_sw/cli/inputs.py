@@ -134,7 +134,8 @@ def asked_board(options: Namespace) -> "Board":
     from ttfs_fpga.boards.registry import BOARDS
 
     board = BOARDS[known_name("board", options.board or options.default_board, BOARDS)]
-    return board.with_datapath(_datapath(options)) if _datapath(options) else board
+    datapath = _datapath(options)
+    return board.with_datapath(datapath) if datapath else board
 
 
 def _datapath(options: Namespace) -> str | None:

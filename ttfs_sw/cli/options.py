@@ -3,7 +3,7 @@
 import argparse
 import tomllib
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from ttfs_sw.common.errors import InputError
 from ttfs_sw.data.layout import LAYOUTS
@@ -31,7 +31,7 @@ NETWORK_FILE = "network.npz"
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line: what is wrong and where to read on."""
 
-    def __init__(self, **arguments):
+    def __init__(self, **arguments: Any):
         super().__init__(
             formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **arguments
         )
@@ -39,6 +39,11 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print ``message`` on stderr and exit with code 2."""
         self.exit(InputError.exit_code, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+if TYPE_CHECKING:
+    #: Where verbs are added. To Python it is no generic class.
+    Verbs: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 
 def positive(text: str) -> int:
@@ -75,7 +80,7 @@ def setting(text: str) -> tuple[str, Any]:
         return key.strip(), value.strip()
 
 
-def common(*, output: str | None = None) -> argparse.ArgumentParser:
+def common(*, output: str | None = None) -> Parser:
     """The options of every verb, as a parent parser.
 
     Parameters
@@ -83,7 +88,7 @@ def common(*, output: str | None = None) -> argparse.ArgumentParser:
     output : :class:`str` or ``None``
         What ``-o`` is for, if the verb makes files.
     """
-    parser = argparse.ArgumentParser(add_help=False)
+    parser = Parser(add_help=False)
     group = parser.add_argument_group("common options")
     group.add_argument(
         "--json", metavar="FILE", type=Path, help="write the report to FILE as JSON as well"
@@ -166,7 +171,7 @@ def add_core(parser: argparse.ArgumentParser, *, board: str | None) -> None:
     parser.set_defaults(default_board=board)
 
 
-def add_datapath(parser) -> None:
+def add_datapath(parser: "argparse._ActionsContainer") -> None:
     """How events reach the potentials."""
     option = parser.add_argument("--datapath", metavar="NAME")
     vars(option)["datapaths"] = _Datapaths()

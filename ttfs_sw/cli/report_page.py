@@ -5,6 +5,7 @@ are passed over. Pictures are carried inside the page, so that it can be sent as
 """
 
 import base64
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from ttfs_sw.common.errors import InputError
 from ttfs_sw.common.files import write_text
+from ttfs_sw.common.report import Report
 
 __all__ = ["find_reports", "write_page"]
 
@@ -65,10 +67,29 @@ _TEMPLATE = """\
 </html>
 """
 
-Describe = Callable[[str, dict[str, Any]], Sequence[tuple[str, ...]]]
+class Saved(dict[str, Any]):
+    """A report as it was read from its file: its keys are attributes too, as rows want them."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(repr(name)) from None
 
 
-def find_reports(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+Describe = Callable[[str, Saved], Sequence[tuple[str, ...]]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Page(Report):
+    """Names of the reports and the pictures that a page shows, and its own path."""
+
+    reports: list[str]
+    pictures: list[str]
+    files: list[str]
+
+
+def find_reports(folder: Path) -> list[tuple[Path, Saved]]:
     """Every report at or below ``folder``, in the order of the chain, with the file it stands in.
 
     Raises
@@ -81,28 +102,23 @@ def find_reports(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
     found = []
     for path in sorted(folder.rglob("*.json")):
         try:
-            report = json.loads(path.read_text(encoding="utf-8"))
+            report = json.loads(path.read_text(encoding="utf-8"), object_hook=Saved)
         except (OSError, ValueError):
             continue
-        if isinstance(report, dict) and report.get("verb") in ORDER:
+        if isinstance(report, Saved) and report.get("verb") in ORDER:
             found.append((path, report))
     if not found:
         raise InputError(f"{folder} holds no report; a verb writes one with --json or -o")
     return sorted(found, key=lambda item: (ORDER.index(item[1]["verb"]), item[0]))
 
 
-def write_page(folder: Path, page: Path, describe: Describe) -> dict[str, Any]:
+def write_page(folder: Path, page: Path, describe: Describe) -> Page:
     """Write the page of the run in ``folder`` to the file ``page``.
 
     Parameters
     ----------
     describe : callable
         ``describe(verb, report)`` gives the rows that a person should see.
-
-    Returns
-    -------
-    :class:`dict`
-        ``reports`` and ``pictures``, the names of what the page shows, and ``files``.
     """
     # Imported here: the only use of the template engine.
     import jinja2
@@ -112,9 +128,10 @@ def write_page(folder: Path, page: Path, describe: Describe) -> dict[str, Any]:
     for path, report in reports:
         try:
             rows = describe(report["verb"], report)
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            kind = KeyError if isinstance(error, AttributeError) else type(error)
             raise InputError(
-                f"{path} is not a report of this ttfs: {type(error).__name__} {error}; make it "
+                f"{path} is not a report of this ttfs: {kind.__name__} {error}; make it "
                 "anew or move it away"
             ) from error
         sections.append(
@@ -142,11 +159,11 @@ def write_page(folder: Path, page: Path, describe: Describe) -> dict[str, Any]:
             ],
         ),
     )
-    return {
-        "reports": [path.relative_to(folder).as_posix() for path, _ in reports],
-        "pictures": [path.relative_to(folder).as_posix() for path in pictures],
-        "files": [str(page)],
-    }
+    return Page(
+        reports=[path.relative_to(folder).as_posix() for path, _ in reports],
+        pictures=[path.relative_to(folder).as_posix() for path in pictures],
+        files=[str(page)],
+    )
 
 
 def _data(path: Path) -> str:

@@ -8,16 +8,49 @@ import dataclasses
 import io
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from ttfs_sw.common.errors import InputError
+from ttfs_sw.common.report import Report
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["Outcome", "count", "print_text", "percent", "render", "seconds", "spread", "write_rows"]
+__all__ = [
+    "Outcome", "Rows", "count", "events", "files", "listed", "percent", "print_text", "render",
+    "seconds", "spread", "write_rows",
+]
+
+#: What is printed of a report: labels and values, or as many cells as there are column titles.
+Rows = list[tuple[str, ...]]
+
+
+class Figures(Protocol):
+    """Least, median, mean and most of something."""
+
+    @property
+    def min(self) -> float: ...
+
+    @property
+    def median(self) -> float: ...
+
+    @property
+    def mean(self) -> float: ...
+
+    @property
+    def max(self) -> float: ...
+
+
+class Events(Protocol):
+    """Whatever says how many spikes an image has, map by map."""
+
+    @property
+    def events_input(self) -> float: ...
+
+    @property
+    def events_hidden(self) -> list[float]: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +59,8 @@ class Outcome:
 
     Parameters
     ----------
-    report : :class:`dict`
-        Plain data with the keys that the documentation promises; what ``--json`` writes.
+    report : :class:`ttfs_sw.common.report.Report`
+        What the documentation promises; ``--json`` writes it as plain data.
     rows : sequence of tuples
         What is printed: label and value, or as many cells as :attr:`header` has.
     header : sequence of :class:`str`
@@ -40,7 +73,7 @@ class Outcome:
         Where the verb put its files; the report goes there too, as ``VERB.json``.
     """
 
-    report: dict[str, Any]
+    report: Report
     rows: Sequence[tuple[str, ...]]
     header: Sequence[str] = ()
     title: str = ""
@@ -67,12 +100,31 @@ def seconds(duration: float) -> str:
     return f"{minutes} min {rest:02d} s"
 
 
-def spread(figures: dict[str, float]) -> str:
+def spread(figures: Figures) -> str:
     """Statistics as ``median 1 208, mean 1 215.3 (903 to 1 604)``."""
     return (
-        f"median {count(figures['median'])}, mean {count(float(round(figures['mean'], 1)))} "
-        f"({count(figures['min'])} to {count(figures['max'])})"
+        f"median {count(figures.median)}, mean {count(float(round(figures.mean, 1)))} "
+        f"({count(figures.min)} to {count(figures.max)})"
     )
+
+
+def events(report: Events) -> str:
+    """Mean spikes in one image, map by map: input, then hidden layers."""
+    hidden = report.events_hidden
+    # Reports of older versions have one number.
+    if not isinstance(hidden, Sequence):
+        hidden = [hidden]
+    return " + ".join(f"{mean:.1f}" for mean in (report.events_input, *hidden))
+
+
+def files(found: Mapping[str, str] | Iterable[str] | None) -> Rows:
+    """The files that a verb wrote, one a row."""
+    return listed("files", found.values() if isinstance(found, Mapping) else found or ())
+
+
+def listed(label: str, items: Iterable[object]) -> Rows:
+    """One row an item, the first of them with the label."""
+    return [("" if index else label, str(item)) for index, item in enumerate(items)]
 
 
 def render(outcome: Outcome, *, colours: bool, width: int | None) -> str:
@@ -88,15 +140,16 @@ def render(outcome: Outcome, *, colours: bool, width: int | None) -> str:
     from rich.console import Console
     from rich.text import Text
 
+    text = io.StringIO()
     console = Console(
-        file=io.StringIO(), width=width or 10_000, force_terminal=colours,
+        file=text, width=width or 10_000, force_terminal=colours,
         no_color=None if colours else True, highlight=False,
     )
     if outcome.title:
         console.print(Text(outcome.title, style="bold"))
     for rows in [outcome.rows] if outcome.header else _parts(outcome.rows):
         console.print(_table(rows, outcome.header, width))
-    return "".join(line.rstrip() + "\n" for line in console.file.getvalue().splitlines())
+    return "".join(line.rstrip() + "\n" for line in text.getvalue().splitlines())
 
 
 def _parts(rows: Sequence[Sequence[str]]) -> list[list[Sequence[str]]]:

@@ -1,6 +1,7 @@
 """Writing files so that nothing is ever half-written: to a temporary name, then renamed."""
 
 import contextlib
+import contextvars
 import json
 import os
 import tempfile
@@ -10,7 +11,10 @@ from typing import Any
 
 from ttfs_sw.common.errors import InputError
 
-__all__ = ["atomic_write", "output_folder", "write_bytes", "write_json", "write_text"]
+__all__ = [
+    "atomic_write", "empty_folders_removed", "output_folder", "write_bytes", "write_json",
+    "write_text",
+]
 
 
 @contextlib.contextmanager
@@ -46,17 +50,50 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def output_folder(path: str | os.PathLike) -> Path:
-    """Create the folder ``path`` if needed and check that it can be written."""
+#: The folders that were made inside a block of :func:`empty_folders_removed`, the outermost first.
+_made: contextvars.ContextVar[list[Path] | None] = contextvars.ContextVar("made", default=None)
+
+
+@contextlib.contextmanager
+def empty_folders_removed() -> Iterator[None]:
+    """Remove what :func:`output_folder` has made in the block and is empty, if the block fails.
+
+    Ctrl-C is no failure: whoever stops a run may want to go on with it.
+    """
+    made: list[Path] = []
+    token = _made.set(made)
+    try:
+        yield
+    except Exception:
+        for folder in reversed(made):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+    finally:
+        _made.reset(token)
+
+
+def output_folder(path: str | os.PathLike, option: str = "-o") -> Path:
+    """Create the folder ``path`` if needed and check that it can be written.
+
+    Raises
+    ------
+    :exc:`ttfs_sw.common.errors.InputError`
+        If it cannot; the message has the ``option`` that names another one.
+    """
     path = Path(path)
     try:
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
+        made = _made.get()
+        if made is not None:
+            made.extend(reversed(missing))
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(
-            f"cannot write to folder {path}: {reason}; choose another with -o"
+            f"cannot write to folder {path}: {reason}; choose another with {option}"
         ) from error
     return path
 

@@ -159,7 +159,7 @@ class _Writer:
         self._program.tensors[name] = value
         return Ref(name)
 
-    def _write(self, operation: str, module: str = "", /, **arguments) -> Ref:
+    def _write(self, operation: str, module: str = "", /, **arguments: Any) -> Ref:
         # Positional only: many operations call their own first argument "self".
         name = f"value{len(self._program.nodes)}"
         self._program.nodes.append(Node(operation, arguments, name, module))

@@ -34,7 +34,7 @@ from ttfs_fpga.boards.toolchain import find_toolchain
 from ttfs_fpga.boards.top import BoardTop
 from ttfs_fpga.sim.pins import PinPlatform
 from ttfs_sw.artifact.network import dense_network
-from ttfs_sw.cli.doctor import doctor
+from ttfs_sw.cli.tools import examine
 from ttfs_sw.common.errors import FailureError, InputError, ToolError
 
 
@@ -263,10 +263,10 @@ def test_programming_a_made_up_board(paper, tools, tmp_path):
 
 
 def test_the_doctor_knows_the_tools_of_a_made_up_family(paper):
-    found = {tool["tool"]: tool for tool in doctor()["tools"]}
-    assert found["paperpack"]["needed_for"] == "build --board paper-plane"
-    assert found["paperpack"]["install"] == "pip install yowasp-paper"
-    assert found["yosys"]["needed_for"].endswith("ulx3s-85f-32x8, paper-plane")
+    found = {tool.tool: tool for tool in examine().tools}
+    assert found["paperpack"].needed_for == "build --board paper-plane"
+    assert found["paperpack"].install == "pip install yowasp-paper"
+    assert found["yosys"].needed_for.endswith("ulx3s-85f-32x8, paper-plane")
     with pytest.raises(ToolError, match="nextpnr-paper and paperpack: run `pip install yowasp-pap"):
         find_toolchain(PAPER, "yowasp")
 

@@ -1,5 +1,6 @@
 """The command line's own promises: one line for an error, the exit code, the report."""
 
+import dataclasses
 import importlib
 import json
 import logging
@@ -16,11 +17,11 @@ import numpy as np
 import pytest
 
 from tests.support.patience import PATIENCE, until
-from ttfs_sw import cli
 from ttfs_sw.artifact.network import dense_network
-from ttfs_sw.cli import main, options
+from ttfs_sw.cli import boards, main, options
 from ttfs_sw.cli.tables import Outcome
 from ttfs_sw.common.errors import FailureError, InputError, ToolError
+from ttfs_sw.common.report import Report
 
 VERBS = ("demo", "train", "convert", "evaluate", "cosim", "verilog", "build", "image", "flash",
          "infer", "boards", "doctor", "report", "experiment")
@@ -47,12 +48,19 @@ def network(tmp_path_factory):
     return path
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Three(Report):
+    """A report that says one thing."""
+
+    images: int = 3
+
+
 @pytest.fixture
 def verb(monkeypatch):
     """Make ``ttfs boards`` run a function of the test."""
 
     def replace(function):
-        monkeypatch.setattr(cli.about, "boards", function)
+        monkeypatch.setattr(boards, "run", function)
 
     return replace
 
@@ -180,7 +188,7 @@ def test_interrupted(verb, capsys):
 
 
 def test_failure_with_a_report_still_writes_and_prints_it(verb, tmp_path, capsys):
-    verb(lambda options: Outcome({"images": 3}, [("images", "3")], failure="2 images differ"))
+    verb(lambda options: Outcome(Three(), [("images", "3")], failure="2 images differ"))
     file = tmp_path / "new" / "report.json"
     assert main(["boards", "--json", str(file)]) == 1
     shown = capsys.readouterr()
@@ -194,7 +202,7 @@ def test_failure_with_a_report_still_writes_and_prints_it(verb, tmp_path, capsys
 
 
 def test_json_to_a_device_does_not_replace_it(verb, capsys):
-    verb(lambda options: Outcome({"images": 3}, []))
+    verb(lambda options: Outcome(Three(), []))
     before = Path("/dev/null").stat().st_mode
     assert main(["boards", "--json", "/dev/null"]) == 0
     assert Path("/dev/null").stat().st_mode == before
@@ -223,7 +231,7 @@ def test_log_levels(flags, shown, verb, capsys):
         for level in ("debug", "info", "warning"):
             getattr(logging.getLogger("sim.test"), level)("at %s", level)
         logging.getLogger("somebody.else").info("chatter")
-        return Outcome({}, [])
+        return Outcome(Report(), [])
 
     verb(work)
     assert main(["boards", *flags]) == 0
@@ -232,7 +240,7 @@ def test_log_levels(flags, shown, verb, capsys):
 
 
 def test_logging_is_left_as_it_was(verb):
-    verb(lambda options: Outcome({}, []))
+    verb(lambda options: Outcome(Report(), []))
     root = logging.getLogger()
     before = (root.level, list(root.handlers), logging.getLogger("sim").level)
     main(["boards", "-v"])

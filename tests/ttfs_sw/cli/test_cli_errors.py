@@ -300,8 +300,33 @@ def test_disk_full_during_a_write(words, network, tmp_path):
     (line,) = shown.stderr.splitlines()
     assert str(out) in line
     assert "File too large" in line
-    assert all(path.stat().st_size <= 300 and path.name[0] != "." for path in out.iterdir())
+    assert all(path.stat().st_size <= 300 and path.name[0] != "." for path in out.rglob("*"))
     assert not (out / "network.npz").exists()
+
+
+@pytest.mark.parametrize("words", [
+    ["train", "digits-mlp", "--dataset", "nowhere.npz"],
+    ["convert", "NOWHERE.py:make", "--dataset", "digits"],
+    ["cosim", "NETWORK", "--sim", "icarus"],
+], ids=lambda words: words[0])
+def test_what_is_refused_leaves_no_folder(words, ttfs, network, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "mine").mkdir()
+    words = [str(network) if word == "NETWORK" else word for word in words]
+    code = 3 if words[0] == "cosim" else 2
+    for folder in ("mine", "mine/new/deep"):
+        ttfs(*words, "-o", folder, "-q", code=code)
+        # One that was there before stays.
+        assert [path.name for path in tmp_path.rglob("*")] == ["mine"]
+
+
+def test_a_report_that_cannot_be_written_names_its_own_option(ttfs, network, tmp_path):
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "report.json"
+    line = ttfs("evaluate", network, "--json", path)
+    assert f"cannot write to folder {path.parent}: " in line
+    assert line.endswith("; choose another with --json")
 
 
 def test_simulator_missing(ttfs, network, tmp_path, monkeypatch):

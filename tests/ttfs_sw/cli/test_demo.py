@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.support.cosimulations import cosimulation, mismatch
-from ttfs_sw.cli import demo, main
+from ttfs_sw.cli import chain, main
 from ttfs_sw.common.errors import FailureError, ToolError
 from ttfs_sw.data import datasets
 
@@ -41,7 +41,7 @@ def run(board, tmp_path_factory):
     """One short demonstration, and its folder."""
     need("ice40")
     folder = tmp_path_factory.mktemp("demo")
-    return demo.run(folder, board=board, overrides=SHORT, quiet=True), folder
+    return chain.run(folder, board=board, overrides=SHORT, quiet=True), folder
 
 
 @pytest.mark.slow
@@ -51,38 +51,39 @@ def run(board, tmp_path_factory):
 class TestDemo:
     def test_rtl_equals_integers(self, run):
         report, _ = run
-        assert report["images"] == 450
-        assert report["mismatched_images"] == report["mismatched_events"] == 0
-        assert report["accuracy"]["rtl"] == report["accuracy"]["network"] > 0.5
-        assert 0 < report["spikes_per_neuron"] < 1
+        assert report.images == 450
+        assert report.mismatched_images == report.mismatched_events == 0
+        assert report.accuracy["rtl"] == report.accuracy["network"] > 0.5
+        assert 0 < report.spikes_per_neuron < 1
 
     def test_cycles_and_latency_fit_together(self, run, board):
         report, _ = run
-        assert report["roofline_cycles"]["median"] <= report["cycles"]["median"]
-        for key, latency in report["latency_us"].items():
-            assert latency == pytest.approx(report["cycles"][key] / board.clock_mhz, abs=0.01)
-        assert all(clock["achieved"] >= clock["constraint"]
-                   for clock in report["fmax_mhz"].values())
+        assert report.roofline_cycles.median <= report.cycles.median
+        for key, latency in vars(report.latency_us).items():
+            cycles = getattr(report.cycles, key)
+            assert latency == pytest.approx(cycles / board.clock_mhz, abs=0.01)
+        assert all(clock.achieved >= clock.constraint
+                   for clock in report.fmax_mhz.values())
 
     def test_files_and_pictures_are_there(self, run):
         report, folder = run
-        assert {"network", "bitstream", "image"} <= set(report["files"])
-        for file in report["files"].values():
+        assert {"network", "bitstream", "image"} <= set(report.files)
+        for file in report.files.values():
             assert (folder / file).stat().st_size > 0
-        assert [(folder / name).name for name in report["pictures"]] == [
+        assert [(folder / name).name for name in report.pictures] == [
             "raster.png", "learning_curve.png"
         ]
-        for picture in report["pictures"]:
+        for picture in report.pictures:
             assert (folder / picture).read_bytes().startswith(b"\x89PNG")
 
     def test_steps_are_timed(self, run):
         report, _ = run
-        assert list(report["steps"]) == list(demo.STEPS)
-        assert report["seconds"] == pytest.approx(sum(report["steps"].values()))
+        assert list(report.steps) == list(chain.STEPS)
+        assert report.seconds == pytest.approx(sum(report.steps.values()))
 
     def test_one_screen(self, run, monkeypatch, tmp_path, capsys):
         report, _ = run
-        monkeypatch.setattr(demo, "run", lambda folder, **settings: report)
+        monkeypatch.setattr(chain, "run", lambda folder, **settings: report)
         assert main(["demo", "-o", str(tmp_path), "-q"]) == 0
         lines = capsys.readouterr().out.splitlines()
         text = "\n".join(lines)
@@ -114,9 +115,9 @@ def test_raster_shows_what_the_rtl_did(board, monkeypatch, tmp_path):
     # Golden of one network, RTL of another: had the RTL's spikes been copied from the golden
     # model, they would be equal.
     other = network(300)
-    monkeypatch.setattr(demo.golden, "run",
+    monkeypatch.setattr(chain.golden, "run",
                         lambda _, pixels, run=golden.run: run(other, pixels))
-    demo.draw_raster(tmp_path / "raster.png", network(900), digits, board, "verilator")
+    chain.draw_raster(tmp_path / "raster.png", network(900), digits, board, "verilator")
     hidden = drawn["layers"][1]
     monkeypatch.undo()
     expected = golden.run(network(900), digits.x_test[:1]).spike_times(0)[0]
@@ -127,7 +128,7 @@ def test_raster_shows_what_the_rtl_did(board, monkeypatch, tmp_path):
 def test_missing_tool_is_said_before_anything_is_trained(board, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolError):
-        demo.run(tmp_path / "run", board=board, quiet=True)
+        chain.run(tmp_path / "run", board=board, quiet=True)
     assert not (tmp_path / "run").exists()
 
 
@@ -140,6 +141,6 @@ def test_mismatch_stops_the_demo(board, tmp_path, monkeypatch):
                          first_mismatch=mismatch("image 7, layer hidden1"))
     monkeypatch.setattr(cosim, "run", lambda *arguments, **settings: wrong)
     with pytest.raises(FailureError, match=r"2 of 450 images differ.*image 7"):
-        demo.run(tmp_path, board=board, overrides={"epochs": 1, "float_epochs": 1}, quiet=True)
+        chain.run(tmp_path, board=board, overrides={"epochs": 1, "float_epochs": 1}, quiet=True)
     assert json.loads((tmp_path / "cosim" / "cosim.json").read_text()) == wrong.as_dict()
     shutil.rmtree(tmp_path / "cosim")

@@ -9,7 +9,7 @@ import pytest
 
 from ttfs_sw.cli import main
 from ttfs_sw.cli.report_page import find_reports, write_page
-from ttfs_sw.cli.rows import describe
+from ttfs_sw.cli.verbs import describe
 from ttfs_sw.common.errors import InputError
 
 EVALUATE = {

@@ -11,6 +11,7 @@ import pytest
 from tests.support.patience import PATIENCE
 from ttfs_sw.cli import tables
 from ttfs_sw.cli.tables import Outcome
+from ttfs_sw.common.report import Report, Spread
 
 
 @pytest.mark.parametrize(
@@ -33,13 +34,13 @@ def test_figures(function, value, text):
 
 
 def test_spread():
-    figures = {"min": 903, "median": 1208, "mean": 1215.3401, "max": 1604}
+    figures = Spread(min=903, median=1208, mean=1215.3401, max=1604)
     assert tables.spread(figures) == "median 1 208, mean 1 215.3 (903 to 1 604)"
 
 
 def test_plain_table_has_no_codes_no_trailing_space_and_breaks_no_line():
     path = "a/very/long/folder/" * 20 + "network.npz"
-    outcome = Outcome({}, [("images", "450"), ("file [1]", path)], title=path)
+    outcome = Outcome(Report(), [("images", "450"), ("file [1]", path)], title=path)
     text = tables.render(outcome, colours=False, width=None)
     assert text.splitlines() == [path, "images    450", f"file [1]  {path}"]
 
@@ -47,19 +48,19 @@ def test_plain_table_has_no_codes_no_trailing_space_and_breaks_no_line():
 def test_parts_have_columns_of_their_own():
     rows = [("images", "a long value indeed"), ("",), ("layer", "kind", "bits"),
             ("a", "dense", "4")]
-    assert tables.render(Outcome({}, rows), colours=False, width=None).splitlines() == [
+    assert tables.render(Outcome(Report(), rows), colours=False, width=None).splitlines() == [
         "images  a long value indeed", "", "layer  kind   bits", "a      dense  4"]
 
 
 def test_table_with_columns():
-    outcome = Outcome({}, [("a", "1", "x"), ("bb", "2", "")], header=("name", "n", "note"))
+    outcome = Outcome(Report(), [("a", "1", "x"), ("bb", "2", "")], header=("name", "n", "note"))
     assert tables.render(outcome, colours=False, width=None) == (
         "name  n  note\na     1  x\nbb    2\n"
     )
 
 
 def test_terminal_table_is_coloured_and_fits():
-    outcome = Outcome({}, [("label", "word " * 40)], title="title")
+    outcome = Outcome(Report(), [("label", "word " * 40)], title="title")
     text = tables.render(outcome, colours=True, width=60)
     assert "\x1b[" in text
     plain = tables.render(outcome, colours=False, width=60)

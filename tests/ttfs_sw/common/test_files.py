@@ -150,5 +150,23 @@ class TestOutputFolder:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
         monkeypatch.setattr(files.tempfile, "TemporaryFile", refuse)
-        with pytest.raises(InputError, match="Permission denied; choose another with -o"):
-            files.output_folder(tmp_path)
+        for option in ("-o", "--json"):
+            message = f"Permission denied; choose another with {option}"
+            with pytest.raises(InputError, match=message):
+                files.output_folder(tmp_path, option)
+
+    def test_empty_ones_go_if_what_they_were_for_fails(self, tmp_path):
+        for name, error in (("a", InputError), ("b", KeyboardInterrupt)):
+            with pytest.raises(error), files.empty_folders_removed():
+                (files.output_folder(tmp_path / name / "full") / "file").touch()
+                files.output_folder(tmp_path / name / "empty" / "too")
+                raise error
+        found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
+        full = {"a", "a/full", "a/full/file"}
+        assert found == full | {name.replace("a", "b", 1) for name in full} | {
+            "b/empty", "b/empty/too"}
+
+    def test_empty_ones_stay_if_nothing_fails(self, tmp_path):
+        with files.empty_folders_removed():
+            files.output_folder(tmp_path / "a" / "b")
+        assert (tmp_path / "a" / "b").is_dir()

@@ -87,7 +87,7 @@ class Membrane(Report):
         Levels that adaptive ones start from.
     counts : list of :class:`Count`
     lif : dict of :class:`Lif`
-        By the names of :data:`STARTS`.
+        By the names of :data:`ttfs_sw.research.experiments.membrane.STARTS`.
     accuracy_relu : :class:`float`
         Of the ReLU network that PASCAL's start from.
     pascal : dict of :class:`Pascal`

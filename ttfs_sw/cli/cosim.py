@@ -23,21 +23,21 @@ from ttfs_sw.cli.options import (
     common,
     find_network,
 )
-from ttfs_sw.cli.rows import describe
-from ttfs_sw.cli.tables import Outcome
+from ttfs_sw.cli.tables import Outcome, Rows, count, files, percent, seconds, spread
 from ttfs_sw.common.files import output_folder
 from ttfs_sw.common.progress import bar
 
 if TYPE_CHECKING:
     from ttfs_fpga.hdl.config import CoreConfig
-    from ttfs_fpga.sim.reports import Cosimulation
+    from ttfs_fpga.sim.reports import Cosimulation, LayerCycles
     from ttfs_sw.artifact.network import Network
+    from ttfs_sw.cli.options import Verbs
     from ttfs_sw.common.report import Spread
 
-__all__ = ["check_simulator", "cores", "measure_cycles", "register"]
+__all__ = ["check_simulator", "cores", "measure_cycles", "register", "rows"]
 
 
-def register(verbs) -> None:
+def register(verbs: "Verbs") -> None:
     """Add the verb to the command line."""
     parser = verbs.add_parser(
         "cosim",
@@ -69,10 +69,10 @@ def register(verbs) -> None:
         "--netlist", action="store_true",
         help="simulate the cells that synthesis for an iCE40 UP5K makes of the core: slow",
     )
-    parser.set_defaults(run=cosim)
+    parser.set_defaults(run=run)
 
 
-def cosim(options: Namespace) -> Outcome:
+def run(options: Namespace) -> Outcome:
     """``ttfs cosim``."""
     check_simulator(options)
     network = open_network(options)
@@ -83,20 +83,67 @@ def cosim(options: Namespace) -> Outcome:
     # Seed 0 would mean no pauses.
     stall = 1 + (options.seed or 0) if options.stall else 0
     with bar("cosim", quiet=options.quiet) as progress:
-        found = _simulate(
+        report = _simulate(
             options, network, pixels, labels, config=config, against=against,
             fail_fast=options.fail_fast, waves_dir=folder, stall=stall,
             netlist=options.netlist, progress=progress,
         )
-    found = dataclasses.replace(
-        found, network=str(options.network), dataset=dataset, core=core)
-    report, failure = found.as_dict(), _failure(found)
-    if failure is None and found.accuracy is not None:
-        failure = check_accuracy(options, found.accuracy)
+    report = dataclasses.replace(
+        report, network=str(options.network), dataset=dataset, core=core)
+    failure = _failure(report)
+    if failure is None and report.accuracy is not None:
+        failure = check_accuracy(options, report.accuracy)
     return Outcome(
-        report, describe("cosim", report), title=f"{options.network} on {dataset}",
-        failure=failure, folder=folder,
+        report, rows(report), title=f"{options.network} on {dataset}", failure=failure,
+        folder=folder,
     )
+
+
+def rows(report: "Cosimulation") -> Rows:
+    """The table."""
+    # Reports of older versions are shown too.
+    core = getattr(report, "core", None)
+    return [
+        *([("core", core)] if core else []),
+        ("images compared", count(report.images)),
+        ("images that differ", count(report.mismatched_images)),
+        ("events that differ", count(report.mismatched_events)),
+        # Nothing is known of an image that --fail-fast left half-done.
+        *([] if report.accuracy is None else [("accuracy of the RTL", percent(report.accuracy))]),
+        *([] if report.cycles is None else [("cycles an image", spread(report.cycles))]),
+        *([] if report.roofline_cycles is None else [
+            ("roofline", spread(report.roofline_cycles))]),
+        *_spent(report),
+        *_over_target(report),
+        ("simulated cycles a second", count(round(report.simulated_cycles_per_second))),
+        *files(getattr(report, "files", None)),
+        ("time", seconds(report.seconds)),
+    ]
+
+
+def _over_target(report: "Cosimulation") -> Rows:
+    """Layers that took more than what layers of many events are held to, and why."""
+    return [
+        (f"above target, {layer.name}",
+         f"{count(layer.over_target)} of {count(report.images)} images, at most "
+         f"{layer.worst_over_target:.2f} times: {layer.over_target_because} "
+         f"({layer.over_target_why})")
+        for layer in report.layers if layer.worst_over_target is not None
+    ]
+
+
+def _spent(report: "Cosimulation") -> Rows:
+    """Where the cycles of the mean image go in each layer: what is summed up, and what overlaps."""
+    def terms(layer: "LayerCycles") -> str:
+        return ", ".join(
+            f"{name} {count(round(cycles))}"
+            for name, cycles in layer.spent_cycles.items() if round(cycles))
+
+    return [
+        (f"mean cycles, {layer.name}",
+         f"{count(round(layer.cycles.mean))}: {terms(layer)}")
+        for layer in report.layers if layer.cycles is not None
+    ]
 
 
 def measure_cycles(

@@ -1,64 +1,45 @@
-"""The verbs that talk to a board: ``flash`` and ``infer``."""
+"""The verb ``infer``: a board's answers beside the golden model's."""
 
 import contextlib
 import dataclasses
 from argparse import Namespace
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ttfs_sw.cli.cosim import check_simulator
 from ttfs_sw.cli.inputs import asked_board, check_accuracy, open_network, open_test_images
-from ttfs_sw.cli.options import (
-    add_accuracy,
-    add_board,
-    add_datapath,
-    add_dataset,
-    add_limit,
-    add_network,
-    common,
-)
-from ttfs_sw.cli.rows import describe
-from ttfs_sw.cli.simulate import check_simulator
-from ttfs_sw.cli.tables import Outcome
+from ttfs_sw.cli.options import add_accuracy, add_dataset, add_limit, add_network, common
+from ttfs_sw.cli.tables import Outcome, Rows, count, percent, seconds, spread
 from ttfs_sw.common.errors import InputError
-from ttfs_sw.common.files import output_folder, write_bytes
 from ttfs_sw.common.progress import bar
+from ttfs_sw.common.report import FLAT, Report
 
 if TYPE_CHECKING:
     from ttfs_fpga.boards.registry import Board
+    from ttfs_sw.cli.options import Verbs
     from ttfs_sw.link.host import Client
+    from ttfs_sw.link.inference import Inference
 
-__all__ = ["register"]
+__all__ = ["register", "rows"]
 
 #: The port of the simulated board.
 SIMULATED = "sim"
 
 
-def register(verbs) -> None:
-    """Add the verbs to the command line."""
-    parser = verbs.add_parser(
-        "flash",
-        help="program a board",
-        description="Write the bitstream that build made, and the image of the network, to the "
-        "board's flash.",
-        parents=[common()],
-    )
-    add_network(parser)
-    add_board(parser)
-    add_datapath(parser)
-    parser.add_argument(
-        "--build", metavar="DIR", type=Path,
-        help="folder that build wrote (default: the board's name beside the network)",
-    )
-    parser.add_argument(
-        "--image-only", action="store_true",
-        help="only the network: the board has its bitstream already",
-    )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print the commands and run nothing"
-    )
-    parser.set_defaults(run=flash)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Inferred(Report):
+    """What a board answered, with its name and port, the network's file and the images' name."""
 
+    network: str
+    network_sha256: str
+    dataset: str
+    board: str
+    port: str
+    found: "Inference" = dataclasses.field(metadata=FLAT)
+
+
+def register(verbs: "Verbs") -> None:
+    """Add the verb to the command line."""
     parser = verbs.add_parser(
         "infer",
         help="classify on a board",
@@ -86,42 +67,10 @@ def register(verbs) -> None:
         "--sim", default="verilator", metavar="NAME",
         help="what simulates the port sim: verilator or icarus (default: verilator)",
     )
-    parser.set_defaults(run=infer)
+    parser.set_defaults(run=run)
 
 
-def flash(options: Namespace) -> Outcome:
-    """``ttfs flash``."""
-    network = open_network(options)
-    board = asked_board(options)
-
-    from ttfs_fpga.boards import program
-    from ttfs_fpga.boards.build import make_image
-    from ttfs_fpga.boards.reports import FlashReport
-
-    image = make_image(network, board)
-    folder = options.build or options.network.parent / board.name
-    files = {"image": output_folder(folder) / "network.img"}
-    if not options.image_only:
-        files["bitstream"] = folder / f"{board.name}{board.bitstream_suffix}"
-        if not files["bitstream"].is_file():
-            raise InputError(
-                f"there is no bitstream {files['bitstream']}; make it with: "
-                f"ttfs build {options.network} --board {board.name}"
-            )
-    # What is programmed is this network, whatever was built in the folder before.
-    write_bytes(files["image"], image)
-    if options.dry_run:
-        done = FlashReport(board=board.name, commands=program.commands(board, **files))
-    else:
-        done = program.flash(board, **files)
-    report = dataclasses.replace(
-        done, network_sha256=network.sha256, dry_run=options.dry_run).as_dict()
-    return Outcome(
-        report, describe("flash", report), title=f"{options.network} for {board.name}"
-    )
-
-
-def infer(options: Namespace) -> Outcome:
+def run(options: Namespace) -> Outcome:
     """``ttfs infer``."""
     check_simulator(options)
     network = open_network(options)
@@ -147,10 +96,10 @@ def infer(options: Namespace) -> Outcome:
                 client.load(image, progress=progress)
         with bar("infer", quiet=options.quiet) as progress:
             found = inference.infer(client, network, pixels, labels, progress=progress)
-    report = {
-        "network": str(options.network), "network_sha256": network.sha256, "dataset": dataset,
-        "board": board.name, "port": options.port, **found.as_dict(),
-    }
+    report = Inferred(
+        network=str(options.network), network_sha256=network.sha256, dataset=dataset,
+        board=board.name, port=options.port, found=found,
+    )
     failure = None
     if found.mismatched_images:
         failure = (
@@ -158,9 +107,21 @@ def infer(options: Namespace) -> Outcome:
             f"model; is {options.network} the network in the board? {found.first_mismatch}"
         )
     return Outcome(
-        report, describe("infer", report), title=f"{options.network} on {dataset}, {board.title}",
+        report, rows(found), title=f"{options.network} on {dataset}, {board.title}",
         failure=failure or check_accuracy(options, found.accuracy),
     )
+
+
+def rows(report: "Inference") -> Rows:
+    """The table."""
+    return [
+        ("images", count(report.images)),
+        ("images that differ", count(report.mismatched_images)),
+        ("accuracy of the board", percent(report.accuracy)),
+        ("cycles an image", spread(report.cycles)),
+        ("images a second", f"{report.images_per_second:.1f}, with the serial line"),
+        ("time", seconds(report.seconds)),
+    ]
 
 
 @contextlib.contextmanager

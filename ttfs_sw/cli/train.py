@@ -1,29 +1,27 @@
-"""The verbs of the software side: ``train`` and ``evaluate``."""
+"""The verb ``train``: from a preset to ``network.npz``."""
 
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ttfs_sw.cli.inputs import (
-    check_accuracy,
-    config_file,
-    open_dataset,
-    open_network,
-    open_test_images,
-)
-from ttfs_sw.cli.options import add_accuracy, add_dataset, add_limit, add_network, common, setting
-from ttfs_sw.cli.rows import describe
-from ttfs_sw.cli.tables import Outcome
+from ttfs_sw.cli.inputs import check_accuracy, config_file, open_dataset
+from ttfs_sw.cli.options import add_accuracy, add_dataset, common, setting
+from ttfs_sw.cli.tables import Outcome, Rows, events, files, percent, seconds
 from ttfs_sw.common.files import output_folder
 from ttfs_sw.common.progress import bar
 
-__all__ = ["register"]
+if TYPE_CHECKING:
+    from ttfs_sw.cli.options import Verbs
+    from ttfs_sw.training.reports import TrainingReport
+
+__all__ = ["register", "rows"]
 
 #: Where the folders of runs go unless ``-o`` says otherwise.
 RUNS = Path("runs")
 
 
-def register(verbs) -> None:
-    """Add the verbs to the command line."""
+def register(verbs: "Verbs") -> None:
+    """Add the verb to the command line."""
     parser = verbs.add_parser(
         "train",
         help="train a network, quantise it, write network.npz",
@@ -45,23 +43,10 @@ def register(verbs) -> None:
         help="go on from the last epoch of an interrupted run, which must have had the same "
         "configuration and folder",
     )
-    parser.set_defaults(run=train)
-
-    parser = verbs.add_parser(
-        "evaluate",
-        help="run the integer model on test images",
-        description="Classify test images with the golden model: the integers that the hardware "
-        "computes, in software.",
-        parents=[common()],
-    )
-    add_network(parser)
-    add_dataset(parser, "network")
-    add_limit(parser)
-    add_accuracy(parser)
-    parser.set_defaults(run=evaluate)
+    parser.set_defaults(run=run)
 
 
-def train(options: Namespace) -> Outcome | None:
+def run(options: Namespace) -> Outcome | None:
     """``ttfs train``; of processes that train together, the first has the outcome."""
     from ttfs_sw.training import config as configuration
 
@@ -72,35 +57,29 @@ def train(options: Namespace) -> Outcome | None:
 
     # Only now: torch takes seconds to import, and a wrong name should be refused at once.
     from ttfs_sw.training import distributed
-    from ttfs_sw.training.train import train as run
+    from ttfs_sw.training.train import train
 
     leader = distributed.leading()
     with bar("train", quiet=options.quiet or not leader) as progress:
-        found = run(config, dataset, folder, progress, resume=options.resume)
+        report = train(config, dataset, folder, progress, resume=options.resume)
     if not leader:
         return None
-    report = found.as_dict()
     return Outcome(
         report,
-        describe("train", report),
+        rows(report),
         title=f"{config.name}: {folder}",
-        failure=check_accuracy(options, found.accuracy_network),
+        failure=check_accuracy(options, report.accuracy_network),
         folder=folder,
     )
 
 
-def evaluate(options: Namespace) -> Outcome:
-    """``ttfs evaluate``."""
-    from ttfs_sw.golden import evaluation
-
-    network = open_network(options)
-    dataset, pixels, labels = open_test_images(options, network)
-    with bar("evaluate", quiet=options.quiet) as progress:
-        found = evaluation.evaluate(network, pixels, labels, progress=progress)
-    report = {"network": str(options.network), "dataset": dataset, **found.as_dict()}
-    return Outcome(
-        report,
-        describe("evaluate", report),
-        title=f"{options.network} on {dataset}",
-        failure=check_accuracy(options, found.accuracy),
-    )
+def rows(report: "TrainingReport") -> Rows:
+    """The table."""
+    return [
+        ("accuracy, float network", percent(report.accuracy_float)),
+        ("accuracy, network.npz", percent(report.accuracy_network)),
+        ("spikes per hidden neuron", f"{report.spikes_per_neuron:.3f}"),
+        ("spikes an image", events(report)),
+        *files(getattr(report, "files", None)),
+        ("time", seconds(report.seconds)),
+    ]
