@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Verilog of the core, alone or with something around it, and what is written beside it."""
 
 import os

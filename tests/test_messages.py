@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A message that tells the user to take an option names one that the verb that says it has."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Inspection of a layer table: whether a core that runs it stays within its memories.
 
 The core itself looks through a table before it takes an image (:mod:`hdl.core.guard`), word by word

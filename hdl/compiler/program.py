@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A compiled network: the contents of the core's memories, and what they are expected to cost."""
 
 import dataclasses

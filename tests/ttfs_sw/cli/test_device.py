@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The verb ``infer``: what it makes for a board."""
 
 import contextlib
