@@ -145,7 +145,9 @@ def _compile_icarus(sources: Sources, simulator: Simulator, scratch: Path) -> Pa
     run_tool(
         [simulator.programs["iverilog"], "-g2012", "-o", "sim.vvp", "-s", TOP,
          *sources.named(".v")],
-        folder=scratch, failed=f"iverilog ({simulator.title}) failed",
+        # Its own scratch files: when it is killed it leaves them where they are.
+        folder=scratch, environment={**os.environ, "TMPDIR": str(scratch)},
+        failed=f"iverilog ({simulator.title}) failed",
     )
     return scratch / "sim.vvp"
 

@@ -371,7 +371,8 @@ def test_interrupted_simulation_leaves_nothing_behind(network, tmp_path, descend
     )
     # The simulator itself is at work, not only what prepares it.
     ended, errors = stop(
-        process, signal.SIGINT, when=lambda: any("vvp" in line for line in descendants()),
+        process, signal.SIGINT,
+        when=lambda: any(Path(line.split()[0]).name == "vvp" for line in descendants()),
     )
     assert ended == 130, errors
     assert errors.splitlines()[-1] == "ttfs cosim: interrupted"
