@@ -42,7 +42,7 @@ def main() -> None:
     assert trace.winners.tolist() == [0, 1]
 
     report = write_verilog(network, output_dir=FOLDER / "verilog", lanes=2)
-    print(f"{report['files']['verilog']}: a core of {report['lanes']} lanes, network included")
+    print(f"{report.files['verilog']}: a core of {report.lanes} lanes, network included")
 
 
 if __name__ == "__main__":
