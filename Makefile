@@ -1,9 +1,9 @@
 # Every target first makes .venv and installs what is missing; a second run installs nothing.
 #
 #   make demo    a handwritten-digit network through the whole chain, and one screen of results
-#   make test    linter and tests
-#   make lint    linter alone
-#   make types   type checker
+#   make test    linter, type checker and tests
+#   make lint    linter and type checker alone
+#   make types   type checker alone
 #   make coverage    the tests, and which lines of the packages they run: once a release
 #   make bench   measures the tables of README.md and docs again, in two hours or so (needs the MNIST
 #                files: TTFS_DATA)
@@ -29,7 +29,7 @@ demo: $(installed)
 test: lint
 	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(JOBS) --dist loadgroup $(TESTS)
 
-lint: $(installed)
+lint: types
 	$(bin)/ruff check .
 
 # A type checker looks for packages in folders of their names, and knows nothing of the names under

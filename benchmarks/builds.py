@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds the boards and prints, as JSON, how full each device is and how fast each clock may be.
 
     python benchmarks/builds.py                       every board, stops at the first good seed

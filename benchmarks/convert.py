@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What conversion costs: a float network trained in plain PyTorch, and the integers made of it.
 
     python benchmarks/convert.py --dataset mnist --seeds 0 1 2 --json convert.json

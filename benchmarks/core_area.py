@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Synthesises the core of a configuration alone, no board around it, and prints its size as JSON.
 
     python benchmarks/core_area.py                          up5k-16x4, fails above 3300 logic cells

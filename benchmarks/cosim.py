@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Speed of the co-simulation: seconds to compile, cycles and images a second, printed as JSON.
 
 Without ``--network``, a 784-128-10 network with random weights of 4 bits and T = 15 runs on images

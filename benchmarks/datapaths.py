@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The three datapaths side by side: logic cells, clock, and cycles on the same networks.
 
     python benchmarks/datapaths.py                  print the table

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tables of results: which figures, what we hold ourselves to, and the command that gives each.
 
 A figure is read from the JSON report of its command, so that table and report cannot differ.

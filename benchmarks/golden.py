@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Speed of the golden model: images a second of a 784-128-10 network, printed as JSON.
 
 The network has random weights of 4 bits and T = 15; the images are as sparse as MNIST, where 19 %

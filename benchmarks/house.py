@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rooms of the project and the arrows between them, read from the imports of every module.
 
 ``tests/test_arrows.py`` holds the code to :data:`ARROWS`; ``benchmarks/structure.py`` counts.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layers of ordinary networks that take more cycles than their target, and why.
 
     python benchmarks/layers.py            print the table

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Routes a board once and prints which paths between registers are slow, one line a pair of ends.
 
     python benchmarks/paths.py icebreaker                     slower than 22 ns, outside the core

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The shape of the code, read from the code: rooms and arrows, loose ports, lines, types.
 
     python benchmarks/structure.py                           of this tree

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tables of results: each figure measured by the very command that stands beside it.
 
     python benchmarks/table.py                      the chain: measure everything, print the table

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a preset reaches: trains it once a seed and writes the figures as JSON.
 
     python benchmarks/training.py mnist-mlp --seeds 0 1 2 --json training.json

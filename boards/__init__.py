@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Board tops, host link, boot from flash, toolchain, builds, programming."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Judging a routed design by the slowest of all its paths, and saying which one that is."""
 
 import gzip

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a board's top to its bitstream: synthesis once, place and route until timing is met.
 
 Timing is met when the slowest of all paths holds the clock (:mod:`boards.analysis`), not only those

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Building a network for a board: a bitstream, a flash image, and a report on both.
 
 The bitstream holds the board's core and nothing of the network, so it is made once a board and

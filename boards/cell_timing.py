@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What of each cell nextpnr does not time, or not long enough: what such a table is.
 
 The tables are those of the device families (:mod:`boards.families`); docs/timing.md shows them with

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The clock: from a board's oscillator to the clock and reset of the ``sync`` domain."""
 
 from amaranth.build import Platform

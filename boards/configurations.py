@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The cores we build: which sizes of a core each device carries, in one table.
 
 ``lanes`` times ``weight_bits`` is the width of a word of weights, and so what the device must give

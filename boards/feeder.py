@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The feeder: from the body of a classify request to the samples of one image."""
 
 from amaranth.hdl import Module, Mux, Signal

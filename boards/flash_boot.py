@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Boot from flash: reads the network image out of an SPI flash chip after power-up."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames on the serial line, received and sent, as :mod:`ttfs_sw.link.framing` stuffs them."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The network image: a compiled network as bytes, in a board's flash or sent over its serial line.
 
 Everything is a 32-bit little-endian word: a header, sections, a checksum. A section is a run of

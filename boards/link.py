@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The host link: answers the requests of :mod:`ttfs_sw.link.requests`, one at a time."""
 
 import enum

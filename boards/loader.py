@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The loader: from the bytes of a network image to writes to the core's load port."""
 
 from typing import TYPE_CHECKING

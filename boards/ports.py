@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the link is wired with: bundles of ports, each seen from the link."""
 
 from amaranth.lib import stream, wiring

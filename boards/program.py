@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Programming a board: the bitstream and the network image into its flash, by the board's tool."""
 
 import logging

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The recorder: everything that a host may read back, as the bytes of the replies."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The boards we build for: every fact about a board that is not gateware, in one table."""
 
 import dataclasses

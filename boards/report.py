@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading nextpnr's report: how full the device is, how fast each clock may be, what limits it."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What building for a board tells of itself, as objects; the fields are the keys of the JSON."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading the delays of a routed design, as nextpnr writes them for simulators (SDF).
 
 Of the three values of a delay the greatest is taken, of those for rising and falling edges too:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The slowest of all paths of a routed design: nextpnr's wires, and every cell's whole delay.
 
 nextpnr's own analysis takes every port of some cells for a register and lets paths through them go

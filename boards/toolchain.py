@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tools that turn a design into a bitstream: found once, here, by one rule.
 
 There are two kinds. ``yowasp`` is Yosys, nextpnr and the packers compiled to WebAssembly, which pip

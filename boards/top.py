@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The top of every board: clock, boot from flash, serial link and the core."""
 
 from amaranth.hdl import (

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The serial line: bytes to and from an asynchronous line with 8 data bits and one stop bit."""
 
 from amaranth.hdl import Cat, Const, Module, Signal

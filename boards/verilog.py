@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The core as plain Verilog, for a designer who brings the rest of the system.
 
 What the folder holds is documented in ``docs/verilog.md``; nothing in it needs Amaranth or Python.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes a network of plain NumPy arrays, and writes the core that runs it as Verilog.
 
     python examples/arrays_to_verilog.py

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Converts a network that was trained in PyTorch, without spikes in mind, to integers that fire.
 
     python examples/convert_torch.py

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Simulates the core itself in Amaranth's own simulator, and prints the spikes of one image.
 
     python examples/core_in_the_simulator.py

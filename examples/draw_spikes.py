@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Draws what time to first spike looks like: every spike of an image, and membranes that ramp.
 
     python examples/draw_spikes.py

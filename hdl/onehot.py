@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One-hot selection: the lowest set bit of a mask, its number, and what it selects.
 
 A carry chain finds the lowest set bit and AND-OR trees use it, which is shallower in the slow logic

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the core's components are wired with: bundles of ports that recur, each with its timing.
 
 Every signature is seen from the side that asks or tells: that side has it as ``Out``, the memory or

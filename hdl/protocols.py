@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the compiler reads of a network: any object with these attributes is one.
 
 ``ttfs_sw.artifact`` makes such networks, which are valid from the moment they are made. Nothing

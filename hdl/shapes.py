@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What travels on the core's streams, with widths taken from a :class:`hdl.CoreConfig`."""
 
 from typing import TYPE_CHECKING

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The signature of a layer table: a register that every word goes through, and a word that ends it.
 
 A row of 32 cells, a linear hybrid cellular automaton: with each word a cell becomes the sum, modulo

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The layer table: what the core must know of each layer, in 32-bit words.
 
 One place says where each field lives; the compiler writes entries with it and the controller reads

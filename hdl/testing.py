@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Helpers for testbenches in Amaranth's simulator."""
 
 from typing import Any

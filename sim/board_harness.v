@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A board on the bench: its clock, its flash chip, and a host at the other end of its serial line.
 //
 // The clock and every bit live here, so that Python acts once an exchange, not once a cycle. The

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Records of the core against what the golden model expects, event by event."""
 
 import collections

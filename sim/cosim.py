@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Co-simulation: the RTL beside the golden model, on as many images as there are."""
 
 import dataclasses

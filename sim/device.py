@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A board that is simulated, for whoever would talk to a real one over its serial port.
 
 ::

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The design under simulation: the core as Verilog, and the harness around it."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a host and the harness of a simulated board exchange: commands there, records back.
 
 A command is answered with the records (:mod:`sim.records`) of all that was seen meanwhile, the last

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the golden model says that the core must do, image by image: plain arrays in one file."""
 
 import dataclasses

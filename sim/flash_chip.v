@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // An SPI flash chip, in mode 0, in deep power-down as an FPGA leaves it after its configuration.
 //
 // It knows the two commands of a boot: release from power-down (0xAB), after which it needs

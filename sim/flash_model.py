@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A model of an SPI flash chip for Amaranth's simulator; ``flash_chip.v`` is one in Verilog."""
 
 from collections.abc import Awaitable, Callable

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Drives the core with a stimulus file at full speed and hands out every transfer it makes.
 //
 // The clock, the stimulus and the watchdog live here so that Python acts once a batch of records,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the cycles went, layer by layer: the part of ``ttfs cosim``'s report that explains them."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What differs between the core and the golden model: as arrays, and as sentences."""
 
 import dataclasses

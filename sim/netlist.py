@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The core after synthesis: the cells that an iCE40 UP5K would be made of, simulated.
 
 Between the RTL and the bitstream stands Yosys, and one promise that it is given and the RTL is not

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A whole board as Verilog whose ports are pins, and the bench around it."""
 
 import functools

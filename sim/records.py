@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Records: every transfer of the core's output streams, as the harness hands them out.
 
 A record has 16 bytes, little-endian: 80 bits of payload, 40 bits of the cycle in which the transfer

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images through simulated cores, several side by side, each compared as soon as it is complete."""
 
 import contextlib

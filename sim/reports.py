@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a co-simulation found, as objects: the report of ``ttfs cosim``.
 
 ``docs/cosim.md`` says what the keys of its JSON mean: they are the fields here, in their order.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compiled simulators: made once for each design, then found in the cache."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Simulations: a compiled simulator at work on a stimulus, its records coming through a pipe."""
 
 import contextlib

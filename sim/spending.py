@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How long a core may take for what the golden model says happens: layer by layer, term by term."""
 
 from collections.abc import Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The spikes that the RTL gave, as they came: for pictures and for looking closely."""
 
 import tempfile

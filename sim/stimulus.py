@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stimulus: what the harness feeds to the core, as a file of blocks.
 
 A block is eight bytes of header, big-endian - kind (8 bits), argument (24), count (32) - and

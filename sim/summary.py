@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a co-simulation found, put together from what its simulators did."""
 
 import collections

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The cocotb bench of a whole board: passes on what the harness hands out, once a batch.
 
 ``TTFS_RECORDS`` is the number of the file descriptor of a pipe into which every record goes; see

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The cocotb bench of the core: takes what the harness hands out, once a batch of images.
 
 It is a test like any other of cocotb, configured by environment variables:

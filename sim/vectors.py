@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Vectors: a folder with everything that the bench needs to run by hand in any simulator.
 
 ``python -m ttfs_fpga.sim.vectors NETWORK FOLDER`` makes one; ``docs/cosim.md`` says how to use it.

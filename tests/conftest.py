@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fixtures that every package's tests share: small random networks and images for them.
 
 Hypothesis looks at no clock, and what a failed test has started is ended with it.

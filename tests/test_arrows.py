@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Dependencies between the four packages point one way, and the light ones stay light."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tables of results: every row has a command, and a report makes it a figure."""
 
 import importlib.util

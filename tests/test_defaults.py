@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Defaults that meet: what ``convert`` makes without an option, every board and simulator takes."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every example does what its docstring says, in a folder of its own, as a newcomer runs it."""
 
 import ast

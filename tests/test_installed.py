@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is installed bears names of ours alone: a user's own ``sim`` stays the user's."""
 
 import subprocess

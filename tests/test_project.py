@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the project says of itself is true: README, CONTRIBUTING, presets, versions, Makefile."""
 
 import ast
@@ -319,3 +320,16 @@ def test_ci_runs_the_tests():
     assert "- run: .ci/run\n" in workflow and "ubuntu-latest" in workflow
     oldest = PROJECT["project"]["requires-python"].removeprefix(">=")
     assert f'python-version: "{oldest}"' in workflow
+
+
+def test_every_source_says_its_licence():
+    tracked = subprocess.run(
+        ["git", "ls-files", "*.py", "*.v", "*.sh", ".ci/run"], cwd=ROOT, capture_output=True,
+        text=True,
+    ).stdout.split()
+    if not tracked:
+        pytest.skip("not a git checkout")
+    # On the first line, or behind one that must be the first.
+    tag = re.compile(r"\A(#(!| amaranth:).*\n)?(#|//) SPDX-License-Identifier: Apache-2\.0\n")
+    sources = {name: (ROOT / name).read_text(encoding="utf-8") for name in tracked}
+    assert [name for name, text in sources.items() if text and not tag.match(text)] == []

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What docstrings, comments and pages refer to exists, and what they import can be imported."""
 
 import ast

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The shape of the code: ``benchmarks/structure.py`` counts right, and what it counts is small."""
 
 import importlib.util

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``python -m ttfs_sw``: the same as the command ``ttfs``."""
 
 import sys

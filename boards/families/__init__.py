@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The device families that we build for: a record each, in one table."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lattice's ECP5.
 
 Delays are in picoseconds and of the slow corner, from Project Trellis' database

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a device family is to us: one record of everything that its devices have in common.
 
 Whoever builds, times, reports, programs or clocks a board asks the board's record and knows no

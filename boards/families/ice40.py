@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lattice's iCE40: the UltraPlus 5K and the HX8K.
 
 Delays are in picoseconds and of the slow corner, from IceStorm's ``icefuzz/timings_up5k.txt`` and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What nextpnr does not know of the iCE40 UltraPlus' DSP block: the delays through an SB_MAC16.
 
 nextpnr 0.11 takes every port of the block for a register with 100 ps, whatever is configured. Here

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the searches for a PLL's settings have in common."""
 
 import math

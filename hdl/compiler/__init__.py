@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a network to what the memories of a core hold."""
 
 from ttfs_fpga.hdl.compiler.compile import compile_network

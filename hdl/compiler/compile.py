@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The compiler: from a network of integers to the memories of a core, in three passes.
 
 First every layer is measured, then it gets its place, then the words of all memories are written;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the cycles of a layer go: terms whose sum, the limit, no image exceeds.
 
 A layer's cycles are those from the end of the layer before to its own end. The limit adds up all

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Inspection of a layer table: whether a core that runs it stays within its memories.
 
 The core itself looks through a table before it takes an image (:mod:`hdl.core.guard`), word by word
@@ -72,7 +73,7 @@ def check_table(
     places = config.input_words * config.codes_per_word
     _demand(header.run_last <= header.last_input < places, "the layer table",
             f"says samples up to place {header.last_input} of an input map of {places}")
-    known = plans or [None] * header.layers
+    known: Sequence[Placement | None] = plans or [None] * header.layers
     _demand(len(known) == header.layers, "the layer table",
             f"has {header.layers} layers instead of {len(known)}")
     layers = [_Layer(table, config, index, header.layers, plan)

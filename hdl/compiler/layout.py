@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where neurons and taps lie: layouts of spike-time maps, and windows of layers.
 
 Hardware never multiplies or divides to find an address: all of that happens here, once.

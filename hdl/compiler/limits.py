@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a core cannot do, whatever the sizes of its memories: layers are refused by name."""
 
 from collections.abc import Sequence

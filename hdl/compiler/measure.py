@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """First pass of the compiler: how large every layer is, and in what order its words come.
 
 Nothing here depends on where anything lies.

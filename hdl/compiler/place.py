@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Second pass of the compiler: where every layer lies in the memories of the core.
 
 What does not fit is refused here, with the layer, the memory and the amount.

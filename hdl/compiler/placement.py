@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layers on their way through the compiler: how large each is, and where it lies in the memories.
 
 :mod:`hdl.compiler.measure` makes a :class:`Measure` of each layer, :mod:`hdl.compiler.place` a

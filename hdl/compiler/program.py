@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A compiled network: the contents of the core's memories, and what they are expected to cost."""
 
 import dataclasses
@@ -95,7 +96,6 @@ class Program:
     def report(self) -> dict:
         """The memory map and the exact bound of every membrane, as plain data."""
         config, layers = self.config, self.layers
-        fired = [layer for layer in layers if layer.destination_base is not None]
         used = {
             "weights": (sum(layer.weight_words for layer in layers), config.weight_words),
             "membrane": (
@@ -106,8 +106,7 @@ class Program:
                 max(layer.source_map.words for layer in layers if layer.source < 0),
                 config.input_words),
             "map": (
-                max((layer.destination_base + layer.destination_words for layer in fired),
-                    default=0),
+                max((layer.destination_base or 0) + layer.destination_words for layer in layers),
                 config.map_words,
             ),
             "slopes": (len(self.memories[Memory.SLOPES]), config.slopes),

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The refusal of a network that a core cannot run."""
 
 __all__ = ["DoesNotFit", "require"]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Residuals: how a second map is added to a layer's potentials, row by row between the source's.
 
 A neuron of the second map adds its code to one potential, times ``2 ** residual_shift``. To the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Third pass of the compiler: the words of every memory, of layers that have their places."""
 
 import itertools

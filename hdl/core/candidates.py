@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Picks the neurons that may fire out of a word of the membrane memory, one by one."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal

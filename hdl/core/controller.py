@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The controller: runs the layers of the layer table, one after another, for each image."""
 
 from amaranth.hdl import Module, Signal

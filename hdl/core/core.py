@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The core: one image in, spikes and logits out, driven by the layer table."""
 
 from types import SimpleNamespace

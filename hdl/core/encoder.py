@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The encoder: from samples to activation codes in one of two banks of the input map."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal

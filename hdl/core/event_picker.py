@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Takes the words of a map apart: an event for each code that is not silence."""
 
 from amaranth.hdl import Array, Cat, Module, Signal

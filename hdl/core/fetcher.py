@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The fetcher: reads a layer's entry from the layer table, and keeps its fields."""
 
 from amaranth.hdl import Module, Mux, Signal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which rows of a layer's map are final, and when its firing has ended."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The first spike of a pooling window wins: codes on their way into a map."""
 
 from amaranth.hdl import Module, Mux, Signal

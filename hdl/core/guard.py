@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The guard: no image is computed with a layer table that is damaged or makes no sense."""
 
 from typing import TYPE_CHECKING

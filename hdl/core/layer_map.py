@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The maps of hidden layers: one memory, and who reads, writes and wipes it."""
 
 from amaranth.hdl import Module, Mux

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The layer table's memory, and who reads it."""
 
 from amaranth.hdl import Module, Mux, Signal

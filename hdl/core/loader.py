@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The loader: a write to any memory of the network, from the core's one load port."""
 
 from amaranth.hdl import Module, Signal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The logit gate: candidates to be requantised, or, in the output layer, to be read out."""
 
 from amaranth.hdl import Module, Signal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads a spike-time map word by word, and says where each word lies in it."""
 
 from amaranth.hdl import Module, Signal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Spike-time maps: one activation code a neuron, several codes a word, in raster order."""
 
 from amaranth.hdl import Cat, Module, Mux

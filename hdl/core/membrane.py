@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The membrane memory: ``lanes`` potentials a word, biases beside them."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who uses the membrane memory, and the weights with it: updates, the sweep, and the loader."""
 
 from amaranth.hdl import Module, Mux

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the codes of a layer go in its map, pixel after pixel."""
 
 from amaranth.hdl import Module, Signal

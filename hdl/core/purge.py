@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The purge: after a load, a reset, or a late image, all memories of state are wiped."""
 
 from amaranth.hdl import Module, Signal

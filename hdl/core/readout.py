@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The read-out: logits and the winner of the output layer."""
 
 from amaranth.hdl import Module, Mux, Signal, signed

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The requantiser: from a membrane potential to the activation code of its spike time."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The scanner: from a spike-time map to events, skipping silence."""
 
 from amaranth.hdl import Module, Mux

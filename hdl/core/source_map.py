@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The map that a layer reads: the input map, or one of the layer map's memory."""
 
 from amaranth.hdl import Module, Mux, Signal

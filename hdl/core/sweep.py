@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sweep: reads complete output rows and passes on, one by one, the potentials that matter."""
 
 from amaranth.hdl import Module

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The watchdog: an image of which a layer comes to no end is given up."""
 
 from amaranth.hdl import Module, Signal

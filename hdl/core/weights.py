@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The weight memory: one word of ``lanes`` weights a cycle, from block RAM or from SPRAM."""
 
 from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Asks the membrane memory for the words of rows that are complete."""
 
 from amaranth.hdl import Module, Mux, Signal

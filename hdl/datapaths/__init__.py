@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What differs between datapaths: their lanes, and how events come to them.
 
 Each is one object, a :class:`hdl.datapaths.datapath.Datapath`; whoever needs one asks

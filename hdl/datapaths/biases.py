@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How biases are made: by updates of membrane words, with weights that are loaded for them."""
 
 from collections.abc import Callable, Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Columns of a source map: what an event meets is in the descriptors of its row and its column."""
 
 from amaranth.hdl import Module, Mux, Signal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a datapath is: everything that differs from one to another, as one object."""
 
 import abc

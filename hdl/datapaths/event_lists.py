@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Linked lists of events, one for each activation code."""
 
 from amaranth.hdl import Module, Mux, Signal

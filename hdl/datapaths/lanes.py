@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the lanes of all datapaths have in common: their ports, and what operations mean to them."""
 
 from collections.abc import Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ``mac`` datapath: every lane multiplies its weight by the event's code and accumulates."""
 
 from collections.abc import Iterator

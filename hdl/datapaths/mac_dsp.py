@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two lanes of the ``mac`` datapath in one DSP block of the iCE40 UP5K."""
 
 from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal, signed

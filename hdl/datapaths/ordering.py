@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ordering queue: events come in the order of neurons, and leave in the order of time."""
 
 from amaranth.hdl import Const, Module, Signal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Few-spike pulses: an event's code as one pulse for each of its set bits."""
 
 from amaranth.hdl import Module, Mux, Signal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ``ramp`` datapath: spikes raise slopes, and at every tick slopes raise potentials."""
 
 from collections.abc import Iterator

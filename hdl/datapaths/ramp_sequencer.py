@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sequencer of the ``ramp`` datapath: events raise slopes, ends of ticks raise potentials."""
 
 from amaranth.hdl import Module, Signal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The walk of the ``ramp`` datapath: over the slopes of a layer, and its potentials with them."""
 
 from amaranth.hdl import Module, Mux, Signal

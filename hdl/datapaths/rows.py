@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rows of a source map: their descriptors are read ahead, and rows of outputs opened for them."""
 
 from amaranth.hdl import Module, Mux, Signal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sequencer: from an event to the membrane updates of its whole fan-out."""
 
 from amaranth.hdl import Module, Mux, Signal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ``serial`` datapath: every lane shifts its weight by the place of a pulse and accumulates."""
 
 from collections.abc import Iterator

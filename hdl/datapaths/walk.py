@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The walk over a rectangle of outputs: one membrane word after another, each with its weights."""
 
 from amaranth.hdl import Module, Mux, Signal

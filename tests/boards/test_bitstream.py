@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bitstreams: seeds, the cache, what a failure leaves; with pretended tools, then real ones."""
 
 import dataclasses

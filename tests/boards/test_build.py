@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds: the report, the files, what is refused before any tool runs; one real build a board."""
 
 import dataclasses

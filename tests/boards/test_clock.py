@@ -1,4 +1,5 @@
 # amaranth: UnusedElaboratable=no
+# SPDX-License-Identifier: Apache-2.0
 """The clock: the PLL of each device, and a reset that is long enough."""
 
 import re

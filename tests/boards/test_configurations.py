@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of cores: every one is legal, has a board, and its memories are those of the device."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The feeder: an image reaches the core whole, and its last sample only when it is committed."""
 
 import pytest

@@ -1,4 +1,5 @@
 # amaranth: UnusedElaboratable=no
+# SPDX-License-Identifier: Apache-2.0
 """Boot from flash: the chip's contents arrive, and only as many of them as are wanted."""
 
 import itertools

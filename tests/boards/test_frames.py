@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames: the gateware and the Python side agree on every one, and on every one that is none."""
 
 from amaranth.sim import Simulator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The image format: what is written is read back; what is wrong is refused with a reason."""
 
 import dataclasses

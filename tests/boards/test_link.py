@@ -1,4 +1,5 @@
 # amaranth: UnusedElaboratable=no
+# SPDX-License-Identifier: Apache-2.0
 """The link: every request, every refusal, and a good answer after whatever came before."""
 
 import dataclasses

@@ -1,4 +1,5 @@
 # amaranth: UnusedElaboratable=no
+# SPDX-License-Identifier: Apache-2.0
 """The link while a network is loaded: chunks in order, repeated, lost and damaged."""
 
 from tests.support.link_bench import Bench, request, status_of

@@ -1,4 +1,5 @@
 # amaranth: UnusedElaboratable=no
+# SPDX-License-Identifier: Apache-2.0
 """A made-up request: a line in the table, and gateware and client carry it out."""
 
 import enum

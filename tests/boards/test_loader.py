@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The loader: a good image arrives word for word; any other one leaves no network behind."""
 
 import struct

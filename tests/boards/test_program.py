@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Programming: the exact commands, what is refused before anything is erased, and failures."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the recorder keeps things: a power of two, nothing over anything else."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of boards: what its entries must agree on, and that pin-outs are imported late."""
 
 import dataclasses

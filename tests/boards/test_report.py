@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading nextpnr's report: names of clocks, missed timing, and the path that limits it."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Following paths: by hand, over the cells that nextpnr takes for registers."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Finding the tools: both kinds, in the order asked for, and what is said when one is missing."""
 
 import sys

@@ -1,4 +1,5 @@
 # amaranth: UnusedElaboratable=no
+# SPDX-License-Identifier: Apache-2.0
 """The top: every board's pins, a network in the bitstream, and how little the link takes."""
 
 import dataclasses

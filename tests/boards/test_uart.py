@@ -1,4 +1,5 @@
 # amaranth: UnusedElaboratable=no
+# SPDX-License-Identifier: Apache-2.0
 """The serial line: bytes survive it, at any divisor, with clocks that differ, and after noise."""
 
 import itertools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Verilog for designers: every tool reads it, and a plain testbench gets the network's answers."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the tests share: checked memories, ends of streams, simulations, random networks."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CoreConfig: what it refuses, and the widths that follow from it."""
 
 import dataclasses

@@ -1,4 +1,5 @@
 # amaranth: UnusedElaboratable=no
+# SPDX-License-Identifier: Apache-2.0
 """docs/glossary.md: every port of every component is in it, and everything in it is a port."""
 
 import importlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One-hot selection, for every mask of every small width."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Shapes of the streams: every value that a core of a size can meet fits, and how it is packed."""
 
 import pytest

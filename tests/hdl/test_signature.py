@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The signature of a layer table: its period, its inverse, and the errors that it finds."""
 
 import functools

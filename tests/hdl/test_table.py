@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The layer table: where fields lie, and that what is written is what is read."""
 
 import dataclasses

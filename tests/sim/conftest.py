@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fixtures of the co-simulation: records as a right core would give them, and real simulators."""
 
 from collections.abc import Callable, Iterable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The comparison: a right core passes however its records are cut, and every fault is found."""
 
 import dataclasses

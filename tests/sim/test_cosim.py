@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Co-simulation: random networks are exact, and whatever is not is found, told and traced."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Co-simulation that cannot be: each trouble gives one sentence, and leaves nothing behind."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A whole board, simulated through its pins: it boots from flash, classifies, and never hangs."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The harness around the real core: every block of a stimulus, and every way to end."""
 
 import json

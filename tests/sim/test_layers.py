@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report of where cycles went: it adds up, it says why, and it finds a layer that is late."""
 
 import dataclasses

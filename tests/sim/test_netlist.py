@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The core after synthesis gives the golden model's answer too."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random networks of every kind, loaded one after another into cores that run, are exact.
 
 Continuous integration runs a few networks of each core. ``TTFS_RANDOM_NETWORKS=2000`` in the

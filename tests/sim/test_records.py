@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Records: what the harness packs is what Python unpacks."""
 
 import dataclasses

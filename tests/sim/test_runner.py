@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compiled simulators: made once, found again, and never half-made."""
 
 import dataclasses

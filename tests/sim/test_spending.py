@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a core may take for what the golden model says: which neurons fire, before pooling."""
 
 import numpy as np

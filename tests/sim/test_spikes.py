@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The spikes that the RTL shows are those of the golden model, got without it."""
 
 import itertools

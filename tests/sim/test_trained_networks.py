@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trained networks on all of the MNIST test set: exact, and within the cycles promised for them.
 
 ``tests/trained`` keeps what ``ttfs train PRESET`` made; cycles depend on the weights, so they are

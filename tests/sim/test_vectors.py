@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bench by hand: the commands of docs/cosim.md work, and a wrong core fails them."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the tests of the compiler share: a small core, networks for it, and refusals."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The cores that random networks are run on, and what networks are drawn for each.
 
 Their sizes are chosen so that the layouts differ: fewer lanes than codes of a map word and more,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Networks from the corners of the format: whatever ``docs/network-format.md`` allows, seldom met.
 
 They are drawn without asking what any core can do: long strides, wide padding, kernels and pools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reports of co-simulations that never ran, for what reads them."""
 
 from ttfs_fpga.hdl.compiler.cycles import TERMS

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a core makes of its memories, executed in Python: no timing, no streams, no simulator.
 
 It knows of a network what the core knows: the words of its memories. So it shows in a few

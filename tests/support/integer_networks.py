@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Networks of random integers and stated shapes, and the code of one neuron in plain Python."""
 
 import math

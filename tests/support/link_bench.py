@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A host and a core, played by the test, around the link of a board."""
 
 import dataclasses

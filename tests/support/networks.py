@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random networks of every kind that the format allows, for the tests of all four packages.
 
 It needs numpy, hypothesis and the artifact only, so that it can be used without torch. A test

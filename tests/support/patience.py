@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Waiting in tests, and what a test's processes leave behind.
 
 No test asserts how long something takes: the machine may be busy, and benchmarks measure. What

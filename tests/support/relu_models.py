@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random PyTorch models over the whole grammar of docs/convert.md.
 
 A model is a list of operations, each of which reads what earlier ones have made. What may follow

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PyTorch modules of what :mod:`tests.support.relu_models` describes, and images for them."""
 
 import functools

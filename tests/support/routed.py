@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Routed designs of a few lines, as nextpnr writes their delays (SDF)."""
 
 __all__ = ["cell", "one_register", "sdf", "shell", "wire"]

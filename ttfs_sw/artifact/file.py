@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``network.npz``: a zip of numpy arrays, one of which is a JSON header. numpy alone reads it.
 
 Nothing in a file is trusted: member names, sizes and types are checked before an array is made, and

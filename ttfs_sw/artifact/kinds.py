@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kinds of layers: what a layer computes of the map that it reads, one object each."""
 
 import dataclasses

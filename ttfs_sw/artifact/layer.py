@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One layer of a network in integers, valid from the moment it is made."""
 
 import dataclasses

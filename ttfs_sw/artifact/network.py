@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A time-to-first-spike network in integers: the only thing that crosses from software to hardware.
 
 ``docs/network-format.md`` describes the file field by field. A network that exists is valid: every

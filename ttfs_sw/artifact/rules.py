@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rules for single values of a layer or a network, applied when one is made.
 
 Each rule raises :exc:`NetworkError` with one sentence that names the layer and the field.

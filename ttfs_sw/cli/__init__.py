@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command ``ttfs``: a thin layer over the Python API, one verb for each link of the chain.
 
 Results go to stdout as a short table, logs to stderr, and with ``--json FILE`` the same report to a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The verb ``boards``: what can be built for."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The verb ``build``: a bitstream and a flash image."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The whole chain on handwritten digits: train, evaluate, co-simulate, build, boot, and show.
 
 Every step is the function that the verb of the same name calls; this module only ties them together

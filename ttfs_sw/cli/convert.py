@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The verb ``convert``: from a trained PyTorch network to ``network.npz``."""
 
 import argparse

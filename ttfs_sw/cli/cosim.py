@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The verb ``cosim``: the RTL beside the golden model."""
 
 import dataclasses

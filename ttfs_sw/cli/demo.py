@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The verb ``demo``: the whole chain, then one screen."""
 
 from argparse import Namespace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The verb ``doctor``: what is installed, and what installs the rest."""
 
 from argparse import Namespace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The verb ``evaluate``: the integer model on test images."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The verb ``experiment``: a published claim, measured again."""
 
 from argparse import Namespace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which cores take a network: those of the boards, or one that is made for it."""
 
 import logging

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The verb ``flash``: bitstream and image into a board's flash."""
 
 import dataclasses

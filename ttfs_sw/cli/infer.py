@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The verb ``infer``: a board's answers beside the golden model's."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The network and the images that a verb was asked to work on, checked against each other."""
 
 import difflib

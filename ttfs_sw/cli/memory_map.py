@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What ``--map`` adds to a report: where each layer lies in a core's memories, and its bounds."""
 
 from argparse import ArgumentParser

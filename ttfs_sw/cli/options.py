@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The options that verbs share, and the parser that says what is wrong with them in one line."""
 
 import argparse

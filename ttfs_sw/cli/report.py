@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The verb ``report``: one HTML page of a run."""
 
 from argparse import Namespace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One HTML page of a run: every report and every picture of a folder, in a file that stands alone.
 
 A report is a JSON file with a key ``verb``, as ``--json`` and ``-o`` write them; other JSON files

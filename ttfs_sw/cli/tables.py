@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a verb found, and how it is printed.
 
 A verb returns an :class:`Outcome`: the report as data, the same report as a few rows for a person,

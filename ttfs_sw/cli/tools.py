@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is installed: every package and program of the chain, where, which version, what it is for.
 
 Nothing is imported to find it: a package's version is in its metadata, and torch alone would take

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The verb ``train``: from a preset to ``network.npz``."""
 
 from argparse import Namespace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The verbs: a module each, with its arguments, what it runs and the table of its report.
 
 A module has ``register``, which adds the verb to the command line and sets ``run``; ``run``, which

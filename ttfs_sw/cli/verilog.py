@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The verb ``verilog``: the core as plain Verilog."""
 
 import dataclasses

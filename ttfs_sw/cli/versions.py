@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Our version, and those of everything that a result depends on."""
 
 import platform

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The user's cache: one folder for all projects, in which nothing is ever half-made."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a command may fail with: one sentence for the user and the exit code that goes with it.
 
 Any exception with an ``exit_code`` attribute is an answer to the user, not a bug: the command line

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writing files so that nothing is ever half-written: to a temporary name, then renamed."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lists of torch modules that know what they hold. Alone in this room, it needs torch."""
 
 from collections.abc import Iterable, Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pictures of a run: learning curve, spike raster, spike-time histogram.
 
 Plain arrays in, one file out, whole or not at all; its ending decides the format (``.png``,

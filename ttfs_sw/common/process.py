@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Outside programs: none outlives its purpose, and the last words of one that fails are shown."""
 
 import contextlib

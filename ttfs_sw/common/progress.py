@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Progress bars and log lines that share one terminal.
 
 Library functions know nothing of terminals: they take ``progress(done, total)`` and call it as work

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a command found, as a dataclass inside the program and as plain data in a JSON file."""
 
 import dataclasses

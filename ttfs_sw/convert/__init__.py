@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A trained PyTorch network becomes integers, without training or with a little: ``ttfs convert``.
 
 :mod:`~ttfs_sw.convert.source` and :mod:`~ttfs_sw.convert.archive` read a model without running

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Programs of ``torch.export``, read without running anything that is in them.
 
 ``torch.export.load`` falls back to unpickling whatever the archive holds, and evaluates text as

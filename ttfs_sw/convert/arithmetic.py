@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is added and multiplied: batch-norms, constants, and earlier maps.
 
 With ``κ = γ / √(σ² + ε)`` a batch-norm is ``κ x + β - κ μ``. Before a ReLU it goes into the weights

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which of its integers cost a network most: each kind alone, in an otherwise real network."""
 
 import dataclasses

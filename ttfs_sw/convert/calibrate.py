@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a folded network to integers: windows, weight scales and biases, found without training.
 
 Layer by layer, each reading the codes of the layers already done:

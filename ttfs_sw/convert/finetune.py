@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fine-tuning: the second stage of training, started from a converted network."""
 
 import dataclasses

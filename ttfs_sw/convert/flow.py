@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What of a program the logits need, and which of its tensors may lie in the same memory.
 
 An operation that works in place (``x.add_(1)``) changes all tensors that share its memory: it is

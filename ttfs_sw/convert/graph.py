@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a program to layers: weights take in what stands around them, ReLUs make neurons fire.
 
 Scales and shifts go into the weights before a ReLU or after it (:mod:`ttfs_sw.convert.arithmetic`).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layers as they come to be while a graph is read, and the two kinds of values between them.
 
 Everything a graph computes is either a :class:`Map` - what the neurons of a layer send, perhaps

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What converts, and what to use instead of what does not."""
 
 from ttfs_sw.common.errors import InputError

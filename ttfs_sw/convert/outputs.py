@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which of the things that a model returns are the logits.
 
 A model may return its logits alone, or in a dictionary, a tuple or an object of the user's. One

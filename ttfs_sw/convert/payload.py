@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The weights in an archive of ``torch.export``: raw bytes, and what says how they are laid out.
 
 Several tensors may lie in one member: rows of a larger matrix, slices of one vector, tied weights.

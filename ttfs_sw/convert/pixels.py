@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the bytes of an image are worth: what the model's pixels were divided by.
 
 A model was trained on bytes that its user's code divided by something: torchvision's ``ToTensor``

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a model computes: operations one after another, and the tensors that they read."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The proof that the layers compute what the model does, before anything is rounded.
 
 Three computations in float64 are held against each other: the user's module itself, torch's own

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a program computes in float64, by torch's own operations.
 
 It knows nothing of layers: it is what they are held against. Only operations that the converter

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a conversion cost, layer by layer: the artifact beside the network in real numbers."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weights that make up for errors: of the codes that they read, and of each other's rounding.
 
 What the real network's membranes are is known for every training image, and so are the codes that

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The scale of a layer's weights, found from what the layer reads and from what it sends.
 
 An error in a weight costs as much as the input behind it moves: its mean goes into the bias. So

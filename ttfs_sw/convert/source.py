@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a model comes from: a function in a file of the user's, and a file of weights.
 
 The function's file is the user's own code, and running it is what they ask for by naming it. Files

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A program from the layers of a configuration and the weights of a state dict, taken in order."""
 
 import dataclasses

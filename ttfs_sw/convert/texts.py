@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The layers of a topology as a configuration writes them."""
 
 from ttfs_sw.training import topology

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The values of a program while it is read: what an argument is, and what a value takes in."""
 
 import math

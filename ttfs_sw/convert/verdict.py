@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether a conversion is one: the float network knows its images, and the integers follow it.
 
 What is asked, on the training images that calibrated and then on the test images:

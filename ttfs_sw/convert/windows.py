@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kernels, strides and pads as the hardware has them: square, and the same along both axes."""
 
 from typing import Any

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Labelled images, by name or from files of one's own, always in the same form.
 
 Named datasets are looked up under one root: ``data_dir``, else ``$TTFS_DATA``, else the user's

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the named datasets come from, and fetching them: only when asked, and checked."""
 
 import hashlib

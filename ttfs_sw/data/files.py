@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Readers of dataset files: IDX, the binary CIFAR files and NumPy archives.
 
 Each reader checks what it reads and raises :exc:`ttfs_sw.common.errors.InputError` with one

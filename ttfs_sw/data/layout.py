@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the channels of images stand: last, as here and in TensorFlow, or first, as in PyTorch.
 
 The bytes of a file do not say it. Often the shape does: 1 x 28 x 28 is a grey image with its

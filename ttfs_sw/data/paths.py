@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The path of a dataset as a network remembers it, found again from any folder.
 
 A network keeps the path as it was given: relative to the folder where ``ttfs`` ran, so that nothing

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The integer golden model: what every other form of a network, hard or soft, must equal."""
 
 from ttfs_sw.golden.arithmetic import encode, exact_float, fire, pool, thresholds

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The arithmetic of one layer that every form of the golden model shares. numpy only.
 
 A silent neuron has code 0 and spike time T; a neuron that fires at tick k has code T - k.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How good the integer network is on labelled images, and how much it spikes."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Spikes that come too early or too late: in training, and when a network is judged.
 
 Spike times are noisy where time is physical. Here a spike at tick ``k`` moves to the tick nearest

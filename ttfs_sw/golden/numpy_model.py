@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The integer network in numpy: what every other form of it must equal.
 
 :mod:`ttfs_sw.golden.torch_model` computes the same with torch.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The integer network as a batched :class:`torch.nn.Module`, whose floats carry integers.
 
 BLAS multiplies floats many times faster than anything multiplies integers. Every float here holds

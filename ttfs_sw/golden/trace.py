@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A batch of images through the golden model, and everything that the network did for them."""
 
 import dataclasses

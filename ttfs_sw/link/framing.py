@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames on the serial line: where one begins and ends, and whether it is whole.
 
 The framing is that of HDLC on asynchronous lines (RFC 1662): a flag byte ends each frame and occurs

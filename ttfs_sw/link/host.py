@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The host's end of the serial link: asks a board, real or simulated, and trusts no byte of it.
 
 ::

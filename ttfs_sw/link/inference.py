@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Classifying on a board, and whether its answers are the golden model's."""
 
 import contextlib

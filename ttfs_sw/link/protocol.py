@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The serial protocol between a host and a board: one source of truth for both ends.
 
 The host client, the gateware of the link and their tests take every number from here, and what can

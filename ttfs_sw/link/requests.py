@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The requests of the serial link, in one table: body, what each one needs, and its reply.
 
 The gateware (:mod:`boards.link`), the host (:mod:`ttfs_sw.link.host`) and the table in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lines to a board: what a client needs of one, and a serial port."""
 
 from typing import Protocol

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Published methods beside ours: theory, neighbours, experiments. Nothing else imports it."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The continuous-time network: real spike times, real membranes, an independent witness.
 
 This is the B1 model of Stanojevic et al. (Nat. Commun. 15:6793, 2024): non-leaky neurons that fire

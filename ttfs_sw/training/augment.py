@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random distortions of training images: shifts, rotations, sizes, shears and elastic bends.
 
 Where each pixel of the result comes from is a linear combination of a few fixed fields - the two

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checkpoints: all that an interrupted training run needs to go on as if nothing had happened.
 
 A checkpoint is a NumPy archive: an array for each tensor, and one JSON text that says where each

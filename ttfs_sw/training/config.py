@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is trained and how: read from TOML, checked key by key, written back beside the result.
 
 The file has a few keys of its own and three tables, one for each class below::

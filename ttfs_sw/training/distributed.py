@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training in several processes at once, as ``torchrun`` starts them.
 
 Every process draws the same random numbers, takes its share of each batch, and adds up gradients

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kinds of layers in torch: what :mod:`ttfs_sw.artifact.kinds` says of them, done with tensors."""
 
 import torch

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The two stages of training, epoch by epoch, with a checkpoint after each."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The two networks of a training run: the ReLU network, and the quantised one that follows it.
 
 Maps are ``[images, channels, height, width]`` inside, as torch has them. Images come in and codes

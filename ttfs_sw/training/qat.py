@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Quantisation-aware layers: what they compute forwards is what the hardware computes.
 
 Every tensor that stands for integers holds integers, as floats wide enough to carry them exactly.

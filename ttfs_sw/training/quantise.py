@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From real numbers to the integers of a network: scales, slopes, code tables. numpy only.
 
 A real activation is ``s_x a``, a weight ``s_w w`` and a bias ``s_w s_x β``, with integers ``a``,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What training tells of itself: a record of each epoch, and the report of a run."""
 
 import dataclasses

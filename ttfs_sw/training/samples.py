@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The images that a training run sees: held-out part, batches, distortion, encoding."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The layers of a network to be trained: how a configuration writes them, and their shapes.
 
 Each layer is a short text, from the input on; the read-out follows from the dataset::

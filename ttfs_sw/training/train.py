@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training: from labelled images to the integers of a network, and a report of what it reaches.
 
 In two stages. First a ReLU network in real numbers, the reference that the report calls float. Then

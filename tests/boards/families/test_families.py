@@ -1,4 +1,5 @@
 # amaranth: UnusedElaboratable=no
+# SPDX-License-Identifier: Apache-2.0
 """A made-up family: one record and one board of it, and all that is made of a board is made."""
 
 import dataclasses

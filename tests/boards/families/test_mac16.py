@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The DSP block's delays against IceStorm's table: never shorter, hardly longer."""
 
 import pytest

@@ -1,4 +1,5 @@
 # amaranth: UnusedElaboratable=no
+# SPDX-License-Identifier: Apache-2.0
 """Corrupted layer tables: the core never hangs, and the next network is exact."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The compiler: what it refuses, what it writes, and the bounds and thresholds it promises."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The compiler: the words that each memory needs, and who shares them."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the cycles of a layer go: each term by hand, and the sum's worst case."""
 
 import numpy as np

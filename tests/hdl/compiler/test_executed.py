@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compiled networks, executed in Python, for cores of every size: exact, or refused with a reason.
 
 What is tested is the compiler: where it lays weights, biases, slopes and spikes. No simulation is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The inspection of layer tables: what the compiler makes passes, and what makes no sense not."""
 
 import numpy as np

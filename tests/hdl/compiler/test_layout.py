@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layouts of maps and of windows, against a search through every tap of every output."""
 
 import numpy as np

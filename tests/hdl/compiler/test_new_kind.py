@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A kind of layer that is no more than an object goes through file, golden model and core."""
 
 import dataclasses

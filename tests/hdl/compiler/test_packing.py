@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pixels that share a membrane word: which, where their weights lie, and that spikes stay exact."""
 
 import dataclasses

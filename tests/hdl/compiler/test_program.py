@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A compiled network as the load port receives it, as initial contents, and as a report."""
 
 import dataclasses

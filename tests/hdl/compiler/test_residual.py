@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Residuals: the order of rows, identities of weights, and whole cores that add a second map."""
 
 import dataclasses

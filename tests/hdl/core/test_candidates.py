@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Candidates of words of potentials against one comparison each."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The controller: order and overlap of layers, their fields, statistics, and layers without end."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The whole core in Amaranth's simulator, against the golden model, event by event."""
 
 import dataclasses

@@ -1,4 +1,5 @@
 # amaranth: UnusedElaboratable=no
+# SPDX-License-Identifier: Apache-2.0
 """The whole core between networks and images: load, restart, reset and errors."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The encoder against a table look-up: two banks, restart, forget, raw codes, runs and gaps."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Events of a word of codes: one for each that is not silence, and what becomes of the word."""
 
 import numpy as np

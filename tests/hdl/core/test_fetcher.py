@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fields of an entry, fetched from a table that grants when it likes."""
 
 import numpy as np

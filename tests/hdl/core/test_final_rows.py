@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which rows are final, and when a layer has fired, against lists of cycles."""
 
 import numpy as np

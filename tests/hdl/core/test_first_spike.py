@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Codes on their way into a map, against a dictionary in which the largest of a place stays."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The guard: which tables are good, which are not, and why; and what it keeps of the header."""
 
 import dataclasses

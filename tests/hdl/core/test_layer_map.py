@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The map memory between layers, and all who use it, against an array of codes."""
 
 import numpy as np

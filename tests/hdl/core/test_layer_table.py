@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The layer table's memory against a list of words, with four readers who ask at random."""
 
 import numpy as np

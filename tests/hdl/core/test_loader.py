@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The loader: every write goes to its memory, once, in the cycle in which it is taken."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Candidates on their way to the requantiser, or through its adder to the read-out."""
 
 import numpy as np

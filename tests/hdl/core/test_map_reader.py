@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Words of a map in order, each where it lies, however often somebody else reads meanwhile."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The spike-time map against an array of codes."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The membrane memory against an array of potentials, with its flags and its biases."""
 
 import numpy as np

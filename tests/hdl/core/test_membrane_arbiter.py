@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operations on the membrane memory, from all who ask, against a function of one cycle."""
 
 import numpy as np

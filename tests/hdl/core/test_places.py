@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Places of a layer's pixels, and rows of its map, against loops."""
 
 import pytest

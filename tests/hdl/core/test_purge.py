@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The purge: its words, and what is told to whom in which cycle."""
 
 import numpy as np

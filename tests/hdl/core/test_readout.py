@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The read-out against argmax."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The requantiser against ``ttfs_sw.golden.fire``, over slopes, windows, widths and potentials."""
 
 import itertools

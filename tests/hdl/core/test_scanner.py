@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The scanner against a walk over the neurons of a map, for every layout."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The scanner's read port, led to one of two memories."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sweep against loops over the rows, words and lanes of a layer's window."""
 
 import dataclasses

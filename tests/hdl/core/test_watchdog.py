@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The watchdog against a list of cycles."""
 
 import numpy as np

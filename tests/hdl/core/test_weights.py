@@ -1,4 +1,5 @@
 # amaranth: UnusedElaboratable=no
+# SPDX-License-Identifier: Apache-2.0
 """The weight memory, inferred and made of the UP5K's SPRAM, against a list of words."""
 
 from types import SimpleNamespace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which words the sweep asks for, when, and what it knows of them when they come."""
 
 import numpy as np

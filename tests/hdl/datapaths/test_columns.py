@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the walk of an event begins: sums of its row, its column and its channel."""
 
 import numpy as np

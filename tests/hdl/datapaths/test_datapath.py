@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Datapaths are objects: what each says of itself, and how little a new one needs."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lists of events: what went in comes out, list by list, the last one first."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The lanes of the ``mac`` and of the ``serial`` datapath against numpy."""
 
 import numpy as np

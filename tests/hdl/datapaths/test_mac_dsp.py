@@ -1,4 +1,5 @@
 # amaranth: UnusedElaboratable=no
+# SPDX-License-Identifier: Apache-2.0
 """Two lanes of the ``mac`` datapath in a DSP block, and as plain arithmetic, against numpy."""
 
 import subprocess

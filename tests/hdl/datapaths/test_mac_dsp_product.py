@@ -1,4 +1,5 @@
 # amaranth: UnusedElaboratable=no
+# SPDX-License-Identifier: Apache-2.0
 """The register of a product that Yosys puts into a DSP block, moved behind its last sum."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ordering queue against a sort by tick."""
 
 import itertools

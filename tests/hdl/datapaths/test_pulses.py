@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pulses of the ``serial`` datapath: one for each set bit, in order, and nothing else."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The lanes and the sequencer of the ``ramp`` datapath."""
 
 import itertools

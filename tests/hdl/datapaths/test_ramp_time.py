@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """In the ``ramp`` datapath the membrane ramps: its memory, tick by tick, against real time."""
 
 import numpy as np

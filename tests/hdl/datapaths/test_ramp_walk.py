@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a layer of the ``ramp`` datapath lies, and when its ticks pass."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rows of a layer as their descriptors say, and only when the window has room for them."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sequencer against loops over outputs and taps, for compiled layers of every kind."""
 
 import numpy as np

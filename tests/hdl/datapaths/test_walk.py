@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The walk over the outputs of an event against three nested loops."""
 
 import itertools

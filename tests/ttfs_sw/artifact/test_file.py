@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``network.npz``: written once, read back equal, and refused when anything about it is wrong."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layers and networks: what is valid, what is refused and how, and the bounds of every membrane."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command line's own promises: one line for an error, the exit code, the report."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bad input through the command line: one sentence, the documented code, nothing half-written."""
 
 import gzip

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demonstration: the whole chain in one command, its one screen and its pictures."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The doctor: what it finds, what it calls missing, and that it imports nothing heavy."""
 
 import importlib.metadata

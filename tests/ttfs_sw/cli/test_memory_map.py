@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``--map``: where the layers of a network lie in a core's memories, and their exact bounds."""
 
 import json

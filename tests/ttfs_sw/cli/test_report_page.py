@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The HTML page of a run: everything a run folder holds, in one file that stands alone."""
 
 import base64

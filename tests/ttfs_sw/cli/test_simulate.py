@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What ``ttfs cosim`` says of cycles: where they went, why a layer is slow, and when that is wrong.
 """
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the command line prints: figures as people read them, tables that can be copied."""
 
 import errno

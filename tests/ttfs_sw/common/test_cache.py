@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The user's cache: where it is, and that nothing in it is ever half-made."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Errors that are answers, as small programs give them."""
 
 import pytest

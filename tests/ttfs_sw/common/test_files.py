@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files appear whole or not at all, whatever goes wrong while they are written."""
 
 import errno

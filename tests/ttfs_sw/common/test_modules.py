@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lists of modules of one class: torch's list in all but its type."""
 
 import copy

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pictures: what is drawn is what was given, files are whole, and nothing global changes."""
 
 import matplotlib

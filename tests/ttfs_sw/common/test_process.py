@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Running outside tools: their lines, their failures, and that none outlives an interruption."""
 
 import os

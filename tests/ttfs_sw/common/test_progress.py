@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A bar only where somebody watches and there is something to wait for; logs stay intact."""
 
 import io

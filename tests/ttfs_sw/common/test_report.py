@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reports: attributes inside, plain data outside, keys in the order of the fields."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The reader of archives against torch's own: every tensor bit for bit, and what it must refuse."""
 
 import io

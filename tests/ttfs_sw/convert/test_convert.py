@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Conversion from end to end: a trained float network in, the artifact and its report out."""
 
 import importlib.util

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Forms that were once read wrongly, or refused without need: each is exact or refused now."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading a model: the layers found give its logits to rounding, and what cannot be is named."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What comes into a conversion and what it is called: pixels, layouts, datasets, folders."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Conversion proven on generated models: every rewriting step, every refusal, and the integers.
 
 By default the same models are drawn each time. ``TTFS_MODELS=5000 python -m pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Odd models: whatever a user's function gives is converted right or refused in one sentence."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weights that make up for errors in what they read, and for each other's rounding."""
 
 import dataclasses

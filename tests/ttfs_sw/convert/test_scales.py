@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scales of weights: channels without any, inputs that never fire, constants in the padding."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When a conversion is none: exit code 1, the layer that cost it and what to change."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files of weights that are not what they should be: none is an internal error, none half read."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Datasets: every layout is found, every bad file refused by name, nothing is fetched unasked."""
 
 import errno

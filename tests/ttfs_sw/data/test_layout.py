@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where channels stand: told by the shape where it is certain, asked for where it is not."""
 
 import contextlib

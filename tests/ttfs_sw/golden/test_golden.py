@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The integer network in numpy and in torch: both are the contract, integer for integer."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Spikes that move: they stay in their windows, and training sees what a network would."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames in software: what is sent is received, and what is damaged is not."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The host client, against a board in Python on a bad line, and against the simulated board."""
 
 import builtins

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Classifying on a board: every answer is compared, whatever is at the other end."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The protocol's bodies: what is packed is unpacked, and nonsense is refused."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of requests: complete, and what the manual shows."""
 
 from pathlib import Path

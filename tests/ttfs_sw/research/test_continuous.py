@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Real spike times against the float ReLU network on one side and the integers on the other."""
 
 import dataclasses

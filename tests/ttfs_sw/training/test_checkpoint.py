@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checkpoints: a resumed run ends as one that was never interrupted; a bad file is refused."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training configurations: every key is checked, and what is written is what was read."""
 
 import dataclasses

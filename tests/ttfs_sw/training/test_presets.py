@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Presets for sets that are not here: on a few images, made up, in the files of those sets."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Quantisation-aware layers: the forward pass is the golden model, code for code."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Slopes and code tables: real numbers become the integers of a network."""
 
 import math

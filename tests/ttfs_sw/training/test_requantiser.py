@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When a neuron fires: a falling threshold, a ramp and one multiplication say the same."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layers as a configuration writes them: what each text means, and what is refused and how."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training: it learns, what it writes belongs together, and it fails in one sentence."""
 
 import dataclasses

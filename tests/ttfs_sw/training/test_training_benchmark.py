@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The benchmark's count of cycles, against the connections of each layer one by one."""
 
 import dataclasses

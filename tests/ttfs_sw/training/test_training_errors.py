@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``ttfs train`` on bad input: one sentence, exit code 2, and earlier results as they were."""
 
 import numpy as np

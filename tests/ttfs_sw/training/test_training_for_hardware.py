@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keys that fit a network to its hardware reach it, alone and all together."""
 
 import dataclasses

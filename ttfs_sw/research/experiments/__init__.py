@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The published claims, each rerun by one command: ``ttfs experiment NAME``.
 
 An experiment is a module with

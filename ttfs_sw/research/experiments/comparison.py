@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The neighbours and ours: the same images, layers and passes, and what each way costs.
 
 The methods are those of :mod:`ttfs_sw.research.neighbours`; what is the same for all of them is in

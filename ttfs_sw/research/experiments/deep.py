@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The networks of the experiment on depth, and their training: plain, so that gradients show."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Deep LIF networks: gradients over depth for slopes of the surrogate, and who of them learns.
 
 Ledinauskas et al. ("Training Deep Spiking Neural Networks", arXiv 2006.04436): through many layers

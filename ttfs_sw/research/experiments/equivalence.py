@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One function, two ways to compute it: every network of spike times equals its ReLU network.
 
 Networks of every kind are trained a little as ReLU networks, mapped, and compared on all test

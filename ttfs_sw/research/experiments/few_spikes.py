@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Few-spike neurons: conversion in few steps, other activations, and the form our core runs."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Exploding gradients of a slope at threshold that is left to chance, and the two cures.
 
 The spike times of a deep network depend on those of its input by a product of one matrix a layer,

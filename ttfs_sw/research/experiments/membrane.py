@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a membrane starts, which step's answer counts, and spike trains that add up exactly.
 
 Two publications. "Rethinking the Membrane Dynamics and Optimization Objectives of Spiking Neural

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Markdown page of an experiment, and the index of a folder of them."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run an experiment by name, and write its report, figure and page."""
 
 import importlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trainings that do not depend on each other, a process for each core."""
 
 import dataclasses

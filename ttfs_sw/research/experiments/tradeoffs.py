@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What accuracy costs: networks trained with less of everything that hardware pays for.
 
 One network is the base. Along each axis - bits of a weight, ticks, ticks until the answer, moves of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training trajectories: ReLU and B1 the same, the alpha-model on a way of its own.
 
 Three networks that compute the same function learn from the same batches with the same optimiser.

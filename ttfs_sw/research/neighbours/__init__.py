@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Other spiking networks beside ours, under one interface: like is compared with like.
 
 Each method is a :class:`ttfs_sw.research.neighbours.method.Method`, in a file of its own that has

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The integers of a network whose activations have a window and a number of levels a layer.
 
 A QCFS unit with window λ and L levels, and a few-spike ReLU with α = λ and L = 2^K - 1, have the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Falling thresholds: a neuron integrates first, and fires when its threshold has come down to it.
 
 In the firing phase the potential ``V`` does not change, and the threshold of tick k = 0 to T - 1

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Few-spike (FS) neurons: a value as at most K spikes, one a step, most significant first.
 
 With the thresholds ``T(t)``, resets ``h(t)`` and worths ``d(t)`` of its steps, a neuron that

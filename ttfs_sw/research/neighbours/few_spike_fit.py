@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Coefficients of few-spike neurons for activations other than the ReLU, found by training.
 
 The function is fitted on an interval by Adam, from many starts at once, of which the best is kept.

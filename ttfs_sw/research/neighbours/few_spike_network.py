@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Few-spike networks: conversion of a ReLU network, and the bit-serial form of an integer one."""
 
 import copy

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How many levels each layer of a QCFS network needs.
 
 PASCAL orders layers by a number of their activations' histogram, the AL metric ``A b`` (authors'

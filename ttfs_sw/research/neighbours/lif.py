@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Leaky integrate-and-fire networks, trained through time with a surrogate gradient.
 
 A neuron with leak β and threshold 1, in steps t = 1 to T, of the current ``I``::

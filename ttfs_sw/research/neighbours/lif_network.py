@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Surrogate-gradient networks as methods: the plain one, and two with learned starts."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What all methods have in common: the interface, and the task that each of them gets.
 
 Like with like: every method sees the same images in the same order, bent in the same way, the same

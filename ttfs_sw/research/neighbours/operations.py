@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an inference costs: spikes of every map, and the synapses that they go through.
 
 A spike that arrives at a synapse costs one addition; where its worth depends on when it came, or

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PASCAL: spike trains that add up to a QCFS activation exactly; each layer has its own length.
 
 A neuron with L levels and window λ has the threshold ``θ = λ/L`` (Ramesh & Srinivasan, "PASCAL:

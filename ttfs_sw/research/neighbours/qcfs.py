@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """QCFS: a quantised ReLU to train with, and the integrate-and-fire neurons that stand for it.
 
 Quantisation-clip-floor-shift (Bu et al., "Optimal ANN-SNN Conversion for High-accuracy and

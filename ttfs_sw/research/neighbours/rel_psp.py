@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ReL-PSP: every spike switches on a slope that stays on, under a threshold that falls in a line.
 
 The rectified linear postsynaptic potential of LC-TTFS (Yang et al., arXiv 2310.14978) and DTA-TTFS

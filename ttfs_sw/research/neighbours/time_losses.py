@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What to make of logits that come at every time step: losses, and the answer.
 
 ``o_t`` are the logits of step t, ``y`` the label, CE the cross-entropy. From "Rethinking the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which spike trains a leaky neuron can send for a current that does not change, counted exactly.
 
 The neuron of :mod:`ttfs_sw.research.neighbours.lif`, with leak β, threshold 1 and a reset to 0.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """This project's own network, for comparison: one spike a neuron, trained as the integers it is."""
 
 from collections.abc import Sequence

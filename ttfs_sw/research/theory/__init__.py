@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The published theory in PyTorch: exact time-to-first-spike networks that can be trained.
 
 Networks of neurons that fire at most once, in continuous time, with the closed-form gradients of

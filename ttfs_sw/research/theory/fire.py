@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The spike time of a neuron and its gradients, in closed form.
 
 Two regimes (eqs. 1 and 2 of the paper): until ``start`` = t_min the membrane gathers its inputs,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Batch-norm and the range of the inputs, taken into weights and biases exactly.
 
 In use, a batch-norm is ``y = k x + c`` for each channel, with ``k = gamma / sqrt(variance + eps)``

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where training starts: draws that keep the slope at threshold, and so the gradients, in bounds.
 
 The Jacobian of one layer's spike times is ``diag(fired) w / B``. B1 has B = 1, so an ordinary draw

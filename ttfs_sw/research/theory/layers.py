@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One layer of neurons that fire once, of any kind that a topology has, in either model.
 
 Both models are the two-regime neuron of the paper, with A the slope that it has of itself before

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a ReLU network to spike times and back, exactly.
 
 B1 takes weights and biases as they are. The alpha-model needs, for each neuron that fires,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layers whose windows tile one time axis, and how long those windows are."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Spike times of a map of neurons, and the window that they lie in."""
 
 import dataclasses

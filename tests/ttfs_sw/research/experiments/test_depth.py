@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The experiment on deep LIF networks, small: what it measures, and what its claims mean."""
 
 import dataclasses

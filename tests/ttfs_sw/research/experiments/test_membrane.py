@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The experiment on membranes and PASCAL, small, and its count of spike trains."""
 
 import dataclasses

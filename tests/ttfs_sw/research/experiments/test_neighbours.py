@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The experiments on neighbours, small: their reports, figures and pages."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Jobs side by side: the results and errors of one process, in the order of the jobs."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The skeleton of experiments: reports, pages, the index, the verb."""
 
 import dataclasses

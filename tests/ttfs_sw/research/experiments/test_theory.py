@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The experiments on the theory, at a small size: what they measure, and what they refuse."""
 
 import itertools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The trade-off curves: every axis changes what it says, and no network is trained twice."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Falling thresholds: the closed form of the spike time, its error, and the line that is ours."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Few-spike neurons: their closed form, and the pulses that our core sends."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fitted few-spike neurons: other activations than the ReLU."""
 
 import pytest

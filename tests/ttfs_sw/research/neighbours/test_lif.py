@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """LIF networks: the surrogate's gradient, the neuron by hand, slopes, initial potentials."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every method through the one interface, on a few digits: promises and refusals."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an inference costs: synapses, counted one by one."""
 
 import itertools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PASCAL: trains that add up to the activation, whatever their order; levels of each layer."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """QCFS: its gradients, and the three kinds of neuron that stand for it."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ReL-PSP: the closed form of the spike time, and the neurons that are stepped to it."""
 
 import dataclasses

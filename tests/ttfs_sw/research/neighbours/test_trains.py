@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Spike trains of a constant current: by hand, by formula, and by trying many neurons."""
 
 from fractions import Fraction

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Spike times and their gradients against the closed form."""
 
 import torch

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Batch-norm and input ranges, taken into weights and biases, against the network that has them."""
 
 import pytest

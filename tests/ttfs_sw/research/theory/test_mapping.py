@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Networks of spike times against ReLU networks: forward, gradients, and the way back."""
 
 import math
