@@ -170,6 +170,7 @@ _ICEBREAKER = Board(
     # weight of timing is 10.
     nextpnr_opts=("--placer-heap-timingweight", "20"),
     synth_opts=("-dsp", "-device u"),
+    seeds=(2,),
     notes="The second port of its USB chip is the serial line.",
 )
 
